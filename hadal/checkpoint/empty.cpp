@@ -1,0 +1,1 @@
+// Placeholder so that the library exists until its first source lands.
