@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "hadal/core/thread_pool.h"
+#include "hadal/core/workspace.h"
 
 namespace hadal {
 
@@ -28,6 +29,7 @@ struct Context {
   explicit Context(int num_threads = 0, Isa isa_to_use = best_isa()) : threads(num_threads), isa(isa_to_use) {}
 
   ThreadPool threads;
+  Workspace workspace;
   Isa isa;
   Activations activations = Activations::kF32;
 };

@@ -18,6 +18,8 @@ namespace {
 // Long enough to bridge the gap between two operations of a layer, short enough not to burn a shared core.
 constexpr int kSpins = 2000;
 
+thread_local int current_thread_id = 0;
+
 void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -100,7 +102,11 @@ int ThreadPool::available_cores() {
 ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>()) {
   HADAL_CHECK(num_threads >= 0 && num_threads <= 1024, "threads: {} is not between 0 and 1024", num_threads);
   const int total = num_threads == 0 ? available_cores() : num_threads;
-  for (int i = 1; i < total; ++i) state_->workers.emplace_back([s = state_.get()] { s->worker(); });
+  for (int i = 1; i < total; ++i)
+    state_->workers.emplace_back([s = state_.get(), i] {
+      current_thread_id = i;
+      s->worker();
+    });
 }
 
 ThreadPool::~ThreadPool() {
@@ -111,6 +117,8 @@ ThreadPool::~ThreadPool() {
   state_->wake.notify_all();
   for (auto& thread : state_->workers) thread.join();
 }
+
+int ThreadPool::current_thread() { return current_thread_id; }
 
 int ThreadPool::num_threads() const { return static_cast<int>(state_->workers.size()) + 1; }
 

@@ -23,6 +23,9 @@ class ThreadPool {
   // only one thread may call it at a time.
   void parallel_for(std::int64_t n, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body);
 
+  // Which of the pool's threads is running: 0 for the caller, 1.. for workers. For per-thread scratch inside a body.
+  static int current_thread();
+
   static int available_cores();  // respects the process's affinity mask
 
  private:

@@ -1,0 +1,44 @@
+#include "hadal/core/workspace.h"
+
+#include <algorithm>
+
+namespace hadal {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kSmallestBlock = std::size_t{1} << 20;
+
+}  // namespace
+
+TensorRef Workspace::tensor(DType dtype, Shape shape) {
+  const std::size_t bytes = static_cast<std::size_t>(shape.num_elements()) * dtype_bytes(dtype);
+  const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  while (block_ < blocks_.size() && used_ + rounded > static_cast<std::size_t>(blocks_[block_]->num_bytes())) {
+    ++block_;
+    used_ = 0;
+  }
+  if (block_ == blocks_.size())
+    blocks_.emplace_back(DType::kU8, Shape{static_cast<Index>(std::max(rounded, std::max(kSmallestBlock, allocated_bytes())))});
+  auto* begin = static_cast<std::byte*>(blocks_[block_]->raw()) + used_;
+  used_ += rounded;
+  return TensorRef(begin, dtype, shape);
+}
+
+std::size_t Workspace::allocated_bytes() const {
+  std::size_t total = 0;
+  for (const Tensor& block : blocks_) total += static_cast<std::size_t>(block->num_bytes());
+  return total;
+}
+
+void Workspace::rewind(std::size_t block, std::size_t used) {
+  block_ = block;
+  used_ = used;
+  // Growth left several blocks behind: once nothing is in use, one block of their size replaces them.
+  if (block == 0 && used == 0 && blocks_.size() > 1) {
+    const auto total = static_cast<Index>(allocated_bytes());
+    blocks_.clear();
+    blocks_.emplace_back(DType::kU8, Shape{total});
+  }
+}
+
+}  // namespace hadal

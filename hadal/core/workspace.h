@@ -1,0 +1,40 @@
+// Memory for intermediate results: an arena that grows on first use and is then reused, so that steady-state inference
+// allocates nothing. A tensor lives until the innermost Scope that was open when it was made is closed.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "hadal/core/tensor.h"
+
+namespace hadal {
+
+class Workspace {
+ public:
+  // Gives back everything allocated since its construction. Scopes nest strictly.
+  class Scope {
+   public:
+    explicit Scope(Workspace& workspace)
+        : workspace_(workspace), block_(workspace.block_), used_(workspace.used_) {}
+    ~Scope() { workspace_.rewind(block_, used_); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Workspace& workspace_;
+    std::size_t block_, used_;
+  };
+
+  TensorRef tensor(DType dtype, Shape shape);  // uninitialised, 64-byte aligned
+  TensorRef floats(Shape shape) { return tensor(DType::kF32, shape); }
+  std::size_t allocated_bytes() const;         // reserved from the system so far
+
+ private:
+  void rewind(std::size_t block, std::size_t used);
+
+  std::vector<Tensor> blocks_;
+  std::size_t block_ = 0;  // the one being filled
+  std::size_t used_ = 0;   // bytes of it
+};
+
+}  // namespace hadal

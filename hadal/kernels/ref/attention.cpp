@@ -1,0 +1,55 @@
+#include "hadal/kernels/attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace hadal::kernels::ref {
+namespace {
+
+double dot(const float* a, const float* b, Index n) {
+  double sum = 0;
+  for (Index i = 0; i < n; ++i) sum += double{a[i]} * b[i];
+  return sum;
+}
+
+void softmax(float* scores, Index n) {
+  const float largest = *std::max_element(scores, scores + n);
+  double sum = 0;
+  for (Index j = 0; j < n; ++j) sum += std::exp(double{scores[j]} - largest);
+  for (Index j = 0; j < n; ++j) scores[j] = static_cast<float>(std::exp(double{scores[j]} - largest) / sum);
+}
+
+void weighted_sum(const float* p, Index n, const float* values, Index stride, Index width, float* out) {
+  for (Index d = 0; d < width; ++d) {
+    double sum = 0;
+    for (Index j = 0; j < n; ++j) sum += double{p[j]} * values[j * stride + d];
+    out[d] = static_cast<float>(sum);
+  }
+}
+
+}  // namespace
+
+void attend_expanded(const ExpandedAttentionArgs& a, Index token, Index head, float* scores) {
+  const Index n = a.first_position + token + 1;
+  const float* q = a.q + token * a.q_token_stride + head * a.q_head_stride;
+  const float* kv = a.kv + head * a.kv_head_stride;
+  for (Index j = 0; j < n; ++j)
+    scores[j] = static_cast<float>((dot(q, kv + j * a.kv_token_stride, a.nope) +
+                                    dot(q + a.nope, a.k_pe + j * a.k_pe_stride, a.rope)) * a.scale);
+  softmax(scores, n);
+  weighted_sum(scores, n, kv + a.nope, a.kv_token_stride, a.v, a.out + token * a.out_token_stride + head * a.out_head_stride);
+}
+
+void attend_absorbed(const AbsorbedAttentionArgs& a, Index token, Index head, float* scores) {
+  const Index n = a.first_position + token + 1;
+  const float* q = a.q_latent + token * a.q_latent_token_stride + head * a.q_latent_head_stride;
+  const float* q_pe = a.q_pe + token * a.q_pe_token_stride + head * a.q_pe_head_stride;
+  for (Index j = 0; j < n; ++j) {
+    const float* entry = a.cache + j * a.cache_stride;
+    scores[j] = static_cast<float>((dot(q, entry, a.latent) + dot(q_pe, entry + a.latent, a.rope)) * a.scale);
+  }
+  softmax(scores, n);
+  weighted_sum(scores, n, a.cache, a.cache_stride, a.latent, a.out + token * a.out_token_stride + head * a.out_head_stride);
+}
+
+}  // namespace hadal::kernels::ref

@@ -1,0 +1,79 @@
+#include "hadal/kernels/gate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace hadal::kernels::ref {
+namespace {
+
+constexpr double kExcluded = -std::numeric_limits<double>::infinity();
+
+void score(const GateArgs& a, const float* logits, double* scores) {
+  const Index n = a.n_routed_experts;
+  if (a.sigmoid) {
+    for (Index e = 0; e < n; ++e) scores[e] = 1.0 / (1.0 + std::exp(-double{logits[e]}));
+    return;
+  }
+  const double largest = *std::max_element(logits, logits + n);
+  double sum = 0;
+  for (Index e = 0; e < n; ++e) sum += scores[e] = std::exp(double{logits[e]} - largest);
+  for (Index e = 0; e < n; ++e) scores[e] /= sum;
+}
+
+// The sum of the `best` largest of n values, largest first.
+double sum_of_best(const double* values, Index n, Index best) {
+  double sum = 0;
+  double previous = std::numeric_limits<double>::infinity();
+  Index taken = 0;
+  while (taken < std::min(best, n)) {
+    double largest = kExcluded;
+    Index count = 0;
+    for (Index i = 0; i < n; ++i) {
+      if (values[i] >= previous || values[i] < largest) continue;
+      count = values[i] > largest ? 1 : count + 1;
+      largest = values[i];
+    }
+    if (count == 0) break;
+    const Index used = std::min(count, best - taken);
+    sum += largest * static_cast<double>(used);
+    taken += used;
+    previous = largest;
+  }
+  return sum;
+}
+
+Index index_of_largest(const double* values, Index n) {
+  return std::max_element(values, values + n) - values;  // the first of equals
+}
+
+void exclude_groups(const GateArgs& a, double* selection, double* group_scores) {
+  const Index size = a.n_routed_experts / a.n_group;
+  for (Index g = 0; g < a.n_group; ++g) group_scores[g] = sum_of_best(selection + g * size, size, a.group_best);
+  for (Index kept = 0; kept < a.topk_group; ++kept)
+    group_scores[index_of_largest(group_scores, a.n_group)] = kExcluded;
+  for (Index g = 0; g < a.n_group; ++g)
+    if (group_scores[g] != kExcluded) std::fill_n(selection + g * size, size, kExcluded);
+}
+
+}  // namespace
+
+void gate(const GateArgs& a, const float* logits, double* scratch, std::int32_t* experts, float* weights) {
+  const Index n = a.n_routed_experts;
+  double* scores = scratch;
+  double* selection = scratch + n;
+  score(a, logits, scores);
+  for (Index e = 0; e < n; ++e) selection[e] = scores[e] + (a.bias ? double{a.bias[e]} : 0.0);
+  if (a.n_group > 1) exclude_groups(a, selection, scratch + 2 * n);
+  double sum = 0;
+  for (Index i = 0; i < a.num_experts_per_tok; ++i) {
+    const Index e = index_of_largest(selection, n);
+    experts[i] = static_cast<std::int32_t>(e);
+    selection[e] = kExcluded;
+    sum += scores[e];
+  }
+  const double factor = a.routed_scaling_factor / (a.norm_topk_prob ? sum + 1e-20 : 1.0);
+  for (Index i = 0; i < a.num_experts_per_tok; ++i) weights[i] = static_cast<float>(scores[experts[i]] * factor);
+}
+
+}  // namespace hadal::kernels::ref
