@@ -4,7 +4,8 @@ namespace hadal {
 
 bool isa_supported(Isa isa) {
   switch (isa) {
-    case Isa::kRef: return true;
+    case Isa::kRef:
+      return true;
     case Isa::kAvx2:
 #if defined(__x86_64__)
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
@@ -15,7 +16,9 @@ bool isa_supported(Isa isa) {
   return false;
 }
 
-Isa best_isa() { return isa_supported(Isa::kAvx2) ? Isa::kAvx2 : Isa::kRef; }
+Isa best_isa() {
+  return isa_supported(Isa::kAvx2) ? Isa::kAvx2 : Isa::kRef;
+}
 
 std::optional<Isa> isa_from_name(std::string_view name) {
   if (name == "ref") return Isa::kRef;
@@ -23,6 +26,8 @@ std::optional<Isa> isa_from_name(std::string_view name) {
   return std::nullopt;
 }
 
-std::string_view isa_name(Isa isa) { return isa == Isa::kRef ? "ref" : "avx2"; }
+std::string_view isa_name(Isa isa) {
+  return isa == Isa::kRef ? "ref" : "avx2";
+}
 
 }  // namespace hadal

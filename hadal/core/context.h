@@ -14,7 +14,7 @@ namespace hadal {
 // else: not of threads, chunks or batches.
 enum class Isa { kRef, kAvx2 };
 
-Isa best_isa();                                        // by cpuid
+Isa best_isa();                                           // by cpuid
 std::optional<Isa> isa_from_name(std::string_view name);  // "ref", "avx2"
 std::string_view isa_name(Isa isa);
 bool isa_supported(Isa isa);

@@ -5,7 +5,8 @@
 //   F16    5 exponent bits, 10 mantissa, subnormals; overflow rounds to infinity.
 //   E4M3   "fn" variant: bias 7, no infinity, NaN = 0x7F/0xFF, largest 448, subnormals down to 2^-9. Encoding saturates
 //          at 448; NaN stays NaN; infinities saturate.
-//   E5M6   12 bits (sign, 5 exponent bits with bias 15, 6 mantissa), subnormals, saturates at 65024. The report's format
+//   E5M6   12 bits (sign, 5 exponent bits with bias 15, 6 mantissa), subnormals, saturates at 65024. The report's
+//   format
 //          for cached attention outputs.
 //   UE8M0  an exponent byte: value 2^(byte - 127), 0xFF is NaN. Only for scales.
 //
@@ -26,7 +27,9 @@ namespace hadal {
 inline constexpr float kE4M3Max = 448.0f;
 inline constexpr float kE5M6Max = 65024.0f;
 
-HADAL_INLINE float bf16_to_float(bf16 value) { return std::bit_cast<float>(std::uint32_t{value.bits} << 16); }
+HADAL_INLINE float bf16_to_float(bf16 value) {
+  return std::bit_cast<float>(std::uint32_t{value.bits} << 16);
+}
 
 HADAL_INLINE bf16 float_to_bf16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
@@ -36,9 +39,9 @@ HADAL_INLINE bf16 float_to_bf16(float value) {
 
 namespace detail {
 
-// Rounds |value| to a format with `mantissa` bits and minimum normal exponent `min_exponent`; returns an integer code in
-// which exponent and mantissa are adjacent fields (IEEE order), so that a carry out of the mantissa moves to the next
-// exponent by itself. `value` must be finite and non-negative.
+// Rounds |value| to a format with `mantissa` bits and minimum normal exponent `min_exponent`; returns an integer code
+// in which exponent and mantissa are adjacent fields (IEEE order), so that a carry out of the mantissa moves to the
+// next exponent by itself. `value` must be finite and non-negative.
 HADAL_INLINE std::uint32_t round_magnitude(float value, int mantissa, int min_exponent) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   const int exponent = static_cast<int>(bits >> 23) - 127;
@@ -59,7 +62,8 @@ HADAL_INLINE float e4m3_to_float(e4m3 value) {
   const std::uint32_t sign = std::uint32_t{value.bits & 0x80u} << 24;
   const std::uint32_t magnitude = value.bits & 0x7Fu;
   if (magnitude == 0x7F) return std::bit_cast<float>(sign | 0x7FC00000u);
-  if (magnitude < 8) return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(static_cast<float>(magnitude) * 0x1p-9f));
+  if (magnitude < 8)
+    return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(static_cast<float>(magnitude) * 0x1p-9f));
   return std::bit_cast<float>(sign | ((magnitude << 20) + (120u << 23)));
 }
 

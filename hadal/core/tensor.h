@@ -27,7 +27,8 @@ class Shape {
 
   Shape() = default;
   Shape(std::initializer_list<Index> dims) : Shape(dims.begin(), dims.end()) {}
-  template <class It> Shape(It begin, It end) {
+  template <class It>
+  Shape(It begin, It end) {
     for (; begin != end; ++begin) push_back(static_cast<Index>(*begin));
   }
 
@@ -67,7 +68,8 @@ struct View {
   std::array<Index, N> stride;  // in elements; stride[N-1] is 1
 
   T* row(Index i) const { return data + i * stride[0]; }
-  template <class... I> T& operator()(I... index) const {
+  template <class... I>
+  T& operator()(I... index) const {
     static_assert(sizeof...(I) == N);
     Index offset = 0;
     int d = 0;
@@ -103,7 +105,8 @@ class TensorRef {
   // The last dimension [a*b] as two [a, b]; always possible without a copy.
   TensorRef split_last(Index a, Index b) const;
 
-  template <class T, int N> View<T, N> view() const {
+  template <class T, int N>
+  View<T, N> view() const {
     HADAL_CHECK(dtype_ == DTypeOf<std::remove_const_t<T>>::value, "tensor: has dtype {}, {} was asked for",
                 dtype_name(dtype_), dtype_name(DTypeOf<std::remove_const_t<T>>::value));
     HADAL_CHECK(rank() == N, "tensor: has {} dimensions, {} were asked for", rank(), N);
@@ -111,7 +114,8 @@ class TensorRef {
     for (int i = 0; i < N; ++i) v.shape[i] = shape_[i], v.stride[i] = stride_[i];
     return v;
   }
-  template <class T> T* data() const {
+  template <class T>
+  T* data() const {
     HADAL_CHECK(dtype_ == DTypeOf<std::remove_const_t<T>>::value, "tensor: has dtype {}, {} was asked for",
                 dtype_name(dtype_), dtype_name(DTypeOf<std::remove_const_t<T>>::value));
     return static_cast<T*>(data_);
@@ -127,7 +131,7 @@ class TensorRef {
 class Tensor {
  public:
   Tensor() = default;
-  Tensor(DType dtype, Shape shape);           // uninitialised
+  Tensor(DType dtype, Shape shape);  // uninitialised
   static Tensor zeros(DType dtype, Shape shape);
   static Tensor copy_of(const TensorRef& source);  // same dtype, contiguous
 

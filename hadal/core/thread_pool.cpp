@@ -118,9 +118,13 @@ ThreadPool::~ThreadPool() {
   for (auto& thread : state_->workers) thread.join();
 }
 
-int ThreadPool::current_thread() { return current_thread_id; }
+int ThreadPool::current_thread() {
+  return current_thread_id;
+}
 
-int ThreadPool::num_threads() const { return static_cast<int>(state_->workers.size()) + 1; }
+int ThreadPool::num_threads() const {
+  return static_cast<int>(state_->workers.size()) + 1;
+}
 
 void ThreadPool::parallel_for(std::int64_t n, std::int64_t grain,
                               const std::function<void(std::int64_t, std::int64_t)>& body) {

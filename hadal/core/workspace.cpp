@@ -18,7 +18,8 @@ TensorRef Workspace::tensor(DType dtype, Shape shape) {
     used_ = 0;
   }
   if (block_ == blocks_.size())
-    blocks_.emplace_back(DType::kU8, Shape{static_cast<Index>(std::max(rounded, std::max(kSmallestBlock, allocated_bytes())))});
+    blocks_.emplace_back(DType::kU8,
+                         Shape{static_cast<Index>(std::max(rounded, std::max(kSmallestBlock, allocated_bytes())))});
   auto* begin = static_cast<std::byte*>(blocks_[block_]->raw()) + used_;
   used_ += rounded;
   return TensorRef(begin, dtype, shape);

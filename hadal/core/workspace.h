@@ -14,8 +14,7 @@ class Workspace {
   // Gives back everything allocated since its construction. Scopes nest strictly.
   class Scope {
    public:
-    explicit Scope(Workspace& workspace)
-        : workspace_(workspace), block_(workspace.block_), used_(workspace.used_) {}
+    explicit Scope(Workspace& workspace) : workspace_(workspace), block_(workspace.block_), used_(workspace.used_) {}
     ~Scope() { workspace_.rewind(block_, used_); }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
@@ -27,7 +26,7 @@ class Workspace {
 
   TensorRef tensor(DType dtype, Shape shape);  // uninitialised, 64-byte aligned
   TensorRef floats(Shape shape) { return tensor(DType::kF32, shape); }
-  std::size_t allocated_bytes() const;         // reserved from the system so far
+  std::size_t allocated_bytes() const;  // reserved from the system so far
 
  private:
   void rewind(std::size_t block, std::size_t used);

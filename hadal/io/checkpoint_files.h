@@ -1,6 +1,6 @@
 // A directory of weights in the published Hugging Face layout: `model.safetensors.index.json` with its shards, or,
-// without an index, `model.safetensors` alone (other *.safetensors beside it are not read). Symbolic links are followed,
-// so a hub cache snapshot (links into ../../blobs) works as it is.
+// without an index, `model.safetensors` alone (other *.safetensors beside it are not read). Symbolic links are
+// followed, so a hub cache snapshot (links into ../../blobs) works as it is.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,9 @@ Json parse_json(std::string_view text, std::string_view where) {
   }
 }
 
-Json read_json_file(const std::filesystem::path& path) { return parse_json(read_text_file(path), path.string()); }
+Json read_json_file(const std::filesystem::path& path) {
+  return parse_json(read_text_file(path), path.string());
+}
 
 std::string read_text_file(const std::filesystem::path& path, std::size_t limit) {
   std::error_code status;

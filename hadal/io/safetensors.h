@@ -54,8 +54,8 @@ class SafetensorsFile {
 };
 
 // Writes one file as a stream: the names, dtypes and shapes are known at the start, the data comes tensor by tensor in
-// any sized pieces, memory use is a small buffer. The file has a temporary name until finish(), which fsyncs and renames;
-// without finish() nothing remains but the temporary file, which the destructor removes.
+// any sized pieces, memory use is a small buffer. The file has a temporary name until finish(), which fsyncs and
+// renames; without finish() nothing remains but the temporary file, which the destructor removes.
 class SafetensorsWriter {
  public:
   struct Entry {
@@ -64,7 +64,8 @@ class SafetensorsWriter {
     Shape shape;
   };
   // Data follows in the order of `entries`. Fails at once if the disk lacks room where that can be known.
-  SafetensorsWriter(std::filesystem::path path, std::vector<Entry> entries, std::map<std::string, std::string> metadata = {});
+  SafetensorsWriter(std::filesystem::path path, std::vector<Entry> entries,
+                    std::map<std::string, std::string> metadata = {});
   ~SafetensorsWriter();
   SafetensorsWriter(SafetensorsWriter&&) noexcept;
 

@@ -1,5 +1,6 @@
-// Expert selection (DeepSeek-V3 report, equations 12-16; DeepSeek-V2 report, section 2.2): one token's router logits in,
-// its experts and their weights out. Scalar, in double: a few hundred values, and near-ties must not depend on the machine.
+// Expert selection (DeepSeek-V3 report, equations 12-16; DeepSeek-V2 report, section 2.2): one token's router logits
+// in, its experts and their weights out. Scalar, in double: a few hundred values, and near-ties must not depend on the
+// machine.
 #pragma once
 
 #include "hadal/core/tensor.h"
@@ -9,10 +10,10 @@ namespace hadal::kernels {
 struct GateArgs {
   Index n_routed_experts = 0;
   Index num_experts_per_tok = 0;
-  Index n_group = 1;       // 1: no group limit
+  Index n_group = 1;  // 1: no group limit
   Index topk_group = 1;
-  Index group_best = 1;    // a group's score is the sum of its `group_best` best: 2 for V3, 1 for V2
-  bool sigmoid = true;     // otherwise softmax over all experts
+  Index group_best = 1;  // a group's score is the sum of its `group_best` best: 2 for V3, 1 for V2
+  bool sigmoid = true;   // otherwise softmax over all experts
   bool norm_topk_prob = true;
   double routed_scaling_factor = 1;
   const float* bias = nullptr;  // e_score_correction_bias, for the selection only; nullptr if there is none

@@ -14,10 +14,32 @@ namespace {
 
 // Published fields without a meaning for Hadal: training settings, class names, values that follow from others.
 constexpr std::array kHarmless = {
-    "architectures", "attention_dropout", "auto_map", "aux_loss_alpha", "ep_size", "head_dim", "initializer_range",
-    "num_key_value_heads", "pad_token_id", "pretraining_tp", "qk_head_dim", "seq_aux", "transformers_version", "use_cache",
-    "_name_or_path", "unsloth_fixed", "output_router_logits", "router_aux_loss_coef", "return_dict", "is_decoder",
-    "id2label", "label2id", "chunk_size_feed_forward", "output_attentions", "output_hidden_states", "problem_type",
+    "architectures",
+    "attention_dropout",
+    "auto_map",
+    "aux_loss_alpha",
+    "ep_size",
+    "head_dim",
+    "initializer_range",
+    "num_key_value_heads",
+    "pad_token_id",
+    "pretraining_tp",
+    "qk_head_dim",
+    "seq_aux",
+    "transformers_version",
+    "use_cache",
+    "_name_or_path",
+    "unsloth_fixed",
+    "output_router_logits",
+    "router_aux_loss_coef",
+    "return_dict",
+    "is_decoder",
+    "id2label",
+    "label2id",
+    "chunk_size_feed_forward",
+    "output_attentions",
+    "output_hidden_states",
+    "problem_type",
 };
 
 void read_sizes(ConfigReader& in, Config& c) {
@@ -41,8 +63,9 @@ void read_sizes(ConfigReader& in, Config& c) {
 void read_experts(ConfigReader& in, Config& c, bool is_v2) {
   c.n_routed_experts = in.size_or("n_routed_experts", 0, 0);
   if (c.n_routed_experts == 0) {
-    for (const char* field : {"n_shared_experts", "num_experts_per_tok", "n_group", "topk_group", "moe_intermediate_size",
-                              "first_k_dense_replace", "moe_layer_freq", "norm_topk_prob", "routed_scaling_factor"})
+    for (const char* field :
+         {"n_shared_experts", "num_experts_per_tok", "n_group", "topk_group", "moe_intermediate_size",
+          "first_k_dense_replace", "moe_layer_freq", "norm_topk_prob", "routed_scaling_factor"})
       in.ignore(field);
     in.text_or("topk_method", "");
     in.text_or("scoring_func", "");
@@ -59,14 +82,21 @@ void read_experts(ConfigReader& in, Config& c, bool is_v2) {
   c.routed_scaling_factor = in.number_or("routed_scaling_factor", 1.0);
   // The configuration classes of the two published families have different defaults where a file is silent.
   const std::string method = in.text_or("topk_method", is_v2 ? "greedy" : "noaux_tc");
-  if (method == "greedy") c.topk_method = TopkMethod::kGreedy;
-  else if (method == "group_limited_greedy") c.topk_method = TopkMethod::kGroupLimitedGreedy;
-  else if (method == "noaux_tc") c.topk_method = TopkMethod::kNoauxTc;
-  else in.violation("topk_method is \"{}\"; known are greedy, group_limited_greedy and noaux_tc", method);
+  if (method == "greedy")
+    c.topk_method = TopkMethod::kGreedy;
+  else if (method == "group_limited_greedy")
+    c.topk_method = TopkMethod::kGroupLimitedGreedy;
+  else if (method == "noaux_tc")
+    c.topk_method = TopkMethod::kNoauxTc;
+  else
+    in.violation("topk_method is \"{}\"; known are greedy, group_limited_greedy and noaux_tc", method);
   const std::string scoring = in.text_or("scoring_func", is_v2 ? "softmax" : "sigmoid");
-  if (scoring == "sigmoid") c.scoring_func = ScoringFunc::kSigmoid;
-  else if (scoring == "softmax") c.scoring_func = ScoringFunc::kSoftmax;
-  else in.violation("scoring_func is \"{}\"; known are sigmoid and softmax", scoring);
+  if (scoring == "sigmoid")
+    c.scoring_func = ScoringFunc::kSigmoid;
+  else if (scoring == "softmax")
+    c.scoring_func = ScoringFunc::kSoftmax;
+  else
+    in.violation("scoring_func is \"{}\"; known are sigmoid and softmax", scoring);
 }
 
 // rope_scaling (with rope_theta beside it) or the newer rope_parameters (with rope_theta inside).
@@ -106,7 +136,8 @@ void read_quantization(ConfigReader& in, Config& c) {
   ConfigReader q = in.object("quantization_config");
   const std::string method = q.text_or("quant_method", "");
   if (method != "fp8")
-    return q.violation("quant_method \"{}\" is not supported; fp8 (E4M3 with 128x128 scales) is, or unquantised weights", method);
+    return q.violation(
+        "quant_method \"{}\" is not supported; fp8 (E4M3 with 128x128 scales) is, or unquantised weights", method);
   const std::string format = q.text_or("fmt", "e4m3");
   if (format != "e4m3") q.violation("fmt is \"{}\", only e4m3 is supported", format);
   const std::string scheme = q.text_or("activation_scheme", "dynamic");
@@ -114,7 +145,8 @@ void read_quantization(ConfigReader& in, Config& c) {
   if (q.sizes_or("weight_block_size", {128, 128}) != std::vector<Index>{128, 128})
     q.violation("weight_block_size must be [128, 128]");
   const std::string scale_format = q.text_or("scale_fmt", "");
-  if (!scale_format.empty() && scale_format != "ue8m0") q.violation("scale_fmt is \"{}\", only ue8m0 is known", scale_format);
+  if (!scale_format.empty() && scale_format != "ue8m0")
+    q.violation("scale_fmt is \"{}\", only ue8m0 is known", scale_format);
   c.fp8 = Fp8{.ue8m0 = scale_format == "ue8m0"};
 }
 
@@ -122,7 +154,8 @@ void read_tokens(ConfigReader& in, Config& c) {
   const auto checked = [&](const char* field) {
     std::vector<TokenId> ids;
     for (Index id : in.sizes_or(field, {})) {
-      if (c.vocab_size > 0 && id >= c.vocab_size) in.violation("{} {} is not below vocab_size {}", field, id, c.vocab_size);
+      if (c.vocab_size > 0 && id >= c.vocab_size)
+        in.violation("{} {} is not below vocab_size {}", field, id, c.vocab_size);
       ids.push_back(static_cast<TokenId>(id));
     }
     return ids;
@@ -134,8 +167,11 @@ void read_tokens(ConfigReader& in, Config& c) {
 
 void refuse_other_architectures(ConfigReader& in) {
   if (in.has("index_topk") || in.has("index_n_heads") || in.has("index_head_dim"))
-    in.violation("index_topk: DeepSeek-V3.2's sparse attention (DSA) is not supported; V2, V3, R1, V3.1, Moonlight and Kimi-K2 are");
-  if (in.boolean_or("attention_bias", false)) in.violation("attention_bias is true; no published model of this family has such biases");
+    in.violation(
+        "index_topk: DeepSeek-V3.2's sparse attention (DSA) is not supported; V2, V3, R1, V3.1, Moonlight and Kimi-K2 "
+        "are");
+  if (in.boolean_or("attention_bias", false))
+    in.violation("attention_bias is true; no published model of this family has such biases");
   const std::string act = in.text_or("hidden_act", "silu");
   if (act != "silu") in.violation("hidden_act is \"{}\", only silu exists in this family", act);
 }
@@ -143,15 +179,18 @@ void refuse_other_architectures(ConfigReader& in) {
 void check_relations(ConfigReader& in, const Config& c) {
   const Index heads = in.size_or("num_key_value_heads", c.num_attention_heads, 1);
   if (heads != c.num_attention_heads)
-    in.violation("num_key_value_heads is {} and num_attention_heads {}: in MLA they are equal", heads, c.num_attention_heads);
-  if (c.qk_rope_head_dim % 2 != 0) in.violation("qk_rope_head_dim is {}, rotation needs an even number", c.qk_rope_head_dim);
+    in.violation("num_key_value_heads is {} and num_attention_heads {}: in MLA they are equal", heads,
+                 c.num_attention_heads);
+  if (c.qk_rope_head_dim % 2 != 0)
+    in.violation("qk_rope_head_dim is {}, rotation needs an even number", c.qk_rope_head_dim);
   if (c.n_routed_experts == 0) return;
   if (c.num_experts_per_tok > c.n_routed_experts)
     in.violation("num_experts_per_tok {} is more than n_routed_experts {}", c.num_experts_per_tok, c.n_routed_experts);
   if (c.topk_method == TopkMethod::kGreedy || c.n_group <= 1) return;
   if (c.n_routed_experts % c.n_group != 0)
     return in.violation("n_routed_experts {} does not divide into n_group {}", c.n_routed_experts, c.n_group);
-  if (c.topk_group > c.n_group) in.violation("topk_group {} is more than n_group {}", c.topk_group, c.n_group);
+  if (c.topk_group > c.n_group)
+    in.violation("topk_group {} is more than n_group {}", c.topk_group, c.n_group);
   else if (c.num_experts_per_tok > c.topk_group * (c.n_routed_experts / c.n_group))
     in.violation("num_experts_per_tok {} is more than the {} experts of topk_group {} groups", c.num_experts_per_tok,
                  c.topk_group * (c.n_routed_experts / c.n_group), c.topk_group);
@@ -167,8 +206,9 @@ Config parse_config(const nlohmann::ordered_json& json, const std::string& where
   c.model_type = in.text_or("model_type", "");
   const std::set<std::string> families = {"deepseek_v2", "deepseek_v3", "kimi_k2"};
   // Every further complaint about another architecture's file would be noise.
-  HADAL_CHECK(families.contains(c.model_type), "{}: model_type \"{}\" is not supported{}; deepseek_v2, deepseek_v3 and kimi_k2 are",
-              where, c.model_type, c.model_type == "deepseek_v32" ? " (V3.2's sparse attention)" : "");
+  HADAL_CHECK(families.contains(c.model_type),
+              "{}: model_type \"{}\" is not supported{}; deepseek_v2, deepseek_v3 and kimi_k2 are", where, c.model_type,
+              c.model_type == "deepseek_v32" ? " (V3.2's sparse attention)" : "");
   read_sizes(in, c);
   read_experts(in, c, c.model_type == "deepseek_v2");
   read_rope(in, c);

@@ -27,7 +27,8 @@ Index ConfigReader::size(const char* field) {
 Index ConfigReader::size_or(const char* field, Index otherwise, Index least) {
   const Json* value = take(field);
   if (!value) return otherwise;
-  const bool in_range = value->is_number_integer() && (!value->is_number_unsigned() || value->get<std::uint64_t>() <= std::uint64_t(kLargestSize)) &&
+  const bool in_range = value->is_number_integer() &&
+                        (!value->is_number_unsigned() || value->get<std::uint64_t>() <= std::uint64_t(kLargestSize)) &&
                         value->get<Index>() >= least && value->get<Index>() <= kLargestSize;
   if (in_range) return value->get<Index>();
   violation("{} is {}, an integer of at least {} was expected", field, value->dump(), least);
@@ -46,7 +47,8 @@ double ConfigReader::number(const char* field) {
 double ConfigReader::number_or(const char* field, double otherwise) {
   const Json* value = take(field);
   if (!value) return otherwise;
-  if (value->is_number() && std::isfinite(value->get<double>()) && value->get<double>() >= 0) return value->get<double>();
+  if (value->is_number() && std::isfinite(value->get<double>()) && value->get<double>() >= 0)
+    return value->get<double>();
   violation("{} is {}, a number that is not negative was expected", field, value->dump());
   return otherwise;
 }

@@ -27,14 +27,14 @@ class ConfigReader {
   }
   void ignore(const char* field) { read_.insert(field); }
 
-  Index size(const char* field);                               // required, at least 1
+  Index size(const char* field);  // required, at least 1
   Index size_or(const char* field, Index otherwise, Index least);
-  double number(const char* field);                            // required, finite
+  double number(const char* field);  // required, finite
   double number_or(const char* field, double otherwise);
   bool boolean_or(const char* field, bool otherwise);
   std::string text_or(const char* field, const std::string& otherwise);
   std::vector<Index> sizes_or(const char* field, std::vector<Index> otherwise);  // an integer or a list of such
-  ConfigReader object(const char* field);                      // required
+  ConfigReader object(const char* field);                                        // required
 
   template <class... Args>
   void violation(fmt::format_string<Args...> format, Args&&... args) {

@@ -8,14 +8,17 @@
 
 namespace hadal::ops {
 
-inline constexpr Index kBlock = 128;  // side of a scale block, and the K extent over which FP8 products are summed first
+inline constexpr Index kBlock =
+    128;  // side of a scale block, and the K extent over which FP8 products are summed first
 
-constexpr Index num_blocks(Index n) { return (n + kBlock - 1) / kBlock; }
+constexpr Index num_blocks(Index n) {
+  return (n + kBlock - 1) / kBlock;
+}
 
 struct Weight {
-  TensorRef values;       // F32, BF16, F16 or F8_E4M3
-  TensorRef scale;        // F32 [num_blocks(N), num_blocks(K)] for F8_E4M3, otherwise empty
-  Index first_row = 0;    // of `values` within the scale grid: a slice of rows need not start at a block
+  TensorRef values;     // F32, BF16, F16 or F8_E4M3
+  TensorRef scale;      // F32 [num_blocks(N), num_blocks(K)] for F8_E4M3, otherwise empty
+  Index first_row = 0;  // of `values` within the scale grid: a slice of rows need not start at a block
 
   explicit operator bool() const { return static_cast<bool>(values); }
   Index num_rows() const { return values.size(0); }

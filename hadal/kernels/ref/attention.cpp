@@ -34,10 +34,11 @@ void attend_expanded(const ExpandedAttentionArgs& a, Index token, Index head, fl
   const float* q = a.q + token * a.q_token_stride + head * a.q_head_stride;
   const float* kv = a.kv + head * a.kv_head_stride;
   for (Index j = 0; j < n; ++j)
-    scores[j] = static_cast<float>((dot(q, kv + j * a.kv_token_stride, a.nope) +
-                                    dot(q + a.nope, a.k_pe + j * a.k_pe_stride, a.rope)) * a.scale);
+    scores[j] = static_cast<float>(
+        (dot(q, kv + j * a.kv_token_stride, a.nope) + dot(q + a.nope, a.k_pe + j * a.k_pe_stride, a.rope)) * a.scale);
   softmax(scores, n);
-  weighted_sum(scores, n, kv + a.nope, a.kv_token_stride, a.v, a.out + token * a.out_token_stride + head * a.out_head_stride);
+  weighted_sum(scores, n, kv + a.nope, a.kv_token_stride, a.v,
+               a.out + token * a.out_token_stride + head * a.out_head_stride);
 }
 
 void attend_absorbed(const AbsorbedAttentionArgs& a, Index token, Index head, float* scores) {
@@ -49,7 +50,8 @@ void attend_absorbed(const AbsorbedAttentionArgs& a, Index token, Index head, fl
     scores[j] = static_cast<float>((dot(q, entry, a.latent) + dot(q_pe, entry + a.latent, a.rope)) * a.scale);
   }
   softmax(scores, n);
-  weighted_sum(scores, n, a.cache, a.cache_stride, a.latent, a.out + token * a.out_token_stride + head * a.out_head_stride);
+  weighted_sum(scores, n, a.cache, a.cache_stride, a.latent,
+               a.out + token * a.out_token_stride + head * a.out_head_stride);
 }
 
 }  // namespace hadal::kernels::ref

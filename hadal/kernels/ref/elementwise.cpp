@@ -39,18 +39,32 @@ void rope(const float* x, const double* cos, const double* sin, float* y, Index 
 
 void to_float(const void* x, DType dtype, float* y, Index n) {
   switch (dtype) {
-    case DType::kF32: std::memcpy(y, x, static_cast<std::size_t>(n) * sizeof(float)); return;
-    case DType::kBF16: for (Index i = 0; i < n; ++i) y[i] = bf16_to_float(static_cast<const bf16*>(x)[i]); return;
-    case DType::kF16: for (Index i = 0; i < n; ++i) y[i] = f16_to_float(static_cast<const f16*>(x)[i]); return;
-    default: for (Index i = 0; i < n; ++i) y[i] = e4m3_to_float(static_cast<const e4m3*>(x)[i]); return;
+    case DType::kF32:
+      std::memcpy(y, x, static_cast<std::size_t>(n) * sizeof(float));
+      return;
+    case DType::kBF16:
+      for (Index i = 0; i < n; ++i) y[i] = bf16_to_float(static_cast<const bf16*>(x)[i]);
+      return;
+    case DType::kF16:
+      for (Index i = 0; i < n; ++i) y[i] = f16_to_float(static_cast<const f16*>(x)[i]);
+      return;
+    default:
+      for (Index i = 0; i < n; ++i) y[i] = e4m3_to_float(static_cast<const e4m3*>(x)[i]);
+      return;
   }
 }
 
 void from_float(const float* x, DType dtype, void* y, Index n) {
   switch (dtype) {
-    case DType::kBF16: for (Index i = 0; i < n; ++i) static_cast<bf16*>(y)[i] = float_to_bf16(x[i]); return;
-    case DType::kF16: for (Index i = 0; i < n; ++i) static_cast<f16*>(y)[i] = float_to_f16(x[i]); return;
-    default: std::memcpy(y, x, static_cast<std::size_t>(n) * sizeof(float)); return;
+    case DType::kBF16:
+      for (Index i = 0; i < n; ++i) static_cast<bf16*>(y)[i] = float_to_bf16(x[i]);
+      return;
+    case DType::kF16:
+      for (Index i = 0; i < n; ++i) static_cast<f16*>(y)[i] = float_to_f16(x[i]);
+      return;
+    default:
+      std::memcpy(y, x, static_cast<std::size_t>(n) * sizeof(float));
+      return;
   }
 }
 

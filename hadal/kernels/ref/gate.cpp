@@ -50,8 +50,7 @@ Index index_of_largest(const double* values, Index n) {
 void exclude_groups(const GateArgs& a, double* selection, double* group_scores) {
   const Index size = a.n_routed_experts / a.n_group;
   for (Index g = 0; g < a.n_group; ++g) group_scores[g] = sum_of_best(selection + g * size, size, a.group_best);
-  for (Index kept = 0; kept < a.topk_group; ++kept)
-    group_scores[index_of_largest(group_scores, a.n_group)] = kExcluded;
+  for (Index kept = 0; kept < a.topk_group; ++kept) group_scores[index_of_largest(group_scores, a.n_group)] = kExcluded;
   for (Index g = 0; g < a.n_group; ++g)
     if (group_scores[g] != kExcluded) std::fill_n(selection + g * size, size, kExcluded);
 }

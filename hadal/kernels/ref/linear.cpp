@@ -8,10 +8,14 @@ namespace {
 double stored_value(const LinearArgs& a, Index row, Index column) {
   const Index i = row * a.w_stride + column;
   switch (a.w_dtype) {
-    case DType::kF32: return static_cast<const float*>(a.w)[i];
-    case DType::kBF16: return bf16_to_float(static_cast<const bf16*>(a.w)[i]);
-    case DType::kF16: return f16_to_float(static_cast<const f16*>(a.w)[i]);
-    default: return e4m3_to_float(static_cast<const e4m3*>(a.w)[i]);
+    case DType::kF32:
+      return static_cast<const float*>(a.w)[i];
+    case DType::kBF16:
+      return bf16_to_float(static_cast<const bf16*>(a.w)[i]);
+    case DType::kF16:
+      return f16_to_float(static_cast<const f16*>(a.w)[i]);
+    default:
+      return e4m3_to_float(static_cast<const e4m3*>(a.w)[i]);
   }
 }
 
@@ -39,7 +43,8 @@ void linear_transposed(const LinearArgs& a, Index m_begin, Index m_end) {
   for (Index i = m_begin; i < m_end; ++i)
     for (Index c = 0; c < a.k; ++c) {
       double sum = 0;
-      for (Index j = 0; j < a.n; ++j) sum += double{a.x[i * a.x_stride + j]} * (stored_value(a, j, c) * weight_scale(a, j, c));
+      for (Index j = 0; j < a.n; ++j)
+        sum += double{a.x[i * a.x_stride + j]} * (stored_value(a, j, c) * weight_scale(a, j, c));
       a.y[i * a.y_stride + c] = static_cast<float>(sum);
     }
 }

@@ -1,0 +1,162 @@
+#include "hadal/infer/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "hadal/core/error.h"
+#include "hadal/core/random.h"
+
+namespace hadal::infer {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+struct Candidate {
+  TokenId id;
+  double weight;  // probability, not normalised
+};
+
+bool better(const Candidate& a, const Candidate& b) {
+  return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+}
+
+void apply_penalties(const SamplingParams& p, std::span<float> logits, std::span<const TokenId> prompt,
+                     std::span<const TokenId> answer) {
+  if (p.repetition_penalty != 1) {
+    std::vector<TokenId> seen(prompt.begin(), prompt.end());
+    seen.insert(seen.end(), answer.begin(), answer.end());
+    std::sort(seen.begin(), seen.end());
+    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+    for (TokenId id : seen) {
+      float& l = logits[static_cast<std::size_t>(id)];
+      l = static_cast<float>(l > 0 ? l / p.repetition_penalty : l * p.repetition_penalty);
+    }
+  }
+  if (p.presence_penalty == 0 && p.frequency_penalty == 0) return;
+  std::map<TokenId, int> counts;
+  for (TokenId id : answer) ++counts[id];
+  for (const auto& [id, count] : counts)
+    logits[static_cast<std::size_t>(id)] -= static_cast<float>(p.presence_penalty + p.frequency_penalty * count);
+}
+
+TokenId argmax(std::span<const float> logits) {
+  TokenId best = 0;
+  for (std::size_t i = 1; i < logits.size(); ++i)
+    if (logits[i] > logits[static_cast<std::size_t>(best)]) best = static_cast<TokenId>(i);
+  return best;
+}
+
+void keep_top_k(std::vector<Candidate>& candidates, Index k) {
+  if (k <= 0 || k >= static_cast<Index>(candidates.size())) return;
+  std::nth_element(candidates.begin(), candidates.begin() + (k - 1), candidates.end(), better);
+  candidates.resize(static_cast<std::size_t>(k));
+}
+
+void keep_min_p(std::vector<Candidate>& candidates, double min_p) {
+  if (min_p <= 0) return;
+  // Weights are relative to the largest, which is 1.
+  std::erase_if(candidates, [&](const Candidate& c) { return c.weight < min_p; });
+}
+
+void keep_top_p(std::vector<Candidate>& candidates, double top_p) {
+  if (top_p >= 1) return;
+  double total = 0;
+  for (const Candidate& c : candidates) total += c.weight;
+  // Few tokens make up the nucleus of most distributions, so a heap beats sorting the whole vocabulary.
+  const auto worse = [](const Candidate& a, const Candidate& b) { return better(b, a); };
+  std::make_heap(candidates.begin(), candidates.end(), worse);
+  auto end = candidates.end();
+  double sum = 0;
+  do {
+    std::pop_heap(candidates.begin(), end, worse);
+    --end;
+    sum += end->weight;
+  } while (end != candidates.begin() && sum < top_p * total);
+  candidates.erase(candidates.begin(), end);
+}
+
+TokenId draw(std::vector<Candidate>& candidates, double u) {
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+  double total = 0;
+  for (const Candidate& c : candidates) total += c.weight;
+  double sum = 0;
+  for (const Candidate& c : candidates) {
+    sum += c.weight;
+    if (u * total < sum) return c.id;
+  }
+  return candidates.back().id;
+}
+
+void add_logprobs(std::span<const float> logits, int top, Sample& sample, std::vector<TokenLogprob>& best) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (float l : logits) sum += std::exp(double{l} - largest);
+  const double normaliser = largest + std::log(sum);
+  sample.logprob = logits[static_cast<std::size_t>(sample.id)] - normaliser;
+  std::vector<Candidate> all;
+  for (std::size_t i = 0; i < logits.size(); ++i) all.push_back({static_cast<TokenId>(i), logits[i]});
+  const auto count = std::min<std::size_t>(static_cast<std::size_t>(top), all.size());
+  std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count), all.end(), better);
+  for (std::size_t i = 0; i < count; ++i) best.push_back({all[i].id, all[i].weight - normaliser});
+}
+
+}  // namespace
+
+void validate(const SamplingParams& p) {
+  const auto require = [](bool good, const char* field, double value, const char* range) {
+    if (!good) throw InvalidRequest(fmt::format("{} is {}, {} was expected", field, value, range));
+  };
+  require(std::isfinite(p.temperature) && p.temperature >= 0 && p.temperature <= 100, "temperature", p.temperature,
+          "a number from 0 to 100");
+  require(p.top_p > 0 && p.top_p <= 1, "top_p", p.top_p, "a number above 0 and at most 1");
+  require(p.top_k >= 0, "top_k", static_cast<double>(p.top_k), "0 (off) or more");
+  require(p.min_p >= 0 && p.min_p <= 1, "min_p", p.min_p, "a number from 0 to 1");
+  require(std::isfinite(p.repetition_penalty) && p.repetition_penalty > 0, "repetition_penalty", p.repetition_penalty,
+          "a number above 0");
+  require(p.presence_penalty >= -2 && p.presence_penalty <= 2, "presence_penalty", p.presence_penalty,
+          "a number from -2 to 2");
+  require(p.frequency_penalty >= -2 && p.frequency_penalty <= 2, "frequency_penalty", p.frequency_penalty,
+          "a number from -2 to 2");
+  require(p.top_logprobs >= -1 && p.top_logprobs <= 20, "top_logprobs", p.top_logprobs, "0 to 20");
+  for (const auto& [id, bias] : p.logit_bias)
+    require(bias >= -100 && bias <= 100, "logit_bias", bias, "a number from -100 to 100");
+}
+
+Sampler::Sampler(SamplingParams params, TokenId num_tokens) : params_(std::move(params)), num_tokens_(num_tokens) {
+  validate(params_);
+  for (const auto& [id, bias] : params_.logit_bias)
+    if (id < 0 || id >= num_tokens_)
+      throw InvalidRequest(fmt::format("logit_bias: token id {} is not below {}", id, num_tokens_));
+}
+
+Sample Sampler::sample(std::span<float> all_logits, std::span<const TokenId> prompt, std::span<const TokenId> answer,
+                       std::uint64_t choice, std::uint64_t position) const {
+  const std::span<float> logits = all_logits.first(std::min(all_logits.size(), static_cast<std::size_t>(num_tokens_)));
+  // A NaN would make every comparison false and the choice meaningless.
+  for (float l : logits)
+    HADAL_CHECK(!std::isnan(l), "sampling: the model gave NaN at position {}; `hadal verify` looks for damaged weights",
+                position);
+  Sample result;
+  const std::vector<float> raw(params_.top_logprobs >= 0 ? logits.begin() : logits.end(), logits.end());
+  // Penalised ids beyond the vocabulary's end may be in a prompt; they are in all_logits.
+  apply_penalties(params_, all_logits, prompt, answer);
+  for (const auto& [id, bias] : params_.logit_bias) logits[static_cast<std::size_t>(id)] += static_cast<float>(bias);
+  result.id = argmax(logits);
+  const double largest = logits[static_cast<std::size_t>(result.id)];
+  if (params_.temperature > 0 && largest != double{kNever}) {
+    std::vector<Candidate> candidates;
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const double weight = std::exp((double{logits[i]} - largest) / params_.temperature);
+      if (weight > 0) candidates.push_back({static_cast<TokenId>(i), weight});
+    }
+    keep_top_k(candidates, params_.top_k);
+    keep_min_p(candidates, params_.min_p);
+    keep_top_p(candidates, params_.top_p);
+    result.id = draw(candidates, Philox(params_.seed, choice).uniform(position));
+  }
+  if (params_.top_logprobs >= 0) add_logprobs(raw, params_.top_logprobs, result, result.top);
+  return result;
+}
+
+}  // namespace hadal::infer

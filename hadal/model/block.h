@@ -1,0 +1,73 @@
+// One transformer layer, and the multi-token-prediction module built around one (DeepSeek-V3 report, section 2.2).
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "hadal/model/mla.h"
+#include "hadal/model/moe.h"
+
+namespace hadal::model {
+
+struct Block {
+  RmsNorm input_layernorm, post_attention_layernorm;
+  Mla self_attn;
+  std::optional<Moe> moe;  // one of the two
+  std::optional<FeedForward> mlp;
+
+  Block() = default;
+  Block(const Config& c, bool is_moe);
+
+  // x [T, hidden], the residual stream, is updated in place.
+  void forward(Context& ctx, const TensorRef& x, const Positions& at, KvCache& cache, Index layer,
+               const Trace& trace) const;
+
+  template <class F>
+  void for_each_param(const std::string& name, F&& f) {
+    input_layernorm.for_each_param(name + ".input_layernorm", f);
+    self_attn.for_each_param(name + ".self_attn", f);
+    post_attention_layernorm.for_each_param(name + ".post_attention_layernorm", f);
+    if (moe) moe->for_each_param(name + ".mlp", f);
+    if (mlp) mlp->for_each_param(name + ".mlp", f);
+  }
+};
+
+// Depth k of multi-token prediction, equations 21-23: from the hidden state of position i and the token i + k it
+// predicts token i + k + 1. Depth 1 is given the main model's hidden state after the final norm, a deeper one the
+// previous depth's after its shared_head.norm (rule 38).
+struct Mtp {
+  RmsNorm enorm, hnorm;
+  Linear eh_proj;
+  Block block;
+  struct SharedHead {
+    RmsNorm norm;
+    Linear head;  // repeats lm_head (rule 39)
+  } shared_head;
+  Weight embed_tokens;  // repeats model.embed_tokens
+  Index vocab_size = 0, hidden_size = 0;
+
+  Mtp() = default;
+  explicit Mtp(const Config& c, bool is_moe);
+
+  // embedded [T, hidden] of the next tokens, previous [T, hidden] -> hidden states after shared_head.norm.
+  TensorRef forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Positions& at,
+                    KvCache& cache, const Trace& trace) const;
+
+  template <class F>
+  void for_each_param(const std::string& name, F&& f) {
+    const auto repeated = [&](const std::string& param, Weight& weight, ParamInfo info) {
+      info.optional = true;
+      f(param, weight, info);
+    };
+    repeated(name + ".embed_tokens.weight", embed_tokens,
+             ParamInfo{.shape = {vocab_size, hidden_size}, .role = ParamRole::kEmbedding});
+    enorm.for_each_param(name + ".enorm", f);
+    hnorm.for_each_param(name + ".hnorm", f);
+    eh_proj.for_each_param(name + ".eh_proj", ParamRole::kProjection, f);
+    block.for_each_param(name, f);
+    shared_head.norm.for_each_param(name + ".shared_head.norm", f);
+    shared_head.head.for_each_param(name + ".shared_head.head", ParamRole::kHead, repeated);
+  }
+};
+
+}  // namespace hadal::model

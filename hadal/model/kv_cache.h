@@ -1,0 +1,46 @@
+// The latent cache of one sequence: per layer and token the normalised latent c_kv and the rotated k_pe, kv_lora_rank +
+// qk_rope_head_dim values (rule 17), stored in F32 or BF16. Attention reads entries as stored, the current token's own
+// included. Memory grows with the sequence, up to the capacity.
+#pragma once
+
+#include <vector>
+
+#include "hadal/core/context.h"
+#include "hadal/model/config.h"
+
+namespace hadal::model {
+
+// Which form of attention computed a token, and with it its cache entries. Prompt tokens are always expanded, generated
+// (or drafted) ones always absorbed, whatever the chunk: so bits depend on a token's role, not on scheduling (rule 18).
+enum class Form : std::uint8_t { kExpanded, kAbsorbed };
+
+class KvCache {
+ public:
+  // `num_layers` may be any; a sequence's main layers and its MTP layer have caches of their own (rule 40).
+  KvCache(const Config& config, Index num_layers, Index capacity, DType dtype = DType::kF32);
+
+  Index length() const { return static_cast<Index>(forms_.size()); }
+  Index capacity() const { return capacity_; }
+  const std::vector<Form>& forms() const { return forms_; }
+
+  // Makes room for `count` more tokens; throws InvalidRequest beyond the capacity.
+  void reserve(Index count);
+  // Stores the entries [count, kv_lora_rank + rope] of one layer behind the current length.
+  void write(Context& ctx, Index layer, const TensorRef& entries);
+  // Entries [0, length + count) of a layer as float32: a reference for F32, otherwise a copy in ctx.workspace.
+  TensorRef read(Context& ctx, Index layer, Index count) const;
+  // After every layer has written its entries.
+  void advance(Index count, Form form) { forms_.insert(forms_.end(), static_cast<std::size_t>(count), form); }
+  // Forgets everything from position `length` on: the start of another turn, or rejected drafts.
+  void truncate(Index length);
+
+ private:
+  Index width_;
+  Index capacity_;
+  DType dtype_;
+  Index allocated_ = 0;         // tokens that fit without growing
+  std::vector<Tensor> layers_;  // [allocated, width]
+  std::vector<Form> forms_;
+};
+
+}  // namespace hadal::model

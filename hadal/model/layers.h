@@ -1,0 +1,64 @@
+// The three smallest layers: linear, RMSNorm, SwiGLU feed-forward. Layers are structs with public parameters; forward
+// is const and leaves its result in ctx.workspace.
+#pragma once
+
+#include <string>
+
+#include "hadal/model/config.h"
+#include "hadal/model/param.h"
+#include "hadal/ops/elementwise.h"
+#include "hadal/ops/linear.h"
+
+namespace hadal::model {
+
+// y = W x without bias; W is [out_features, in_features].
+struct Linear {
+  Index in_features = 0;
+  Index out_features = 0;
+  bool ue8m0 = false;  // how Activations::kFp8 rounds scales
+  Weight weight;
+
+  TensorRef forward(Context& ctx, const TensorRef& x) const { return ops::linear(ctx, x, weight, ue8m0); }
+
+  template <class F>
+  void for_each_param(const std::string& name, ParamRole role, F&& f) {
+    f(name + ".weight", weight, ParamInfo{.shape = {out_features, in_features}, .role = role});
+  }
+};
+
+struct RmsNorm {
+  Index width = 0;
+  double eps = 1e-6;
+  Weight weight;
+
+  TensorRef forward(Context& ctx, const TensorRef& x) const { return ops::rms_norm(ctx, x, weight.values, eps); }
+
+  template <class F>
+  void for_each_param(const std::string& name, F&& f) {
+    f(name + ".weight", weight, ParamInfo{.shape = {width}, .role = ParamRole::kNorm});
+  }
+};
+
+// down(silu(gate(x)) * up(x)): dense layers, shared and routed experts alike.
+struct FeedForward {
+  Linear gate_proj, up_proj, down_proj;
+
+  FeedForward() = default;
+  FeedForward(const Config& c, Index width);
+
+  TensorRef forward(Context& ctx, const TensorRef& x) const {
+    return down_proj.forward(ctx, ops::swiglu(ctx, gate_proj.forward(ctx, x), up_proj.forward(ctx, x)));
+  }
+
+  template <class F>
+  void for_each_param(const std::string& name, F&& f) {
+    gate_proj.for_each_param(name + ".gate_proj", ParamRole::kLinear, f);
+    up_proj.for_each_param(name + ".up_proj", ParamRole::kLinear, f);
+    down_proj.for_each_param(name + ".down_proj", ParamRole::kLinear, f);
+  }
+};
+
+// A linear of the given sizes with this model's activation rounding.
+Linear make_linear(const Config& c, Index in_features, Index out_features);
+
+}  // namespace hadal::model

@@ -1,0 +1,65 @@
+// Multi-head latent attention (DeepSeek-V3 report, section 2.1.1, equations 1-11).
+//
+//   T tokens, H heads, L positions in the cache
+//   nope = qk_nope_head_dim, rope = qk_rope_head_dim, v = v_head_dim, c = kv_lora_rank
+#pragma once
+
+#include <string>
+
+#include "hadal/model/kv_cache.h"
+#include "hadal/model/layers.h"
+#include "hadal/model/trace.h"
+#include "hadal/ops/rope.h"
+
+namespace hadal::model {
+
+// Where tokens stand and how they are computed: the same for all layers of one forward pass.
+struct Positions {
+  Index first = 0;
+  Form form = Form::kExpanded;
+  ops::RopeTable rope;
+};
+
+struct Mla {
+  Index num_heads = 0, nope = 0, rope = 0, v = 0, kv_lora_rank = 0;
+  double softmax_scale = 1;
+
+  Linear q_proj;              // without q compression
+  Linear q_a_proj, q_b_proj;  // with
+  RmsNorm q_a_layernorm;
+  bool has_q_lora = false;
+  Linear kv_a_proj_with_mqa, kv_b_proj, o_proj;
+  RmsNorm kv_a_layernorm;
+
+  Mla() = default;
+  explicit Mla(const Config& c);
+
+  // h [T, hidden] -> [T, hidden]. Writes the tokens' entries of `layer` behind the cache's length, which stays as it
+  // is.
+  TensorRef forward(Context& ctx, const TensorRef& h, const Positions& at, KvCache& cache, Index layer,
+                    const Trace& trace) const;
+
+  template <class F>
+  void for_each_param(const std::string& name, F&& f) {
+    if (has_q_lora) {
+      q_a_proj.for_each_param(name + ".q_a_proj", ParamRole::kLinear, f);
+      q_a_layernorm.for_each_param(name + ".q_a_layernorm", f);
+      q_b_proj.for_each_param(name + ".q_b_proj", ParamRole::kLinear, f);
+    } else {
+      q_proj.for_each_param(name + ".q_proj", ParamRole::kLinear, f);
+    }
+    kv_a_proj_with_mqa.for_each_param(name + ".kv_a_proj_with_mqa", ParamRole::kLinear, f);
+    kv_a_layernorm.for_each_param(name + ".kv_a_layernorm", f);
+    kv_b_proj.for_each_param(name + ".kv_b_proj", ParamRole::kLinear, f);
+    o_proj.for_each_param(name + ".o_proj", ParamRole::kLinear, f);
+  }
+
+ private:
+  TensorRef query(Context& ctx, const TensorRef& h) const;
+  TensorRef attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const TensorRef& entries,
+                            Index first) const;
+  TensorRef attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const TensorRef& entries,
+                            Index first) const;
+};
+
+}  // namespace hadal::model

@@ -1,0 +1,79 @@
+// The whole model: embedding, layers, final norm, head, and the MTP modules behind them.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hadal/model/block.h"
+#include "hadal/model/rotary.h"
+
+namespace hadal::model {
+
+// What one sequence keeps between calls.
+struct SequenceState {
+  KvCache main;              // num_hidden_layers layers
+  std::vector<KvCache> mtp;  // one layer each, positions from 0 at every depth
+};
+
+struct Transformer {
+  Config config;
+  Rotary rotary;
+  Weight embed_tokens;
+  std::vector<Block> layers;
+  RmsNorm norm;
+  Linear lm_head;
+  std::vector<Mtp> mtp;
+
+  // Shapes only; the weights come from load_model (loader.h) or stay empty, for counting and initialising.
+  explicit Transformer(const Config& c);
+
+  SequenceState new_sequence(Index capacity, DType cache_dtype = DType::kF32) const;
+
+  // Runs `ids` at the positions behind state.main and returns their hidden states after the final norm [T, hidden], in
+  // ctx.workspace. All of `ids` must lie in [0, vocab_size).
+  TensorRef hidden(Context& ctx, std::span<const TokenId> ids, Form form, SequenceState& state,
+                   const Trace& trace = {}) const;
+
+  // Depth `depth` (0-based) for positions behind state.mtp[depth]: next_ids[i] is token i + 1 + depth, previous [T,
+  // hidden] the hidden states of the depth before (the main model's for depth 0). Returns hidden states after
+  // shared_head.norm.
+  TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const TokenId> next_ids, const TensorRef& previous,
+                       Form form, SequenceState& state, const Trace& trace = {}) const;
+
+  // [T, hidden] -> [T, vocab_size].
+  TensorRef logits(Context& ctx, const TensorRef& hidden) const { return lm_head.forward(ctx, hidden); }
+  TensorRef mtp_logits(Context& ctx, Index depth, const TensorRef& hidden) const {
+    return mtp[static_cast<std::size_t>(depth)].shared_head.head.forward(ctx, hidden);
+  }
+
+  // Every parameter of the model: f(name, weight, info), in the order of the published names' layers.
+  template <class F>
+  void for_each_param(F&& f) {
+    f(std::string("model.embed_tokens.weight"), embed_tokens,
+      ParamInfo{.shape = {config.vocab_size, config.hidden_size}, .role = ParamRole::kEmbedding});
+    Index index = 0;
+    const auto in_layer = [&](const std::string& name, Weight& weight, ParamInfo info) {
+      info.layer = index;
+      f(name, weight, info);
+    };
+    for (Block& block : layers) {
+      block.for_each_param("model.layers." + std::to_string(index), in_layer);
+      ++index;
+    }
+    norm.for_each_param("model.norm", f);
+    lm_head.for_each_param("lm_head", ParamRole::kHead, [&](const std::string& name, Weight& weight, ParamInfo info) {
+      info.optional = config.tie_word_embeddings;
+      f(name, weight, info);
+    });
+    for (Mtp& module : mtp) {
+      module.for_each_param("model.layers." + std::to_string(index), in_layer);
+      ++index;
+    }
+  }
+};
+
+// The list that for_each_param walks, for code that needs names and shapes but no model.
+std::vector<ParamSpec> parameter_list(const Config& c);
+
+}  // namespace hadal::model

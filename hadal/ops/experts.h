@@ -1,0 +1,42 @@
+// The pieces of a mixture of experts that move tokens: selection, grouping by expert, weighted sum.
+#pragma once
+
+#include <vector>
+
+#include "hadal/core/context.h"
+#include "hadal/core/tensor.h"
+
+namespace hadal::ops {
+
+struct GateRule {
+  Index num_experts_per_tok = 0;
+  Index n_group = 1;  // 1: no group limit
+  Index topk_group = 1;
+  Index group_best = 1;  // how many of a group's best scores make its score: 2 for V3, 1 for V2
+  bool sigmoid = true;   // otherwise softmax
+  bool norm_topk_prob = true;
+  double routed_scaling_factor = 1;
+};
+
+struct Selection {
+  TensorRef experts;  // I32 [T, k], descending selection score, the lower index first among equals
+  TensorRef weights;  // F32 [T, k], of the unbiased scores, normalised and scaled
+};
+
+// logits [T, E]; bias [E] or empty, used for the selection only (rule 21).
+Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef& bias, const GateRule& rule);
+
+// Which rows go to which expert: for expert e, entries [begin[e], begin[e + 1]) of `token` and `slot` (the token's slot
+// in its selection), ascending in token.
+struct ExpertGroups {
+  std::vector<Index> begin;
+  std::vector<Index> token;
+  std::vector<Index> slot;
+};
+ExpertGroups group_by_expert(const TensorRef& experts, Index n_routed_experts);
+
+// y [T, D] = sum over slots of weights[t, s] * outputs[row of (t, s)], in the order of the slots; outputs [T * k, D]
+// lie in the order of `groups`.
+TensorRef combine_experts(Context& ctx, const TensorRef& outputs, const ExpertGroups& groups, const TensorRef& weights);
+
+}  // namespace hadal::ops

@@ -1,0 +1,25 @@
+// Products with stored weights. Results are float32, in ctx.workspace, and have the same bits for any number of threads
+// and for any number of rows computed together.
+#pragma once
+
+#include "hadal/core/context.h"
+#include "hadal/ops/weight.h"
+
+namespace hadal::ops {
+
+// y [T, N] = x [T, K] W^T. With E4M3 weights, Activations::kFp8 rounds x to 1x128 tiles first (`ue8m0`: their scales to
+// powers of two).
+TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0 = false);
+// The same with x left as it is, whatever ctx.activations says: for kv_b_proj, whose input the reference inference code
+// does not round, and for products outside FP8.
+TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w);
+
+// y [T, H, C]: per head h, y[t, h] = x[t, h] W_h, where W_h [D, C] is rows [h * stride + offset, + D) of w. Folds W^UK
+// of kv_b_proj into the query. x is [T, H, D].
+TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride);
+
+// y [T, H, D]: per head h, y[t, h] = W_h x[t, h], same slices W_h [D, C]; x is [T, H, C]. Applies W^UV to what absorbed
+// attention gives.
+TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride, Index rows);
+
+}  // namespace hadal::ops

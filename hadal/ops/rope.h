@@ -1,0 +1,23 @@
+// Rotary positions (DeepSeek-V3 report, equations 3 and 8; YaRN: arXiv 2309.00071 as in the published modelling code).
+// Channels are interleaved pairs, as checkpoints store them (rule 12). Angles are computed in double.
+#pragma once
+
+#include <vector>
+
+#include "hadal/core/context.h"
+#include "hadal/core/tensor.h"
+
+namespace hadal::ops {
+
+// Cosine and sine of position * inv_freq for `count` positions from `first`, times `magnitude` (1 for every published
+// model, whose mscale and mscale_all_dim are equal: rule 15).
+struct RopeTable {
+  TensorRef cos;  // F64 [count, rope / 2]
+  TensorRef sin;
+};
+RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, Index first, Index count, double magnitude);
+
+// x [T, H, rope] -> the rotated copy [T, H, rope]; row t of the table is for token t.
+TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table);
+
+}  // namespace hadal::ops
