@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 
@@ -17,6 +18,8 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Drops the pages of a range that was read from this process's resident memory; the next access reads them again.
+  void release(std::span<const std::byte> range) const;
 
  private:
   const std::byte* data_ = nullptr;

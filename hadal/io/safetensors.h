@@ -45,12 +45,16 @@ class SafetensorsFile {
   const TensorInfo* find(const std::string& name) const;  // nullptr if absent
   // The bytes belong to a read-only mapping; nobody writes through this reference.
   TensorRef tensor(const TensorInfo& info) const;
+  // After a tensor was read for the last time: gives its pages back (for tools that walk through a large file).
+  void release(const TensorInfo& info) const;
 
  private:
   std::filesystem::path path_;
   MappedFile file_;
   SafetensorsHeader header_;
   std::map<std::string, std::size_t> index_;
+  // Tensors whose address does not suit their element size (the format pads only its header): copied at opening.
+  std::map<std::string, Tensor> realigned_;
 };
 
 // Writes one file as a stream: the names, dtypes and shapes are known at the start, the data comes tensor by tensor in

@@ -1,0 +1,62 @@
+# Sourced by ./run and ./test: installs what is missing (Debian packages) and configures the release build. Everything it
+# says goes to stderr, so that the program's output can be piped.
+
+HADAL_PACKAGES=(g++ cmake ninja-build ccache pkg-config python3
+  libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev
+  libgtest-dev libgmock-dev)
+
+say() { printf '%s\n' "$*" >&2; }
+
+missing_packages() {
+  local package
+  for package in "${HADAL_PACKAGES[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf '%s ' "$package"
+  done
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_missing() {
+  if ! command -v apt-get >/dev/null 2>&1; then
+    command -v cmake >/dev/null 2>&1 && command -v ninja >/dev/null 2>&1 && command -v g++ >/dev/null 2>&1 && return 0
+    say "hadal: this machine has no apt-get; install what Debian calls ${HADAL_PACKAGES[*]}, then run: cmake --preset release && ninja -C build"
+    return 2
+  fi
+  local packages
+  read -r -a packages <<<"$(missing_packages)"
+  [ ${#packages[@]} -eq 0 ] && return 0
+  if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null 2>&1; then
+    say "hadal: packages are missing and there is neither root nor sudo here; as root run: apt-get update && apt-get install ${packages[*]}"
+    return 2
+  fi
+  say "hadal: installing ${packages[*]}"
+  local log
+  log=$(mktemp)
+  if ! { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    say "hadal: apt-get could not install the packages above; see its message"
+    return 2
+  fi
+  rm -f "$log"
+}
+
+configure() {
+  [ -f build/build.ninja ] && return 0
+  say "hadal: configuring build/"
+  cmake --preset release >&2 || return 2
+}
+
+# build TARGETS...: quiet when there is nothing to do.
+build() {
+  if [ -t 2 ]; then
+    ninja -C build "$@" >&2 || return 2
+    return 0
+  fi
+  local log
+  log=$(mktemp)
+  ninja -C build "$@" >"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; return 2; }
+  rm -f "$log"
+}
