@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
       seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
     std::sort(seconds.begin(), seconds.end());
-    fmt::print("{{\"file\": {}, \"bytes\": {}, \"tokens\": {}, \"first\": {:.6f}, \"seconds\": {:.6f}}}\n", hadal::io::Json(argv[i]).dump(),
-               text.size(), tokens, seconds.back(), seconds[kRepeats / 2]);
+    fmt::print("{{\"file\": {}, \"bytes\": {}, \"tokens\": {}, \"first\": {:.6f}, \"seconds\": {:.6f}}}\n",
+               hadal::io::Json(argv[i]).dump(), text.size(), tokens, seconds.back(), seconds[kRepeats / 2]);
   }
 }

@@ -23,7 +23,8 @@ constexpr const char* kSingleFile = "model.safetensors";
 void check_directory(const std::filesystem::path& directory) {
   std::error_code status;
   HADAL_CHECK(std::filesystem::exists(directory, status), "{}: there is no such directory", directory.string());
-  HADAL_CHECK(std::filesystem::is_directory(directory, status), "{}: is not a directory; give the model's directory", directory.string());
+  HADAL_CHECK(std::filesystem::is_directory(directory, status), "{}: is not a directory; give the model's directory",
+              directory.string());
 }
 
 }  // namespace
@@ -32,7 +33,8 @@ std::vector<std::filesystem::path> CheckpointFiles::shard_paths(const std::files
   check_directory(directory);
   const auto index = directory / kIndexFile;
   if (!std::filesystem::exists(index)) {
-    HADAL_CHECK(std::filesystem::exists(directory / kSingleFile), "{}: has neither {} nor {}", directory.string(), kIndexFile, kSingleFile);
+    HADAL_CHECK(std::filesystem::exists(directory / kSingleFile), "{}: has neither {} nor {}", directory.string(),
+                kIndexFile, kSingleFile);
     return {directory / kSingleFile};
   }
   std::set<std::string> names;
@@ -63,8 +65,11 @@ CheckpointFiles::CheckpointFiles(const std::filesystem::path& directory) : direc
   for (const auto& [tensor, file] : read_weight_index(index)) {
     const std::size_t shard = shard_of_file.at(file);
     const TensorInfo* info = shards_[shard].find(tensor);
-    if (!info) faults.push_back(fmt::format("{}: has no tensor {}, but {} says so", shards_[shard].path().string(), tensor, kIndexFile));
-    else where_[tensor] = {shard, info};
+    if (!info)
+      faults.push_back(
+          fmt::format("{}: has no tensor {}, but {} says so", shards_[shard].path().string(), tensor, kIndexFile));
+    else
+      where_[tensor] = {shard, info};
   }
   if (!faults.empty()) fail_with(faults);
 }

@@ -16,7 +16,7 @@ namespace hadal::io {
 MappedFile::MappedFile(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   HADAL_CHECK(fd >= 0, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(fd);
     fail("{}: is not a regular file", path.string());

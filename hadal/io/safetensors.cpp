@@ -30,10 +30,12 @@ std::uint64_t read_length(std::span<const std::byte> bytes, std::uint64_t file_s
   check_not_something_else(bytes, where);
   std::uint64_t length = 0;
   for (int i = 7; i >= 0; --i) length = length << 8 | static_cast<std::uint64_t>(bytes[static_cast<std::size_t>(i)]);
-  HADAL_CHECK(length <= kLongestHeader, "{}: says its header has {} bytes, at most {} are allowed; not a safetensors file?", where,
-              length, kLongestHeader);
+  HADAL_CHECK(length <= kLongestHeader,
+              "{}: says its header has {} bytes, at most {} are allowed; not a safetensors file?", where, length,
+              kLongestHeader);
   HADAL_CHECK(length <= file_size - kLengthBytes && length <= bytes.size() - kLengthBytes,
-              "{}: its header should have {} bytes, the file has {} in all; it is truncated, download it again", where, length, file_size);
+              "{}: its header should have {} bytes, the file has {} in all; it is truncated, download it again", where,
+              length, file_size);
   return length;
 }
 
@@ -46,7 +48,8 @@ Shape parse_shape(dom::element value, const std::string& what) {
     std::uint64_t size = 0;
     HADAL_CHECK(dim.get_uint64().get(size) == simdjson::SUCCESS, "{}: shape holds something else than sizes", what);
     HADAL_CHECK(shape.rank() < Shape::kMaxRank, "{}: has more than {} dimensions", what, Shape::kMaxRank);
-    HADAL_CHECK(!__builtin_mul_overflow(elements, std::max<std::uint64_t>(size, 1), &elements) && elements < (std::uint64_t{1} << 56),
+    HADAL_CHECK(!__builtin_mul_overflow(elements, std::max<std::uint64_t>(size, 1), &elements) &&
+                    elements < (std::uint64_t{1} << 56),
                 "{}: its shape has too many elements", what);
     shape.push_back(static_cast<Index>(size));
   }
@@ -71,14 +74,16 @@ TensorInfo parse_tensor(std::string_view name, dom::element value, std::uint64_t
   dom::array offsets;
   std::uint64_t begin = 0, end = 0;
   HADAL_CHECK(object["data_offsets"].get_array().get(offsets) == simdjson::SUCCESS && offsets.size() == 2 &&
-                  offsets.at(0).get_uint64().get(begin) == simdjson::SUCCESS && offsets.at(1).get_uint64().get(end) == simdjson::SUCCESS,
+                  offsets.at(0).get_uint64().get(begin) == simdjson::SUCCESS &&
+                  offsets.at(1).get_uint64().get(end) == simdjson::SUCCESS,
               "{}: data_offsets are not two offsets", what);
   HADAL_CHECK(begin <= end, "{}: data_offsets {} and {} are reversed", what, begin, end);
-  HADAL_CHECK(end <= file_size - data_begin, "{}: ends at byte {} of the data, the file has {}; it is truncated, download it again", what,
-              end, file_size - data_begin);
+  HADAL_CHECK(end <= file_size - data_begin,
+              "{}: ends at byte {} of the data, the file has {}; it is truncated, download it again", what, end,
+              file_size - data_begin);
   const std::uint64_t wanted = static_cast<std::uint64_t>(info.shape.num_elements()) * dtype_bytes(info.dtype);
-  HADAL_CHECK(end - begin == wanted, "{}: has {} bytes, its shape {} of {} needs {}", what, end - begin, info.shape.to_string(),
-              dtype, wanted);
+  HADAL_CHECK(end - begin == wanted, "{}: has {} bytes, its shape {} of {} needs {}", what, end - begin,
+              info.shape.to_string(), dtype, wanted);
   info.begin = data_begin + begin;
   info.end = data_begin + end;
   return info;
@@ -97,13 +102,16 @@ std::map<std::string, std::string> parse_metadata(dom::element value, const std:
 }
 
 // The format demands that the tensors cover the data without gap or overlap.
-void check_coverage(std::vector<TensorInfo>& tensors, std::uint64_t data_begin, std::uint64_t file_size, const std::string& where) {
-  std::stable_sort(tensors.begin(), tensors.end(),
-                   [](const TensorInfo& a, const TensorInfo& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+void check_coverage(std::vector<TensorInfo>& tensors, std::uint64_t data_begin, std::uint64_t file_size,
+                    const std::string& where) {
+  std::stable_sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
   std::uint64_t at = data_begin;
   for (const TensorInfo& t : tensors) {
     HADAL_CHECK(t.begin >= at, "{}: tensor {} overlaps the one before it", where, t.name);
-    HADAL_CHECK(t.begin == at, "{}: there are {} bytes before tensor {} that belong to none", where, t.begin - at, t.name);
+    HADAL_CHECK(t.begin == at, "{}: there are {} bytes before tensor {} that belong to none", where, t.begin - at,
+                t.name);
     at = t.end;
   }
   HADAL_CHECK(at == file_size, "{}: there are {} bytes at the end that belong to no tensor", where, file_size - at);
@@ -119,19 +127,23 @@ void check_unique(const std::vector<TensorInfo>& tensors, const std::string& whe
 
 }  // namespace
 
-SafetensorsHeader SafetensorsHeader::parse(std::span<const std::byte> bytes, std::uint64_t file_size, const std::string& where) {
+SafetensorsHeader SafetensorsHeader::parse(std::span<const std::byte> bytes, std::uint64_t file_size,
+                                           const std::string& where) {
   const std::uint64_t length = read_length(bytes, file_size, where);
   dom::parser parser;
   dom::element document;
   const auto* text = reinterpret_cast<const char*>(bytes.data()) + kLengthBytes;
   const auto status = parser.parse(text, length).get(document);
-  HADAL_CHECK(status == simdjson::SUCCESS, "{}: its header is not valid JSON: {}", where, simdjson::error_message(status));
+  HADAL_CHECK(status == simdjson::SUCCESS, "{}: its header is not valid JSON: {}", where,
+              simdjson::error_message(status));
   dom::object object;
   HADAL_CHECK(document.get_object().get(object) == simdjson::SUCCESS, "{}: its header is not a JSON object", where);
   SafetensorsHeader header;
   for (const auto [name, value] : object) {
-    if (name == "__metadata__") header.metadata = parse_metadata(value, where);
-    else header.tensors.push_back(parse_tensor(name, value, kLengthBytes + length, file_size, where));
+    if (name == "__metadata__")
+      header.metadata = parse_metadata(value, where);
+    else
+      header.tensors.push_back(parse_tensor(name, value, kLengthBytes + length, file_size, where));
   }
   check_unique(header.tensors, where);
   check_coverage(header.tensors, kLengthBytes + length, file_size, where);

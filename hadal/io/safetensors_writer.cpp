@@ -18,7 +18,8 @@ constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
 constexpr std::uint64_t kSyncStep = std::uint64_t{256} << 20;
 constexpr std::size_t kDataAlignment = 64;
 
-std::string header_text(const std::vector<SafetensorsWriter::Entry>& entries, const std::map<std::string, std::string>& metadata) {
+std::string header_text(const std::vector<SafetensorsWriter::Entry>& entries,
+                        const std::map<std::string, std::string>& metadata) {
   // Not Json: nlohmann's ordered objects search all keys for each insertion.
   std::string text = "{";
   if (!metadata.empty()) text += "\"__metadata__\":" + Json(metadata).dump();
@@ -84,20 +85,23 @@ struct SafetensorsWriter::State {
   }
 
   void check_space(std::uint64_t needed) const {
-    struct statvfs fs {};
+    struct statvfs fs{};
     if (::fstatvfs(fd, &fs) != 0) return;
     const std::uint64_t free_bytes = std::uint64_t{fs.f_bavail} * fs.f_frsize;
-    HADAL_CHECK(needed <= free_bytes, "{}: needs {:.2f} GB and the disk has {:.2f} GB free; free some space and start again",
-                path.string(), static_cast<double>(needed) * 1e-9, static_cast<double>(free_bytes) * 1e-9);
+    HADAL_CHECK(needed <= free_bytes,
+                "{}: needs {:.2f} GB and the disk has {:.2f} GB free; free some space and start again", path.string(),
+                static_cast<double>(needed) * 1e-9, static_cast<double>(free_bytes) * 1e-9);
   }
 };
 
-SafetensorsWriter::SafetensorsWriter(std::filesystem::path path, std::vector<Entry> entries, std::map<std::string, std::string> metadata)
+SafetensorsWriter::SafetensorsWriter(std::filesystem::path path, std::vector<Entry> entries,
+                                     std::map<std::string, std::string> metadata)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.path = std::move(path);
   s.entries = std::move(entries);
-  for (const Entry& e : s.entries) s.expected += static_cast<std::uint64_t>(e.shape.num_elements()) * dtype_bytes(e.dtype);
+  for (const Entry& e : s.entries)
+    s.expected += static_cast<std::uint64_t>(e.shape.num_elements()) * dtype_bytes(e.dtype);
   const std::string temporary = s.path.string() + ".tmp" + std::to_string(::getpid());
   s.fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   HADAL_CHECK(s.fd >= 0, "{}: cannot be written: {}", s.path.string(), std::strerror(errno));

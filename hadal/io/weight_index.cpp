@@ -14,20 +14,24 @@ std::map<std::string, std::string> read_weight_index(const std::filesystem::path
   const auto status = parser.parse(text).get(document);
   HADAL_CHECK(status == simdjson::SUCCESS, "{}: not valid JSON: {}", path.string(), simdjson::error_message(status));
   simdjson::dom::object map;
-  HADAL_CHECK(document["weight_map"].get_object().get(map) == simdjson::SUCCESS, "{}: weight_map is not an object", path.string());
+  HADAL_CHECK(document["weight_map"].get_object().get(map) == simdjson::SUCCESS, "{}: weight_map is not an object",
+              path.string());
   std::map<std::string, std::string> weights;
   for (const auto [name, value] : map) {
     std::string_view file;
-    HADAL_CHECK(value.get_string().get(file) == simdjson::SUCCESS, "{}: weight_map {} is not a file name", path.string(), name);
-    HADAL_CHECK(!file.empty() && file.find('/') == file.npos && file.find('\0') == file.npos && file != "." && file != "..",
-                "{}: weight_map {} names \"{}\", a file in the same directory was expected", path.string(), name, file);
+    HADAL_CHECK(value.get_string().get(file) == simdjson::SUCCESS, "{}: weight_map {} is not a file name",
+                path.string(), name);
+    HADAL_CHECK(
+        !file.empty() && file.find('/') == file.npos && file.find('\0') == file.npos && file != "." && file != "..",
+        "{}: weight_map {} names \"{}\", a file in the same directory was expected", path.string(), name, file);
     HADAL_CHECK(weights.emplace(name, file).second, "{}: weight_map has {} twice", path.string(), name);
   }
   HADAL_CHECK(!weights.empty(), "{}: weight_map is empty", path.string());
   return weights;
 }
 
-void write_weight_index(const std::filesystem::path& path, const std::map<std::string, std::string>& weight_map, std::uint64_t total_bytes) {
+void write_weight_index(const std::filesystem::path& path, const std::map<std::string, std::string>& weight_map,
+                        std::uint64_t total_bytes) {
   nlohmann::json json;
   json["metadata"]["total_size"] = total_bytes;
   json["weight_map"] = weight_map;

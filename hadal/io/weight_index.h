@@ -14,6 +14,7 @@ inline constexpr const char* kIndexFile = "model.safetensors.index.json";
 std::map<std::string, std::string> read_weight_index(const std::filesystem::path& path);
 
 // Written atomically; `total_bytes` becomes metadata.total_size.
-void write_weight_index(const std::filesystem::path& path, const std::map<std::string, std::string>& weight_map, std::uint64_t total_bytes);
+void write_weight_index(const std::filesystem::path& path, const std::map<std::string, std::string>& weight_map,
+                        std::uint64_t total_bytes);
 
 }  // namespace hadal::io

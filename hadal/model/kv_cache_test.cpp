@@ -23,7 +23,8 @@ TEST(KvCache, KeepsItsEntriesWhenItGrows) {
   KvCache cache(tiny(), 2, 1000);
   for (Index step = 0; step < 900; ++step) {
     cache.reserve(1);
-    for (Index layer = 0; layer < 2; ++layer) cache.write(ctx, layer, entries(ctx, 1, static_cast<float>(step * 100 + layer)));
+    for (Index layer = 0; layer < 2; ++layer)
+      cache.write(ctx, layer, entries(ctx, 1, static_cast<float>(step * 100 + layer)));
     cache.advance(1, step < 500 ? Form::kExpanded : Form::kAbsorbed);
   }
   const auto view = cache.read(ctx, 1, 0).view<float, 2>();

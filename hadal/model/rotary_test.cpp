@@ -21,7 +21,9 @@ Config plain() {
 class RotaryGolden : public ::testing::TestWithParam<std::pair<const char*, const char*>> {
  protected:
   io::SafetensorsFile golden{HADAL_TEST_DATA "/golden/rope.safetensors"};
-  TensorRef tensor(const std::string& suffix) const { return golden.tensor(*golden.find(GetParam().first + std::string(".") + suffix)); }
+  TensorRef tensor(const std::string& suffix) const {
+    return golden.tensor(*golden.find(GetParam().first + std::string(".") + suffix));
+  }
   Config config() const { return GetParam().second ? load_config(kShapes + GetParam().second) : plain(); }
 };
 
@@ -43,12 +45,14 @@ TEST_P(RotaryGolden, Rule12_InterleavedPairsAreRotatedWithin1e6) {
     const Index position = tensor("pos").data<std::int64_t>()[i];
     const ops::RopeTable table = ops::rope_table(ctx, rotary.inv_freq, position, 1, rotary.magnitude);
     const TensorRef rotated = ops::rope(ctx, in.rows(i, i + 1).split_last(1, in.size(1)), table);
-    for (Index c = 0; c < in.size(1); ++c) EXPECT_NEAR(rotated.data<float>()[c], (out.view<float, 2>()(i, c)), 1e-6) << position;
+    for (Index c = 0; c < in.size(1); ++c)
+      EXPECT_NEAR(rotated.data<float>()[c], (out.view<float, 2>()(i, c)), 1e-6) << position;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, RotaryGolden,
-                         ::testing::Values(std::pair{"v3", "deepseek-v3-671b.json"}, std::pair{"v2-lite", "deepseek-v2-lite.json"},
+                         ::testing::Values(std::pair{"v3", "deepseek-v3-671b.json"},
+                                           std::pair{"v2-lite", "deepseek-v2-lite.json"},
                                            std::pair{"kimi-k2", "kimi-k2-1t.json"},
                                            std::pair<const char*, const char*>{"plain", nullptr}));
 

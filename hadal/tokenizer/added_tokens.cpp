@@ -34,7 +34,8 @@ std::size_t start_of_trailing_spaces(std::string_view text) {
 
 // The end of the template run that position `i` lies in, or `i` itself if a user wrote it.
 std::size_t template_end(const std::vector<Prompt::Run>& runs, std::size_t i) {
-  const auto run = std::upper_bound(runs.begin(), runs.end(), i, [](std::size_t at, const Prompt::Run& r) { return at < r.end; });
+  const auto run =
+      std::upper_bound(runs.begin(), runs.end(), i, [](std::size_t at, const Prompt::Run& r) { return at < r.end; });
   return run != runs.end() && run->origin == Origin::kTemplate ? run->end : i;
 }
 
@@ -82,8 +83,8 @@ const AddedToken* AddedTokens::find(TokenId id) const {
   return it == by_id_.end() ? nullptr : &tokens_[it->second];
 }
 
-void AddedTokens::split_segment(std::string_view text, Segment part, const std::vector<Prompt::Run>& runs, const Trie& trie,
-                                std::vector<Segment>& out) const {
+void AddedTokens::split_segment(std::string_view text, Segment part, const std::vector<Prompt::Run>& runs,
+                                const Trie& trie, std::vector<Segment>& out) const {
   std::size_t done = part.begin;
   for (std::size_t i = part.begin; i < part.end;) {
     if (!trie.starts_with(static_cast<unsigned char>(text[i]))) {
@@ -99,7 +100,8 @@ void AddedTokens::split_segment(std::string_view text, Segment part, const std::
     const AddedToken& token = tokens_[static_cast<std::size_t>(index)];
     std::size_t begin = i, end = i + token.content.size();
     i = end;
-    const std::string_view before = text.substr(part.begin, begin - part.begin), after = text.substr(end, part.end - end);
+    const std::string_view before = text.substr(part.begin, begin - part.begin),
+                           after = text.substr(end, part.end - end);
     if (token.single_word && (ends_with_word(before) || starts_with_word(after))) continue;
     if (token.lstrip) begin = std::max(done, part.begin + start_of_trailing_spaces(before));
     if (token.rstrip) end += spaces_at_start(after);
@@ -111,15 +113,18 @@ void AddedTokens::split_segment(std::string_view text, Segment part, const std::
   if (done < part.end) out.push_back({done, part.end, -1});
 }
 
-std::vector<AddedTokens::Segment> AddedTokens::split(std::string_view text, const std::vector<Prompt::Run>& runs) const {
+std::vector<AddedTokens::Segment> AddedTokens::split(std::string_view text,
+                                                     const std::vector<Prompt::Run>& runs) const {
   std::vector<Segment> parts;
   if (!text.empty()) parts.push_back({0, text.size(), -1});
   for (const Trie* trie : {&raw_, &normalized_}) {
     if (trie->empty()) continue;
     std::vector<Segment> next;
     for (const Segment& part : parts) {
-      if (part.id >= 0) next.push_back(part);
-      else split_segment(text, part, runs, *trie, next);
+      if (part.id >= 0)
+        next.push_back(part);
+      else
+        split_segment(text, part, runs, *trie, next);
     }
     parts = std::move(next);
   }

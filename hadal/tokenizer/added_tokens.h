@@ -1,6 +1,6 @@
 // Tokens that stand outside BPE and are found in the text by their spelling: control tokens, but also <think> or
-// <｜User｜>. Matching is that of the `tokenizers` package: leftmost, then longest; tokens that are not "normalized" first,
-// the others in what remains.
+// <｜User｜>. Matching is that of the `tokenizers` package: leftmost, then longest; tokens that are not "normalized"
+// first, the others in what remains.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ struct AddedToken {
   bool lstrip = false;       // takes the white space before it along
   bool rstrip = false;       // and behind it
   bool normalized = true;
-  bool special = false;      // skipped on decoding
+  bool special = false;  // skipped on decoding
 };
 
 class AddedTokens {
@@ -59,7 +59,8 @@ class AddedTokens {
     std::vector<Node> nodes_;
     std::array<bool, 256> first_{};
   };
-  void split_segment(std::string_view text, Segment part, const std::vector<Prompt::Run>& runs, const Trie& trie, std::vector<Segment>& out) const;
+  void split_segment(std::string_view text, Segment part, const std::vector<Prompt::Run>& runs, const Trie& trie,
+                     std::vector<Segment>& out) const;
 
   std::vector<AddedToken> tokens_;
   std::map<std::string, std::size_t, std::less<>> by_content_;

@@ -34,7 +34,8 @@ Bpe::Cache::Slot& Bpe::Cache::slot(const std::array<std::uint64_t, 2>& key, std:
   return slots_[mix(key[0] ^ mix(key[1] + length)) >> (64 - kBits)];
 }
 
-Bpe::Bpe(std::array<TokenId, 256> byte_ids, const std::vector<Merge>& merges, std::unordered_map<std::string, TokenId> whole_pieces)
+Bpe::Bpe(std::array<TokenId, 256> byte_ids, const std::vector<Merge>& merges,
+         std::unordered_map<std::string, TokenId> whole_pieces)
     : byte_ids_(byte_ids), table_(std::bit_ceil(merges.size() * 2 + 2)), whole_pieces_(std::move(whole_pieces)) {
   for (const Merge& m : merges) {
     const std::uint64_t key = pair_key(m.left, m.right);
@@ -63,7 +64,8 @@ void Bpe::merge_short(std::vector<TokenId>& ids) const {
   };
   for (std::size_t i = 0; i < n; ++i) ranks[i] = rank_at(i);
   while (n > 1) {
-    const auto best = static_cast<std::size_t>(std::min_element(ranks.begin(), ranks.begin() + static_cast<std::ptrdiff_t>(n)) - ranks.begin());
+    const auto best = static_cast<std::size_t>(
+        std::min_element(ranks.begin(), ranks.begin() + static_cast<std::ptrdiff_t>(n)) - ranks.begin());
     if (ranks[best] == kNoMerge) break;
     ids[best] = find(ids[best], ids[best + 1])->merged;
     --n;
@@ -123,8 +125,10 @@ void Bpe::encode_uncached(std::string_view piece, std::vector<TokenId>& out) con
   ids.reserve(piece.size());
   for (char b : piece)
     if (const TokenId id = byte_ids_[static_cast<unsigned char>(b)]; id >= 0) ids.push_back(id);
-  if (ids.size() <= kShortPiece) merge_short(ids);
-  else merge_long(ids);
+  if (ids.size() <= kShortPiece)
+    merge_short(ids);
+  else
+    merge_long(ids);
   out.insert(out.end(), ids.begin(), ids.end());
 }
 

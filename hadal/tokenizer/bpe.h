@@ -22,7 +22,8 @@ class Bpe {
  public:
   // byte_ids[b] is the token of the single byte b, or -1: such bytes are dropped, as the `tokenizers` package does.
   // whole_pieces: pieces that are tokens themselves are never taken apart (`ignore_merges`); may be empty.
-  Bpe(std::array<TokenId, 256> byte_ids, const std::vector<Merge>& merges, std::unordered_map<std::string, TokenId> whole_pieces = {});
+  Bpe(std::array<TokenId, 256> byte_ids, const std::vector<Merge>& merges,
+      std::unordered_map<std::string, TokenId> whole_pieces = {});
 
   // Remembers the ids of pieces seen. One per thread at a time; of fixed size.
   class Cache;

@@ -11,9 +11,13 @@ constexpr const char* kWords =
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
     "?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
 
-bool is_ascii_letter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
+bool is_ascii_letter(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
 
-bool is_cjk(std::uint32_t c) { return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF); }
+bool is_cjk(std::uint32_t c) {
+  return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
+}
 
 }  // namespace
 
@@ -39,8 +43,10 @@ std::size_t DeepseekScanner::next(const Segment& s, std::size_t begin) const {
   const std::size_t second = begin + c.length;
   switch (c.kind) {
     case kLetter:
-    case kMark: return letters_and_marks(s, second);
-    case kNumber: return number(s, begin);
+    case kMark:
+      return letters_and_marks(s, second);
+    case kNumber:
+      return number(s, begin);
     case kPunctuation: {
       // Only ASCII has punctuation and symbols that the first alternative takes in front of a word.
       if (c.length > 1 || second >= s.text.size() || !is_ascii_letter(s.text[second])) return punctuation(s, second);
@@ -54,13 +60,15 @@ std::size_t DeepseekScanner::next(const Segment& s, std::size_t begin) const {
       if (s.text[begin] == ' ' && after.kind == kPunctuation) return punctuation(s, second + after.length);
       return spaces(s, begin);
     }
-    case kLineBreak: return spaces(s, begin);
+    case kLineBreak:
+      return spaces(s, begin);
     case kOther: {
       const Char after = at(s, second);
       if (after.kind == kLetter || after.kind == kMark) return letters_and_marks(s, second + after.length);
       return others(s, begin);
     }
-    default: return second;
+    default:
+      return second;
   }
 }
 

@@ -3,9 +3,9 @@
 //   2. [一-龥぀-ゟ゠-ヿ]+
 //   3. [!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+ | [^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+ | ?[\p{P}\p{S}]+[\r\n]*
 //      | \s*[\r\n]+ | \s+(?!\S) | \s+
-// The first two bound what the third may see: digits are pieces as they stand, a run of CJK characters and the text between
-// such runs are segments that the third cuts on its own. Equal to the PCRE2 path piece by piece for all valid UTF-8
-// (tested); bytes that are no valid character are borders and pieces of their own.
+// The first two bound what the third may see: digits are pieces as they stand, a run of CJK characters and the text
+// between such runs are segments that the third cuts on its own. Equal to the PCRE2 path piece by piece for all valid
+// UTF-8 (tested); bytes that are no valid character are borders and pieces of their own.
 #pragma once
 
 #include <array>
@@ -26,7 +26,8 @@ class DeepseekScanner {
   // Whether these steps are the sequence above, character by character.
   static bool handles(const std::vector<SplitStep>& steps);
 
-  template <class F> void split(std::string_view text, const F& piece) const {
+  template <class F>
+  void split(std::string_view text, const F& piece) const {
     for (std::size_t begin = 0; begin < text.size();) {
       if (is_cjk_at(text, begin)) {
         begin = cjk_run(text, begin, piece);
@@ -61,9 +62,12 @@ class DeepseekScanner {
     return c;
   }
   Char wide(std::string_view text, std::size_t i) const;
-  bool is_cjk_at(std::string_view text, std::size_t i) const { return static_cast<unsigned char>(text[i]) >= 0x80 && wide(text, i).cjk; }
+  bool is_cjk_at(std::string_view text, std::size_t i) const {
+    return static_cast<unsigned char>(text[i]) >= 0x80 && wide(text, i).cjk;
+  }
 
-  template <class F> std::size_t cjk_run(std::string_view text, std::size_t begin, const F& piece) const {
+  template <class F>
+  std::size_t cjk_run(std::string_view text, std::size_t begin, const F& piece) const {
     while (begin < text.size() && is_cjk_at(text, begin)) {
       const std::size_t end = next({text, true}, begin);
       piece(text.substr(begin, end - begin));

@@ -30,13 +30,16 @@ std::vector<Part> arrange(const std::vector<Part>& parts, SplitBehavior behavior
   std::vector<Part> out;
   bool join_next = false;
   for (const Part& p : parts) {
-    const bool joins = !out.empty() && ((behavior == SplitBehavior::kMergedWithPrevious && p.is_match && !out.back().is_match) ||
-                                        (behavior == SplitBehavior::kMergedWithNext && join_next) ||
-                                        (behavior == SplitBehavior::kContiguous && out.back().is_match == p.is_match));
+    const bool joins =
+        !out.empty() && ((behavior == SplitBehavior::kMergedWithPrevious && p.is_match && !out.back().is_match) ||
+                         (behavior == SplitBehavior::kMergedWithNext && join_next) ||
+                         (behavior == SplitBehavior::kContiguous && out.back().is_match == p.is_match));
     join_next = p.is_match;
     if (behavior == SplitBehavior::kRemoved && p.is_match) continue;
-    if (joins) out.back() = {out.back().begin, p.end, p.is_match};
-    else out.push_back(p);
+    if (joins)
+      out.back() = {out.back().begin, p.end, p.is_match};
+    else
+      out.push_back(p);
   }
   return out;
 }

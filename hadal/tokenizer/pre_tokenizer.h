@@ -27,9 +27,12 @@ class PreTokenizer {
   PreTokenizer(std::vector<SplitStep> steps, const std::string& where);
 
   // Calls piece(text) for each piece, in order. The pieces of isolating steps together are the text. Thread-safe.
-  template <class F> void split(std::string_view text, const F& piece) const {
-    if (scanner_) scanner_->split(text, piece);
-    else split_by_patterns(text, [&](std::string_view p) { piece(p); });
+  template <class F>
+  void split(std::string_view text, const F& piece) const {
+    if (scanner_)
+      scanner_->split(text, piece);
+    else
+      split_by_patterns(text, [&](std::string_view p) { piece(p); });
   }
   // The generic way through PCRE2, also where there is a scanner for these very patterns.
   void split_by_patterns(std::string_view text, const std::function<void(std::string_view)>& piece) const;

@@ -10,7 +10,8 @@
 namespace hadal::tokenizer {
 namespace {
 
-constexpr const char* kWhiteSpace = R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+constexpr const char* kWhiteSpace =
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
 // General categories and other properties keep their meaning; what is left inside \p{...} is a script.
 bool is_script(std::string_view name) {
@@ -27,9 +28,12 @@ class Translator {
 
   std::string run() {
     while (at_ < in_.size()) {
-      if (in_[at_] == '\\') out_ += escape(false);
-      else if (in_[at_] == '[') out_ += char_class();
-      else out_ += in_[at_++];
+      if (in_[at_] == '\\')
+        out_ += escape(false);
+      else if (in_[at_] == '[')
+        out_ += char_class();
+      else
+        out_ += in_[at_++];
     }
     return out_;
   }
@@ -65,10 +69,14 @@ class Translator {
     if (at_ < in_.size() && in_[at_] == '^') body += in_[at_++];
     if (at_ < in_.size() && in_[at_] == ']') body += "\\]", ++at_;
     while (at_ < in_.size() && in_[at_] != ']') {
-      if (in_[at_] == '\\') body += escape(true);
-      else if (in_.substr(at_).starts_with("&&[^")) excluded = intersection();
-      else if (in_[at_] == '[' && !in_.substr(at_).starts_with("[:")) body += "\\[", ++at_;
-      else body += in_[at_++];
+      if (in_[at_] == '\\')
+        body += escape(true);
+      else if (in_.substr(at_).starts_with("&&[^"))
+        excluded = intersection();
+      else if (in_[at_] == '[' && !in_.substr(at_).starts_with("[:"))
+        body += "\\[", ++at_;
+      else
+        body += in_[at_++];
     }
     if (at_ < in_.size()) ++at_;
     body += "]";
@@ -90,19 +98,23 @@ class Translator {
 
 }  // namespace
 
-std::string translate_pattern(std::string_view pattern) { return Translator(pattern).run(); }
+std::string translate_pattern(std::string_view pattern) {
+  return Translator(pattern).run();
+}
 
 struct Regex::Compiled {
   pcre2_code* code = nullptr;
   ~Compiled() { pcre2_code_free(code); }
 };
 
-Regex::Regex(const std::string& pattern, const std::string& where) : compiled_(std::make_unique<Compiled>()), where_(where) {
+Regex::Regex(const std::string& pattern, const std::string& where)
+    : compiled_(std::make_unique<Compiled>()), where_(where) {
   const std::string translated = translate_pattern(pattern);
   int error = 0;
   PCRE2_SIZE offset = 0;
   compiled_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
+                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &error,
+                                  &offset, nullptr);
   if (!compiled_->code) {
     std::array<PCRE2_UCHAR, 256> text{};
     pcre2_get_error_message(error, text.data(), text.size());
@@ -134,9 +146,11 @@ bool Regex::find(std::string_view text, std::size_t from, Match& match) const {
     }
   };
   thread_local const Scratch scratch;
-  const int rc = pcre2_match(compiled_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, 0, scratch.data, scratch.context);
+  const int rc = pcre2_match(compiled_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, 0,
+                             scratch.data, scratch.context);
   if (rc == PCRE2_ERROR_NOMATCH) return false;
-  HADAL_CHECK(rc >= 0, "{}: matching gave up at byte {} of the text (PCRE2 error {}); the pattern backtracks too much", where_, from, rc);
+  HADAL_CHECK(rc >= 0, "{}: matching gave up at byte {} of the text (PCRE2 error {}); the pattern backtracks too much",
+              where_, from, rc);
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data);
   match = {bounds[0], bounds[1]};
   return true;

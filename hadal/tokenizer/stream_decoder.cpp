@@ -14,6 +14,8 @@ std::string StreamDecoder::push(TokenId id) {
   return out;
 }
 
-std::string StreamDecoder::finish() { return replace_invalid_utf8(std::exchange(pending_, {})); }
+std::string StreamDecoder::finish() {
+  return replace_invalid_utf8(std::exchange(pending_, {}));
+}
 
 }  // namespace hadal::tokenizer

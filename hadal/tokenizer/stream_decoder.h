@@ -11,7 +11,8 @@ namespace hadal::tokenizer {
 class StreamDecoder {
  public:
   // Keeps a reference to the tokenizer.
-  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true) : tokenizer_(tokenizer), skip_special_(skip_special) {}
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
+      : tokenizer_(tokenizer), skip_special_(skip_special) {}
 
   // The whole characters that this token completes; bytes that can never become one come out as U+FFFD.
   std::string push(TokenId id);

@@ -90,7 +90,8 @@ TokenizerData parse_tiktoken_model(std::string_view text, const TokenizerConfig&
   const TokenId base = data.vocabulary.size();
   std::map<TokenId, AddedToken> added = config.added_tokens_decoder;
   for (TokenId id = base; id < base + kReservedTokens; ++id)
-    if (!added.contains(id)) added[id] = {.id = id, .content = "<|reserved_token_" + std::to_string(id) + "|>", .special = true};
+    if (!added.contains(id))
+      added[id] = {.id = id, .content = "<|reserved_token_" + std::to_string(id) + "|>", .special = true};
   for (auto& [id, token] : added) {
     token.normalized = false;
     data.added.push_back(token);

@@ -36,10 +36,13 @@ Tokenizer Tokenizer::load(const std::filesystem::path& directory) {
   HADAL_CHECK(std::filesystem::is_directory(directory), "{}: there is no such directory", directory.string());
   TokenizerConfig config;
   const auto config_path = directory / "tokenizer_config.json";
-  if (std::filesystem::exists(config_path)) config = parse_tokenizer_config(io::read_text_file(config_path), config_path.string());
+  if (std::filesystem::exists(config_path))
+    config = parse_tokenizer_config(io::read_text_file(config_path), config_path.string());
   const auto json = directory / "tokenizer.json", model = directory / "tiktoken.model";
-  if (std::filesystem::exists(json)) return Tokenizer(parse_tokenizer_json(io::read_text_file(json), json.string()), config, json.string());
-  HADAL_CHECK(std::filesystem::exists(model), "{}: has no tokenizer, neither tokenizer.json nor tiktoken.model", directory.string());
+  if (std::filesystem::exists(json))
+    return Tokenizer(parse_tokenizer_json(io::read_text_file(json), json.string()), config, json.string());
+  HADAL_CHECK(std::filesystem::exists(model), "{}: has no tokenizer, neither tokenizer.json nor tiktoken.model",
+              directory.string());
   return Tokenizer(parse_tiktoken_model(io::read_text_file(model), config, model.string()), config, model.string());
 }
 
@@ -49,7 +52,9 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, AddedTokenMode mod
   return encode_runs(text, runs);
 }
 
-std::vector<TokenId> Tokenizer::encode(const Prompt& prompt) const { return encode_runs(prompt.text, prompt.runs); }
+std::vector<TokenId> Tokenizer::encode(const Prompt& prompt) const {
+  return encode_runs(prompt.text, prompt.runs);
+}
 
 std::vector<TokenId> Tokenizer::encode_runs(std::string_view text, const std::vector<Prompt::Run>& runs) const {
   std::unique_ptr<Bpe::Cache> cache;
@@ -64,8 +69,10 @@ std::vector<TokenId> Tokenizer::encode_runs(std::string_view text, const std::ve
   std::vector<TokenId> ids;
   ids.reserve(text.size() / 4 + 8);
   for (const AddedTokens::Segment& s : added_.split(text, runs)) {
-    if (s.id >= 0) ids.push_back(s.id);
-    else encode_text(text.substr(s.begin, s.end - s.begin), *cache, ids);
+    if (s.id >= 0)
+      ids.push_back(s.id);
+    else
+      encode_text(text.substr(s.begin, s.end - s.begin), *cache, ids);
   }
   const std::lock_guard lock(caches_->mutex);
   caches_->idle.push_back(std::move(cache));
@@ -74,7 +81,8 @@ std::vector<TokenId> Tokenizer::encode_runs(std::string_view text, const std::ve
 
 void Tokenizer::encode_text(std::string_view text, Bpe::Cache& cache, std::vector<TokenId>& out) const {
   if (data_.longest_text == 0) return encode_bounded(text, cache, out);
-  for_each_bounded_part(text, data_.longest_text, data_.longest_run, [&](std::string_view part) { encode_bounded(part, cache, out); });
+  for_each_bounded_part(text, data_.longest_text, data_.longest_run,
+                        [&](std::string_view part) { encode_bounded(part, cache, out); });
 }
 
 void Tokenizer::encode_bounded(std::string_view text, Bpe::Cache& cache, std::vector<TokenId>& out) const {

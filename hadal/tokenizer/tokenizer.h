@@ -1,5 +1,5 @@
-// A model's tokenizer: byte-level BPE from tokenizer.json, or tiktoken.model with the Moonlight and Kimi pattern. Text is
-// any bytes: what is not UTF-8 is encoded byte by byte and comes back unchanged.
+// A model's tokenizer: byte-level BPE from tokenizer.json, or tiktoken.model with the Moonlight and Kimi pattern. Text
+// is any bytes: what is not UTF-8 is encoded byte by byte and comes back unchanged.
 #pragma once
 
 #include <filesystem>

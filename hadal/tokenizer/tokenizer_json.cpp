@@ -38,12 +38,14 @@ class Parser {
  private:
   dom::element need(dom::element parent, const char* field) const {
     dom::element value;
-    HADAL_CHECK(parent.is_object() && parent[field].get(value) == simdjson::SUCCESS, "{}: {} is missing", where_, field);
+    HADAL_CHECK(parent.is_object() && parent[field].get(value) == simdjson::SUCCESS, "{}: {} is missing", where_,
+                field);
     return value;
   }
   std::string_view text_of(dom::element parent, const char* field) const {
     std::string_view text;
-    HADAL_CHECK(parent.is_object() && parent[field].get_string().get(text) == simdjson::SUCCESS, "{}: {} is not a string", where_, field);
+    HADAL_CHECK(parent.is_object() && parent[field].get_string().get(text) == simdjson::SUCCESS,
+                "{}: {} is not a string", where_, field);
     return text;
   }
   bool flag(dom::element parent, const char* field, bool otherwise) const {
@@ -55,8 +57,8 @@ class Parser {
   }
   TokenId id_of(dom::element value, std::string_view token) const {
     std::int64_t id = -1;
-    HADAL_CHECK(value.get_int64().get(id) == simdjson::SUCCESS && id >= 0 && id < kMostIds, "{}: token {} has an id that is not from 0 to {}",
-                where_, token, kMostIds - 1);
+    HADAL_CHECK(value.get_int64().get(id) == simdjson::SUCCESS && id >= 0 && id < kMostIds,
+                "{}: token {} has an id that is not from 0 to {}", where_, token, kMostIds - 1);
     return static_cast<TokenId>(id);
   }
   bool is_null(const char* field) const {
@@ -68,13 +70,15 @@ class Parser {
     model_ = need(root_, "model");
     dom::element type;
     if (model_.is_object() && model_["type"].get(type) == simdjson::SUCCESS)
-      HADAL_CHECK(text_of(model_, "type") == "BPE", "{}: model type {} is not supported, BPE is", where_, text_of(model_, "type"));
+      HADAL_CHECK(text_of(model_, "type") == "BPE", "{}: model type {} is not supported, BPE is", where_,
+                  text_of(model_, "type"));
     for (const char* field : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       dom::element value;
       if (model_[field].get(value) != simdjson::SUCCESS || value.is_null()) continue;
       HADAL_CHECK(text_of(model_, field).empty(), "{}: model.{} is not supported", where_, field);
     }
-    HADAL_CHECK(!flag(model_, "byte_fallback", false), "{}: model.byte_fallback is not supported, byte-level BPE is", where_);
+    HADAL_CHECK(!flag(model_, "byte_fallback", false), "{}: model.byte_fallback is not supported, byte-level BPE is",
+                where_);
     data_.whole_pieces_first = flag(model_, "ignore_merges", false);
   }
 
@@ -82,13 +86,16 @@ class Parser {
     if (is_null("normalizer")) return;
     const dom::element normalizer = need(root_, "normalizer");
     dom::array parts;
-    const bool empty = text_of(normalizer, "type") == "Sequence" && normalizer["normalizers"].get_array().get(parts) == simdjson::SUCCESS && parts.size() == 0;
-    HADAL_CHECK(empty, "{}: normalizer {} is not supported, none or an empty Sequence is", where_, text_of(normalizer, "type"));
+    const bool empty = text_of(normalizer, "type") == "Sequence" &&
+                       normalizer["normalizers"].get_array().get(parts) == simdjson::SUCCESS && parts.size() == 0;
+    HADAL_CHECK(empty, "{}: normalizer {} is not supported, none or an empty Sequence is", where_,
+                text_of(normalizer, "type"));
   }
 
   void read_vocabulary() {
     dom::object vocab;
-    HADAL_CHECK(need(model_, "vocab").get_object().get(vocab) == simdjson::SUCCESS, "{}: model.vocab is not an object", where_);
+    HADAL_CHECK(need(model_, "vocab").get_object().get(vocab) == simdjson::SUCCESS, "{}: model.vocab is not an object",
+                where_);
     ids_.reserve(vocab.size());
     data_.byte_ids.fill(-1);
     for (const auto [spelling, value] : vocab) {
@@ -111,7 +118,8 @@ class Parser {
 
   void read_merges() {
     dom::array merges;
-    HADAL_CHECK(need(model_, "merges").get_array().get(merges) == simdjson::SUCCESS, "{}: model.merges is not a list", where_);
+    HADAL_CHECK(need(model_, "merges").get_array().get(merges) == simdjson::SUCCESS, "{}: model.merges is not a list",
+                where_);
     std::string joined;
     std::int32_t rank = 0;
     for (dom::element merge : merges) {
@@ -129,11 +137,13 @@ class Parser {
     std::string_view text, left, right;
     if (merge.get_string().get(text) == simdjson::SUCCESS) {
       const std::size_t space = text.find(' ');
-      HADAL_CHECK(space != text.npos && text.find(' ', space + 1) == text.npos, "{}: merge {} is not two tokens", where_, line);
+      HADAL_CHECK(space != text.npos && text.find(' ', space + 1) == text.npos, "{}: merge {} is not two tokens",
+                  where_, line);
       return {text.substr(0, space), text.substr(space + 1)};
     }
     dom::array pair;
-    HADAL_CHECK(merge.get_array().get(pair) == simdjson::SUCCESS && pair.size() == 2 && pair.at(0).get_string().get(left) == simdjson::SUCCESS &&
+    HADAL_CHECK(merge.get_array().get(pair) == simdjson::SUCCESS && pair.size() == 2 &&
+                    pair.at(0).get_string().get(left) == simdjson::SUCCESS &&
                     pair.at(1).get_string().get(right) == simdjson::SUCCESS,
                 "{}: merge {} is not two tokens", where_, line);
     return {left, right};
@@ -152,15 +162,18 @@ class Parser {
     HADAL_CHECK(!byte_level, "{}: pre_tokenizer has {} after ByteLevel, that is not supported", where_, type);
     if (type == "Sequence") {
       dom::array parts;
-      HADAL_CHECK(need(step, "pretokenizers").get_array().get(parts) == simdjson::SUCCESS, "{}: pretokenizers is not a list", where_);
+      HADAL_CHECK(need(step, "pretokenizers").get_array().get(parts) == simdjson::SUCCESS,
+                  "{}: pretokenizers is not a list", where_);
       for (dom::element part : parts) add_step(part, byte_level, depth + 1);
     } else if (type == "Split") {
       data_.steps.push_back(split_step(step));
     } else if (type == "Digits") {
-      data_.steps.push_back({flag(step, "individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)", SplitBehavior::kIsolated, false});
+      data_.steps.push_back(
+          {flag(step, "individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)", SplitBehavior::kIsolated, false});
     } else if (type == "ByteLevel") {
       byte_level = true;
-      HADAL_CHECK(!flag(step, "add_prefix_space", false), "{}: ByteLevel with add_prefix_space is not supported", where_);
+      HADAL_CHECK(!flag(step, "add_prefix_space", false), "{}: ByteLevel with add_prefix_space is not supported",
+                  where_);
       if (flag(step, "use_regex", true)) data_.steps.push_back({kGpt2Pattern, SplitBehavior::kIsolated, false});
     } else {
       fail("{}: pre_tokenizer {} is not supported; Sequence, Split, Digits and ByteLevel are", where_, type);
@@ -171,16 +184,24 @@ class Parser {
     const dom::element pattern = need(step, "pattern");
     dom::element literal;
     SplitStep out;
-    if (pattern.is_object() && pattern["String"].get(literal) == simdjson::SUCCESS) out.pattern = escaped(text_of(pattern, "String"));
-    else out.pattern = text_of(pattern, "Regex");
+    if (pattern.is_object() && pattern["String"].get(literal) == simdjson::SUCCESS)
+      out.pattern = escaped(text_of(pattern, "String"));
+    else
+      out.pattern = text_of(pattern, "Regex");
     out.invert = flag(step, "invert", false);
     const std::string_view behavior = text_of(step, "behavior");
-    if (behavior == "Isolated") out.behavior = SplitBehavior::kIsolated;
-    else if (behavior == "Removed") out.behavior = SplitBehavior::kRemoved;
-    else if (behavior == "MergedWithPrevious") out.behavior = SplitBehavior::kMergedWithPrevious;
-    else if (behavior == "MergedWithNext") out.behavior = SplitBehavior::kMergedWithNext;
-    else if (behavior == "Contiguous") out.behavior = SplitBehavior::kContiguous;
-    else fail("{}: Split has behavior {}, which is not known", where_, behavior);
+    if (behavior == "Isolated")
+      out.behavior = SplitBehavior::kIsolated;
+    else if (behavior == "Removed")
+      out.behavior = SplitBehavior::kRemoved;
+    else if (behavior == "MergedWithPrevious")
+      out.behavior = SplitBehavior::kMergedWithPrevious;
+    else if (behavior == "MergedWithNext")
+      out.behavior = SplitBehavior::kMergedWithNext;
+    else if (behavior == "Contiguous")
+      out.behavior = SplitBehavior::kContiguous;
+    else
+      fail("{}: Split has behavior {}, which is not known", where_, behavior);
     return out;
   }
 
@@ -196,7 +217,8 @@ class Parser {
   void read_added_tokens() {
     if (is_null("added_tokens")) return;
     dom::array tokens;
-    HADAL_CHECK(root_["added_tokens"].get_array().get(tokens) == simdjson::SUCCESS, "{}: added_tokens is not a list", where_);
+    HADAL_CHECK(root_["added_tokens"].get_array().get(tokens) == simdjson::SUCCESS, "{}: added_tokens is not a list",
+                where_);
     for (dom::element t : tokens) {
       AddedToken token;
       token.content = text_of(t, "content");
@@ -226,6 +248,8 @@ class Parser {
 
 }  // namespace
 
-TokenizerData parse_tokenizer_json(std::string_view text, const std::string& where) { return Parser(text, where).run(); }
+TokenizerData parse_tokenizer_json(std::string_view text, const std::string& where) {
+  return Parser(text, where).run();
+}
 
 }  // namespace hadal::tokenizer

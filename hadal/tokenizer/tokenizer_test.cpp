@@ -29,22 +29,26 @@ const Tokenizer& v3() {
 std::vector<std::string> pieces(std::string_view text, bool by_patterns) {
   std::vector<std::string> out;
   const auto add = [&](std::string_view p) { out.emplace_back(p); };
-  if (by_patterns) v3().pre_tokenizer().split_by_patterns(text, add);
-  else v3().pre_tokenizer().split(text, add);
+  if (by_patterns)
+    v3().pre_tokenizer().split_by_patterns(text, add);
+  else
+    v3().pre_tokenizer().split(text, add);
   return out;
 }
 
 // Text from every corner of Unicode that the splits tell apart.
 std::string random_text(std::uint64_t seed, std::size_t length) {
   static const std::vector<std::pair<std::uint32_t, std::uint32_t>> ranges = {
-      {0x20, 0x7E}, {0x20, 0x20}, {0x30, 0x39}, {0x41, 0x7A}, {0x09, 0x0D}, {0x0A, 0x0A}, {0x00, 0x1F}, {0x7F, 0xA0}, {0xA1, 0x17F},
-      {0x300, 0x36F}, {0x370, 0x4FF}, {0x590, 0x6FF}, {0x900, 0x97F}, {0xE00, 0xE7F}, {0x1680, 0x1680}, {0x180E, 0x180E},
-      {0x2000, 0x206F}, {0x2150, 0x218F}, {0x2200, 0x22FF}, {0x3000, 0x30FF}, {0x4E00, 0x4E20}, {0x9FA0, 0x9FB0}, {0xAC00, 0xAC20},
-      {0xFF00, 0xFFEF}, {0x1F600, 0x1F64F}, {0x1D400, 0x1D420}, {0x10400, 0x10420}, {0xE0100, 0xE0110}};
+      {0x20, 0x7E},       {0x20, 0x20},       {0x30, 0x39},       {0x41, 0x7A},      {0x09, 0x0D},     {0x0A, 0x0A},
+      {0x00, 0x1F},       {0x7F, 0xA0},       {0xA1, 0x17F},      {0x300, 0x36F},    {0x370, 0x4FF},   {0x590, 0x6FF},
+      {0x900, 0x97F},     {0xE00, 0xE7F},     {0x1680, 0x1680},   {0x180E, 0x180E},  {0x2000, 0x206F}, {0x2150, 0x218F},
+      {0x2200, 0x22FF},   {0x3000, 0x30FF},   {0x4E00, 0x4E20},   {0x9FA0, 0x9FB0},  {0xAC00, 0xAC20}, {0xFF00, 0xFFEF},
+      {0x1F600, 0x1F64F}, {0x1D400, 0x1D420}, {0x10400, 0x10420}, {0xE0100, 0xE0110}};
   const Philox random(seed, 7);
   std::string text;
   for (std::size_t i = 0; i < length; ++i) {
-    const auto [low, high] = ranges[static_cast<std::size_t>(random.uniform(2 * i) * static_cast<double>(ranges.size()))];
+    const auto [low, high] =
+        ranges[static_cast<std::size_t>(random.uniform(2 * i) * static_cast<double>(ranges.size()))];
     append_utf8(text, low + static_cast<std::uint32_t>(random.uniform(2 * i + 1) * (high - low + 1)));
   }
   return text;
@@ -125,8 +129,9 @@ TEST(Tokenizer, ScannerAndPatternsGiveTheSamePieces) {
     const std::string text = random_text(seed, 1 + seed % 60);
     const auto fast = pieces(text, false), slow = pieces(text, true);
     const auto [a, b] = std::mismatch(fast.begin(), fast.end(), slow.begin(), slow.end());
-    ASSERT_TRUE(a == fast.end() && b == slow.end()) << "seed " << seed << ": " << ::testing::PrintToString(std::vector(a, fast.end())) << " and "
-                                                    << ::testing::PrintToString(std::vector(b, slow.end()));
+    ASSERT_TRUE(a == fast.end() && b == slow.end())
+        << "seed " << seed << ": " << ::testing::PrintToString(std::vector(a, fast.end())) << " and "
+        << ::testing::PrintToString(std::vector(b, slow.end()));
   }
 }
 
@@ -134,7 +139,8 @@ TEST(Tokenizer, AnyBytesComeBack) {
   const Philox random(3, 1);
   for (std::uint64_t n = 0; n < 500; ++n) {
     std::string bytes;
-    for (std::uint64_t i = 0; i < 1 + n % 50; ++i) bytes += static_cast<char>(random.block(n * 64 + i)[0] & (n % 2 ? 0xFF : 0x8F));
+    for (std::uint64_t i = 0; i < 1 + n % 50; ++i)
+      bytes += static_cast<char>(random.block(n * 64 + i)[0] & (n % 2 ? 0xFF : 0x8F));
     ASSERT_EQ(v3().decode(v3().encode(bytes)), bytes);
   }
 }

@@ -5,7 +5,9 @@
 namespace hadal::tokenizer {
 namespace {
 
-std::uint32_t byte_at(std::string_view text, std::size_t i) { return static_cast<unsigned char>(text[i]); }
+std::uint32_t byte_at(std::string_view text, std::size_t i) {
+  return static_cast<unsigned char>(text[i]);
+}
 
 std::size_t length_from_lead(std::uint32_t lead) {
   if (lead < 0x80) return 1;
@@ -71,8 +73,10 @@ std::string replace_invalid_utf8(std::string_view text) {
   std::string out;
   while (!text.empty()) {
     const std::size_t length = decode_utf8(text).length;
-    if (length == 0) out += "\xEF\xBF\xBD";
-    else out += text.substr(0, length);
+    if (length == 0)
+      out += "\xEF\xBF\xBD";
+    else
+      out += text.substr(0, length);
     text.remove_prefix(std::max<std::size_t>(length, 1));
   }
   return out;

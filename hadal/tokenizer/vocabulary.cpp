@@ -4,7 +4,8 @@ namespace hadal::tokenizer {
 
 void Vocabulary::assign(TokenId id, std::string_view bytes) {
   if (id >= size()) places_.resize(static_cast<std::size_t>(id) + 1);
-  places_[static_cast<std::size_t>(id)] = {static_cast<std::uint32_t>(arena_.size()), static_cast<std::uint32_t>(bytes.size()), true};
+  places_[static_cast<std::size_t>(id)] = {static_cast<std::uint32_t>(arena_.size()),
+                                           static_cast<std::uint32_t>(bytes.size()), true};
   arena_ += bytes;
 }
 

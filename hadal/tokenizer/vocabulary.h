@@ -17,7 +17,9 @@ class Vocabulary {
   void assign(TokenId id, std::string_view bytes);
   // Highest assigned id + 1.
   TokenId size() const { return static_cast<TokenId>(places_.size()); }
-  bool is_assigned(TokenId id) const { return id >= 0 && id < size() && places_[static_cast<std::size_t>(id)].assigned; }
+  bool is_assigned(TokenId id) const {
+    return id >= 0 && id < size() && places_[static_cast<std::size_t>(id)].assigned;
+  }
   // Empty for an id that is not assigned.
   std::string_view bytes(TokenId id) const;
 

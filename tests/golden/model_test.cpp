@@ -27,7 +27,8 @@ void append(Tensors& all, const std::string& name, const TensorRef& value) {
   std::vector<float>& to = all[name];
   const Tensor copy = Tensor::copy_of(value);
   for (Index i = 0; i < copy->num_elements(); ++i)
-    to.push_back(copy.dtype() == DType::kI32 ? static_cast<float>(copy->data<std::int32_t>()[i]) : copy->data<float>()[i]);
+    to.push_back(copy.dtype() == DType::kI32 ? static_cast<float>(copy->data<std::int32_t>()[i])
+                                             : copy->data<float>()[i]);
 }
 
 Tensors compute(const LoadedModel& model, const std::vector<TokenId>& ids, const How& run) {
@@ -39,7 +40,8 @@ Tensors compute(const LoadedModel& model, const std::vector<TokenId>& ids, const
   const auto total = static_cast<Index>(ids.size());
   for (Index begin = 0; begin < total;) {
     const bool absorbed = begin >= run.absorbed_from;
-    const Index end = absorbed ? begin + 1 : std::min({begin + run.chunk, total, std::max(run.absorbed_from, begin + 1)});
+    const Index end =
+        absorbed ? begin + 1 : std::min({begin + run.chunk, total, std::max(run.absorbed_from, begin + 1)});
     const Workspace::Scope scope(ctx.workspace);
     const Form form = absorbed ? Form::kAbsorbed : Form::kExpanded;
     const auto part = std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
@@ -49,7 +51,8 @@ Tensors compute(const LoadedModel& model, const std::vector<TokenId>& ids, const
     for (Index depth = 0; depth < static_cast<Index>(t.mtp.size()); ++depth) {
       const Index rows = std::min(end, total - 1 - depth) - begin;
       if (rows <= 0) break;
-      const auto next = std::span(ids).subspan(static_cast<std::size_t>(begin + 1 + depth), static_cast<std::size_t>(rows));
+      const auto next =
+          std::span(ids).subspan(static_cast<std::size_t>(begin + 1 + depth), static_cast<std::size_t>(rows));
       previous = t.mtp_hidden(ctx, depth, next, previous.rows(0, rows), form, state, trace);
       append(all, "mtp" + std::to_string(depth) + ".logits", t.mtp_logits(ctx, depth, previous));
     }
@@ -72,7 +75,8 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 class GoldenModel : public ::testing::TestWithParam<std::tuple<const char*, Isa>> {
  protected:
   void SetUp() override {
-    if (!isa_supported(std::get<1>(GetParam()))) GTEST_SKIP() << "this CPU has no " << isa_name(std::get<1>(GetParam()));
+    if (!isa_supported(std::get<1>(GetParam())))
+      GTEST_SKIP() << "this CPU has no " << isa_name(std::get<1>(GetParam()));
   }
   std::string directory = std::string(HADAL_TEST_DATA "/golden/models/") + std::get<0>(GetParam());
   LoadedModel model = load_model(directory, {.mtp = true});
@@ -127,10 +131,12 @@ TEST_P(GoldenModel, Rule18_AbsorbedAndExpandedFormsAgree) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenModel,
-                         ::testing::Combine(::testing::Values("v3-tiny", "v3-tiny-fp8", "moonlight-tiny", "v2-lite-tiny", "v2-tiny"),
+                         ::testing::Combine(::testing::Values("v3-tiny", "v3-tiny-fp8", "moonlight-tiny",
+                                                              "v2-lite-tiny", "v2-tiny"),
                                             ::testing::Values(Isa::kRef, Isa::kAvx2)),
                          [](const auto& p) {
-                           std::string name = std::string(std::get<0>(p.param)) + "_" + std::string(isa_name(std::get<1>(p.param)));
+                           std::string name =
+                               std::string(std::get<0>(p.param)) + "_" + std::string(isa_name(std::get<1>(p.param)));
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

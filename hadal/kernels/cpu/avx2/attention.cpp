@@ -1,5 +1,6 @@
-// Attention of one (token, head), AVX2. Scores: lanes along the head dimension, four keys at a time for independent sums;
-// values: lanes along the output, keys in the order of their positions. Bound by reading keys and values from the caches.
+// Attention of one (token, head), AVX2. Scores: lanes along the head dimension, four keys at a time for independent
+// sums; values: lanes along the output, keys in the order of their positions. Bound by reading keys and values from the
+// caches.
 #include "hadal/kernels/attention.h"
 
 #include "hadal/kernels/cpu/avx2/vec.h"
@@ -13,7 +14,8 @@ struct Rows {
   HADAL_INLINE const float* at(Index i) const { return base + i * stride; }
 };
 
-template <int kKeys> HADAL_INLINE void add_products(const float* q, const Rows& keys, Index j, Index n, Vec (&acc)[kKeys]) {
+template <int kKeys>
+HADAL_INLINE void add_products(const float* q, const Rows& keys, Index j, Index n, Vec (&acc)[kKeys]) {
   Index c = 0;
   for (; c + kLanes <= n; c += kLanes) {
     const Vec x = _mm256_loadu_ps(q + c);
@@ -34,7 +36,8 @@ struct Query {
   Index b_size;
   float scale;
 
-  template <int kKeys> HADAL_INLINE void score(Index j, float* scores) const {
+  template <int kKeys>
+  HADAL_INLINE void score(Index j, float* scores) const {
     Vec acc[kKeys];
     for (Vec& v : acc) v = _mm256_setzero_ps();
     add_products(a, a_keys, j, a_size, acc);
@@ -65,7 +68,8 @@ HADAL_INLINE float exponentials(float* scores, Index n) {
   return sum_lanes(sum);
 }
 
-template <int kVecs> HADAL_INLINE void weighted_columns(const float* p, Index n, const Rows& values, Index c, Vec factor, float* out) {
+template <int kVecs>
+HADAL_INLINE void weighted_columns(const float* p, Index n, const Rows& values, Index c, Vec factor, float* out) {
   Vec acc[kVecs];
   for (Vec& v : acc) v = _mm256_setzero_ps();
   for (Index j = 0; j < n; ++j) {
@@ -83,7 +87,8 @@ HADAL_INLINE void weighted_sum(const float* p, Index n, float sum, const Rows& v
   for (; c + kLanes <= width; c += kLanes) weighted_columns<1>(p, n, values, c, factor, out);
   if (c == width) return;
   Vec acc = _mm256_setzero_ps();
-  for (Index j = 0; j < n; ++j) acc = _mm256_fmadd_ps(_mm256_broadcast_ss(p + j), load_tail(values.at(j) + c, width - c), acc);
+  for (Index j = 0; j < n; ++j)
+    acc = _mm256_fmadd_ps(_mm256_broadcast_ss(p + j), load_tail(values.at(j) + c, width - c), acc);
   store_tail(out + c, width - c, _mm256_mul_ps(acc, factor));
 }
 
@@ -96,17 +101,20 @@ void attend_expanded(const ExpandedAttentionArgs& a, Index token, Index head, fl
   const Query query{q, {kv, a.kv_token_stride}, a.nope, q + a.nope, {a.k_pe, a.k_pe_stride}, a.rope, a.scale};
   query.score_all(n, scores);
   const float sum = exponentials(scores, n);
-  weighted_sum(scores, n, sum, {kv + a.nope, a.kv_token_stride}, a.v, a.out + token * a.out_token_stride + head * a.out_head_stride);
+  weighted_sum(scores, n, sum, {kv + a.nope, a.kv_token_stride}, a.v,
+               a.out + token * a.out_token_stride + head * a.out_head_stride);
 }
 
 void attend_absorbed(const AbsorbedAttentionArgs& a, Index token, Index head, float* scores) {
   const Index n = a.first_position + token + 1;
   const float* q = a.q_latent + token * a.q_latent_token_stride + head * a.q_latent_head_stride;
   const float* q_pe = a.q_pe + token * a.q_pe_token_stride + head * a.q_pe_head_stride;
-  const Query query{q, {a.cache, a.cache_stride}, a.latent, q_pe, {a.cache + a.latent, a.cache_stride}, a.rope, a.scale};
+  const Query query{q,      {a.cache, a.cache_stride}, a.latent, q_pe, {a.cache + a.latent, a.cache_stride}, a.rope,
+                    a.scale};
   query.score_all(n, scores);
   const float sum = exponentials(scores, n);
-  weighted_sum(scores, n, sum, {a.cache, a.cache_stride}, a.latent, a.out + token * a.out_token_stride + head * a.out_head_stride);
+  weighted_sum(scores, n, sum, {a.cache, a.cache_stride}, a.latent,
+               a.out + token * a.out_token_stride + head * a.out_head_stride);
 }
 
 }  // namespace hadal::kernels::avx2

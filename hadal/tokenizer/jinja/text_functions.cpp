@@ -1,0 +1,231 @@
+#include "hadal/tokenizer/jinja/text_functions.h"
+
+#include <locale.h>
+#include <wctype.h>
+
+#include <algorithm>
+
+#include "hadal/core/error.h"
+#include "hadal/tokenizer/jinja/builtins.h"
+#include "hadal/tokenizer/utf8.h"
+
+namespace hadal::tokenizer::jinja {
+namespace {
+
+constexpr std::size_t kLongest = std::size_t{64} << 20;
+
+bool is_space(std::uint32_t c) {
+  return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+std::uint32_t character(std::string_view text, std::size_t i) {
+  return decode_utf8(text.substr(i, 4)).value;
+}
+
+bool is_stripped(std::string_view text, std::size_t begin, std::size_t end, std::string_view characters) {
+  if (characters.empty()) return is_space(character(text, begin));
+  const std::string_view c = text.substr(begin, end - begin);
+  for (std::size_t i = 0; i < characters.size();) {
+    const std::size_t length = std::max<std::size_t>(1, decode_utf8(characters.substr(i, 4)).length);
+    if (characters.substr(i, length) == c) return true;
+    i += length;
+  }
+  return false;
+}
+
+locale_t unicode() {
+  static const locale_t locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+  return locale;
+}
+std::uint32_t to_upper(std::uint32_t c) {
+  return unicode() ? towupper_l(c, unicode()) : towupper(c);
+}
+std::uint32_t to_lower(std::uint32_t c) {
+  return unicode() ? towlower_l(c, unicode()) : towlower(c);
+}
+bool is_letter(std::uint32_t c) {
+  return to_upper(c) != c || to_lower(c) != c || (unicode() && iswalpha_l(c, unicode()));
+}
+
+// Each character mapped; `map(character, previous)` sees the one before.
+template <class F>
+Text map_characters(const Text& text, const F& map) {
+  Text out;
+  std::size_t at = 0;
+  std::uint32_t previous = 0;
+  for (const Prompt::Run& run : text.runs) {
+    std::string mapped;
+    while (at < run.end) {
+      const CodePoint c = decode_utf8(std::string_view(text.text).substr(at, 4));
+      if (c.length == 0)
+        mapped += text.text[at];
+      else
+        append_utf8(mapped, map(c.value, previous));
+      previous = c.value;
+      at += std::max<std::size_t>(1, c.length);
+    }
+    out.append(mapped, run.origin);
+  }
+  return out;
+}
+
+void check_size(std::size_t bytes) {
+  HADAL_CHECK(bytes <= kLongest, "a string of {} bytes is too long", bytes);
+}
+
+}  // namespace
+
+Text strip(const Text& text, std::string_view characters, Side side) {
+  const auto starts = character_starts(text.text);
+  std::size_t begin = 0, end = starts.size() - 1;
+  if (side != Side::kRight)
+    while (begin < end && is_stripped(text.text, starts[begin], starts[begin + 1], characters)) ++begin;
+  if (side != Side::kLeft)
+    while (end > begin && is_stripped(text.text, starts[end - 1], starts[end], characters)) --end;
+  return slice_text(text, starts[begin], starts[end]);
+}
+
+Text replace(const Text& text, std::string_view what, const Text& with, std::int64_t count) {
+  Text out;
+  std::size_t at = 0;
+  if (what.empty()) {
+    const auto starts = character_starts(text.text);
+    for (std::size_t i = 0; i < starts.size(); ++i) {
+      if (count < 0 || static_cast<std::int64_t>(i) < count) append_text(out, with);
+      if (i + 1 < starts.size()) append_text(out, slice_text(text, starts[i], starts[i + 1]));
+      check_size(out.text.size());
+    }
+    return out;
+  }
+  while (count != 0) {
+    const std::size_t found = text.text.find(what, at);
+    if (found == std::string::npos) break;
+    append_text(out, slice_text(text, at, found));
+    append_text(out, with);
+    check_size(out.text.size());
+    at = found + what.size();
+    --count;
+  }
+  append_text(out, slice_text(text, at, text.text.size()));
+  return out;
+}
+
+List split(const Text& text, std::string_view separator, std::int64_t limit) {
+  List out;
+  if (!separator.empty()) {
+    std::size_t at = 0;
+    for (std::size_t found; limit != 0 && (found = text.text.find(separator, at)) != std::string::npos; --limit) {
+      out.push_back(slice_text(text, at, found));
+      at = found + separator.size();
+    }
+    out.push_back(slice_text(text, at, text.text.size()));
+    return out;
+  }
+  const auto starts = character_starts(text.text);
+  std::size_t i = 0;
+  const std::size_t n = starts.size() - 1;
+  for (;;) {
+    while (i < n && is_space(character(text.text, starts[i]))) ++i;
+    if (i == n) return out;
+    if (limit == 0) {
+      out.push_back(strip(slice_text(text, starts[i], text.text.size()), "", Side::kRight));
+      return out;
+    }
+    const std::size_t begin = i;
+    while (i < n && !is_space(character(text.text, starts[i]))) ++i;
+    out.push_back(slice_text(text, starts[begin], starts[i]));
+    --limit;
+  }
+}
+
+List split_from_right(const Text& text, std::string_view separator, std::int64_t limit) {
+  HADAL_CHECK(!separator.empty(), "rsplit without a separator is not supported");
+  List out;
+  std::size_t end = text.text.size();
+  for (std::size_t found; limit != 0 && end >= separator.size() &&
+                          (found = text.text.rfind(separator, end - separator.size())) != std::string::npos;
+       --limit) {
+    out.push_back(slice_text(text, found + separator.size(), end));
+    end = found;
+  }
+  out.push_back(slice_text(text, 0, end));
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
+List split_lines(const Text& text, bool keep_ends) {
+  List out;
+  std::size_t begin = 0;
+  while (begin < text.text.size()) {
+    std::size_t end = text.text.find_first_of("\r\n", begin);
+    if (end == std::string::npos) end = text.text.size();
+    std::size_t next = std::min(end + 1, text.text.size());
+    if (text.text.compare(end, 2, "\r\n") == 0) next = end + 2;
+    out.push_back(slice_text(text, begin, keep_ends ? next : end));
+    begin = next;
+  }
+  return out;
+}
+
+Text join(const Text& separator, const List& items) {
+  Text out;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (i) append_text(out, separator);
+    append_text(out, to_text(items[i]));
+    check_size(out.text.size());
+  }
+  return out;
+}
+
+Text upper(const Text& text) {
+  return map_characters(text, [](std::uint32_t c, std::uint32_t) { return to_upper(c); });
+}
+Text lower(const Text& text) {
+  return map_characters(text, [](std::uint32_t c, std::uint32_t) { return to_lower(c); });
+}
+Text title(const Text& text) {
+  return map_characters(
+      text, [](std::uint32_t c, std::uint32_t before) { return is_letter(before) ? to_lower(c) : to_upper(c); });
+}
+Text capitalize(const Text& text) {
+  bool first = true;
+  return map_characters(
+      text, [&](std::uint32_t c, std::uint32_t) { return std::exchange(first, false) ? to_upper(c) : to_lower(c); });
+}
+
+Text repeat(const Text& text, std::int64_t times) {
+  Text out;
+  if (times > 0)
+    check_size(text.text.empty() ? 0
+                                 : static_cast<std::size_t>(std::min<std::int64_t>(times, 1 << 30)) * text.text.size());
+  if (text.text.empty()) return out;
+  for (std::int64_t i = 0; i < times; ++i) append_text(out, text);
+  return out;
+}
+
+Text indent(const Text& text, const Text& margin, bool first, bool blank) {
+  // A line break at the end is the start of one more, empty line.
+  Text closed = text;
+  closed.append("\n", text.runs.empty() ? Origin::kTemplate : text.runs.back().origin);
+  Text out;
+  const List lines = split_lines(closed, false);
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const Text& line = *lines[i].text();
+    if (i > 0) out.append("\n", Origin::kUser);
+    if (i == 0 ? first : (blank || !line.text.empty())) append_text(out, margin);
+    append_text(out, line);
+    check_size(out.text.size());
+  }
+  return out;
+}
+
+Text escape_html(const Text& text) {
+  Text out = text;
+  for (const auto& [what, with] :
+       {std::pair{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}})
+    out = replace(out, what, make_text(with, Origin::kUser), -1);
+  return out;
+}
+
+}  // namespace hadal::tokenizer::jinja

@@ -1,0 +1,313 @@
+#include "hadal/tokenizer/jinja/value.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "hadal/core/error.h"
+#include "hadal/tokenizer/utf8.h"
+
+namespace hadal::tokenizer::jinja {
+namespace {
+
+// Python's repr of a float: the shortest digits that read back, with ".0" for whole numbers.
+std::string float_text(double d) {
+  if (std::isnan(d)) return "nan";
+  if (std::isinf(d)) return d > 0 ? "inf" : "-inf";
+  if (d == std::floor(d) && std::abs(d) < 1e16) return fmt::format("{:.1f}", d);
+  std::string text = fmt::format("{}", d);
+  return text;
+}
+
+std::string quoted(const std::string& text) {
+  const char quote = text.find('\'') != text.npos && text.find('"') == text.npos ? '"' : '\'';
+  std::string out(1, quote);
+  for (char c : text) {
+    if (c == quote || c == '\\')
+      (out += '\\') += c;
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '\r')
+      out += "\\r";
+    else if (c == '\t')
+      out += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      out += fmt::format("\\x{:02x}", static_cast<int>(c));
+    else
+      out += c;
+  }
+  return out + quote;
+}
+
+void append_escaped(std::string& out, std::uint32_t c) {
+  if (c >= 0x10000) {
+    c -= 0x10000;
+    out += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + (c >> 10), 0xDC00 + (c & 0x3FF));
+  } else {
+    out += fmt::format("\\u{:04x}", c);
+  }
+}
+
+std::string json_string(const std::string& text, bool ensure_ascii) {
+  std::string out = "\"";
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const CodePoint wide = ensure_ascii ? decode_utf8(std::string_view(text).substr(i, 4)) : CodePoint{};
+    if (wide.length > 1) {
+      append_escaped(out, wide.value);
+      i += wide.length - 1;
+      continue;
+    }
+    switch (c) {
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20)
+          out += fmt::format("\\u{:04x}", static_cast<int>(c));
+        else
+          out += c;
+    }
+  }
+  return out + "\"";
+}
+
+class JsonWriter {
+ public:
+  explicit JsonWriter(const JsonStyle& style) : style_(style) {}
+
+  void write(const Value& v, int depth) {
+    HADAL_CHECK(depth < 200, "tojson: the value is nested too deeply");
+    if (v.is_none())
+      out += "null";
+    else if (const bool* b = v.boolean())
+      out += *b ? "true" : "false";
+    else if (const auto* i = v.integer())
+      out += std::to_string(*i);
+    else if (const double* d = v.floating())
+      out += std::isnan(*d) ? "NaN" : std::isinf(*d) ? (*d > 0 ? "Infinity" : "-Infinity") : float_text(*d);
+    else if (const Text* t = v.text())
+      out += json_string(t->text, style_.ensure_ascii);
+    else if (const List* l = v.list())
+      write_list(*l, depth);
+    else if (const Dict* m = v.dict())
+      write_dict(*m, depth);
+    else
+      fail("tojson: a value of type {} is not JSON", v.type_name());
+  }
+  std::string out;
+
+ private:
+  void new_line(int depth) {
+    if (style_.indent >= 0) (out += '\n').append(static_cast<std::size_t>(style_.indent * depth), ' ');
+  }
+  // With an indent the separator loses its trailing space, as json.dumps does by default.
+  void separate(bool first) {
+    if (!first) out += style_.item_separator;
+  }
+  void write_list(const List& list, int depth) {
+    if (list.empty()) return void(out += "[]");
+    out += '[';
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      separate(i == 0);
+      new_line(depth + 1);
+      write(list[i], depth + 1);
+    }
+    new_line(depth);
+    out += ']';
+  }
+  void write_dict(const Dict& dict, int depth) {
+    if (dict.empty()) return void(out += "{}");
+    std::vector<const std::pair<Value, Value>*> entries;
+    for (const auto& entry : dict) entries.push_back(&entry);
+    if (style_.sort_keys)
+      std::stable_sort(entries.begin(), entries.end(),
+                       [](const auto* a, const auto* b) { return compare(a->first, b->first) < 0; });
+    out += '{';
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      separate(i == 0);
+      new_line(depth + 1);
+      const Value& key = entries[i]->first;
+      out += json_string(key.text() ? key.text()->text : to_json(key, {}), style_.ensure_ascii);
+      out += style_.key_separator;
+      write(entries[i]->second, depth + 1);
+    }
+    new_line(depth);
+    out += '}';
+  }
+
+  const JsonStyle& style_;
+};
+
+}  // namespace
+
+Text make_text(std::string_view characters, Origin origin) {
+  Text t;
+  t.append(characters, origin);
+  return t;
+}
+
+Text slice_text(const Text& text, std::size_t begin, std::size_t end) {
+  Text out;
+  std::size_t at = 0;
+  for (const Prompt::Run& run : text.runs) {
+    const std::size_t from = std::max(at, begin), to = std::min(run.end, end);
+    if (from < to) out.append(std::string_view(text.text).substr(from, to - from), run.origin);
+    at = run.end;
+  }
+  return out;
+}
+
+void append_text(Text& to, const Text& more) {
+  std::size_t at = 0;
+  for (const Prompt::Run& run : more.runs) {
+    to.append(std::string_view(more.text).substr(at, run.end - at), run.origin);
+    at = run.end;
+  }
+}
+
+bool Value::truthy() const {
+  if (const bool* b = boolean()) return *b;
+  if (const auto* i = integer()) return *i != 0;
+  if (const double* d = floating()) return *d != 0;
+  if (const Text* t = text()) return !t->text.empty();
+  if (const List* l = list()) return !l->empty();
+  if (const Dict* m = dict()) return !m->empty();
+  return space() || function();
+}
+
+double Value::number() const {
+  if (const double* d = floating()) return *d;
+  return static_cast<double>(as_integer());
+}
+
+std::int64_t Value::as_integer() const {
+  if (const bool* b = boolean()) return *b;
+  const auto* i = integer();
+  HADAL_CHECK(i, "a number was expected, {} came", type_name());
+  return *i;
+}
+
+const char* Value::type_name() const {
+  static constexpr const char* kNames[] = {"undefined", "NoneType", "bool", "int",       "float",
+                                           "str",       "list",     "dict", "namespace", "function"};
+  return kNames[v_.index()];
+}
+
+const Value* Value::find(std::string_view key) const {
+  if (const Dict* d = dict())
+    for (const auto& [k, v] : *d)
+      if (k.text() && k.text()->text == key) return &v;
+  return nullptr;
+}
+
+bool equal(const Value& a, const Value& b) {
+  if (a.is_number() && b.is_number())
+    return a.floating() || b.floating() ? a.number() == b.number() : a.as_integer() == b.as_integer();
+  if (a.text() && b.text()) return a.text()->text == b.text()->text;
+  if (a.list() && b.list())
+    return std::equal(a.list()->begin(), a.list()->end(), b.list()->begin(), b.list()->end(), equal);
+  if (a.dict() && b.dict()) {
+    if (a.dict()->size() != b.dict()->size()) return false;
+    return std::all_of(a.dict()->begin(), a.dict()->end(), [&](const auto& entry) {
+      return std::any_of(b.dict()->begin(), b.dict()->end(), [&](const auto& other) {
+        return equal(entry.first, other.first) && equal(entry.second, other.second);
+      });
+    });
+  }
+  if (a.space() || b.space()) return a.space() == b.space();
+  return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
+}
+
+int compare(const Value& a, const Value& b) {
+  if (a.is_number() && b.is_number()) return a.number() < b.number() ? -1 : a.number() > b.number() ? 1 : 0;
+  if (a.text() && b.text()) return a.text()->text.compare(b.text()->text);
+  if (a.list() && b.list()) {
+    for (std::size_t i = 0; i < std::min(a.list()->size(), b.list()->size()); ++i)
+      if (const int c = compare((*a.list())[i], (*b.list())[i])) return c;
+    return a.list()->size() < b.list()->size() ? -1 : a.list()->size() > b.list()->size() ? 1 : 0;
+  }
+  fail("{} and {} cannot be ordered", a.type_name(), b.type_name());
+}
+
+std::string repr(const Value& v) {
+  if (const Text* t = v.text()) return quoted(t->text);
+  if (const List* l = v.list()) {
+    std::string out = "[";
+    for (std::size_t i = 0; i < l->size(); ++i) out += (i ? ", " : "") + repr((*l)[i]);
+    return out + "]";
+  }
+  if (const Dict* d = v.dict()) {
+    std::string out = "{";
+    for (std::size_t i = 0; i < d->size(); ++i)
+      out += (i ? ", " : "") + repr((*d)[i].first) + ": " + repr((*d)[i].second);
+    return out + "}";
+  }
+  if (const bool* b = v.boolean()) return *b ? "True" : "False";
+  if (const auto* i = v.integer()) return std::to_string(*i);
+  if (const double* d = v.floating()) return float_text(*d);
+  if (v.is_none()) return "None";
+  if (v.is_undefined()) return "Undefined";
+  return std::string("<") + v.type_name() + ">";
+}
+
+Text to_text(const Value& v) {
+  if (const Text* t = v.text()) return *t;
+  return v.is_undefined() ? Text() : make_text(repr(v), Origin::kUser);
+}
+
+std::string to_json(const Value& value, const JsonStyle& style) {
+  JsonWriter writer(style);
+  writer.write(value, 0);
+  return writer.out;
+}
+
+Value from_json(const nlohmann::ordered_json& json, Origin origin) {
+  switch (json.type()) {
+    case nlohmann::ordered_json::value_t::boolean:
+      return json.get<bool>();
+    case nlohmann::ordered_json::value_t::number_integer:
+      return json.get<std::int64_t>();
+    case nlohmann::ordered_json::value_t::number_unsigned:
+      if (json.get<std::uint64_t>() <= INT64_MAX) return json.get<std::int64_t>();
+      return json.get<double>();
+    case nlohmann::ordered_json::value_t::number_float:
+      return json.get<double>();
+    case nlohmann::ordered_json::value_t::string:
+      return make_text(json.get_ref<const std::string&>(), origin);
+    case nlohmann::ordered_json::value_t::array: {
+      List list;
+      for (const auto& item : json) list.push_back(from_json(item, origin));
+      return list;
+    }
+    case nlohmann::ordered_json::value_t::object: {
+      Dict dict;
+      for (const auto& [key, value] : json.items()) dict.emplace_back(make_text(key, origin), from_json(value, origin));
+      return dict;
+    }
+    default:
+      return None{};
+  }
+}
+
+}  // namespace hadal::tokenizer::jinja

@@ -1,0 +1,113 @@
+// Values of a template: what Python would hold, with text that knows where each of its parts came from.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "hadal/tokenizer/prompt.h"
+
+namespace hadal::tokenizer::jinja {
+
+using Text = Prompt;  // characters and their origins
+
+Text make_text(std::string_view characters, Origin origin);
+// Bytes [begin, end) with their origins.
+Text slice_text(const Text& text, std::size_t begin, std::size_t end);
+void append_text(Text& to, const Text& more);
+
+class Value;
+struct Undefined {
+  std::string name;  // for "'x' is undefined"
+};
+struct None {};
+using List = std::vector<Value>;
+using Dict = std::vector<std::pair<Value, Value>>;  // in insertion order
+struct Namespace {
+  std::vector<std::pair<std::string, Value>> fields;
+};
+struct Arguments {
+  List positional;
+  std::vector<std::pair<std::string, Value>> named;
+};
+struct Function {
+  std::string name;
+  std::function<Value(const Arguments&)> call;
+};
+
+// Immutable but for namespaces, which are shared on purpose.
+class Value {
+ public:
+  using Variant = std::variant<Undefined, None, bool, std::int64_t, double, std::shared_ptr<const Text>,
+                               std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
+                               std::shared_ptr<const Function>>;
+
+  Value() : v_(Undefined{}) {}
+  Value(None n) : v_(n) {}
+  Value(Undefined u) : v_(std::move(u)) {}
+  Value(bool b) : v_(b) {}
+  Value(std::int64_t i) : v_(i) {}
+  Value(double d) : v_(d) {}
+  Value(Text t) : v_(std::make_shared<const Text>(std::move(t))) {}
+  Value(List l) : v_(std::make_shared<const List>(std::move(l))) {}
+  Value(Dict d) : v_(std::make_shared<const Dict>(std::move(d))) {}
+  Value(std::shared_ptr<Namespace> n) : v_(std::move(n)) {}
+  Value(Function f) : v_(std::make_shared<const Function>(std::move(f))) {}
+
+  bool is_undefined() const { return std::holds_alternative<Undefined>(v_); }
+  bool is_none() const { return std::holds_alternative<None>(v_); }
+  const bool* boolean() const { return std::get_if<bool>(&v_); }
+  const std::int64_t* integer() const { return std::get_if<std::int64_t>(&v_); }
+  const double* floating() const { return std::get_if<double>(&v_); }
+  bool is_number() const { return boolean() || integer() || floating(); }
+  const Text* text() const { return get<std::shared_ptr<const Text>>(); }
+  const List* list() const { return get<std::shared_ptr<const List>>(); }
+  const Dict* dict() const { return get<std::shared_ptr<const Dict>>(); }
+  Namespace* space() const {
+    const auto* p = std::get_if<std::shared_ptr<Namespace>>(&v_);
+    return p ? p->get() : nullptr;
+  }
+  const Function* function() const { return get<std::shared_ptr<const Function>>(); }
+  const Undefined* undefined() const { return std::get_if<Undefined>(&v_); }
+
+  bool truthy() const;
+  double number() const;                          // of a number; bools count as 0 and 1
+  std::int64_t as_integer() const;                // of a bool or an integer
+  const char* type_name() const;                  // Python's, for errors
+  const Value* find(std::string_view key) const;  // in a dict
+
+ private:
+  template <class P>
+  const typename P::element_type* get() const {
+    const auto* p = std::get_if<P>(&v_);
+    return p ? p->get() : nullptr;
+  }
+  Variant v_;
+};
+
+bool equal(const Value& a, const Value& b);
+// Negative, zero, positive; throws for values that Python cannot order.
+int compare(const Value& a, const Value& b);
+
+// str(value): what {{ }} prints. Literals of the template keep their origin, everything else is data.
+Text to_text(const Value& value);
+std::string repr(const Value& value);
+
+struct JsonStyle {
+  int indent = -1;  // spaces; -1: on one line
+  std::string item_separator = ", ";
+  std::string key_separator = ": ";
+  bool sort_keys = false;
+  bool ensure_ascii = false;
+};
+std::string to_json(const Value& value, const JsonStyle& style);
+
+// A document as a value; all its text has the given origin.
+Value from_json(const nlohmann::ordered_json& json, Origin origin);
+
+}  // namespace hadal::tokenizer::jinja
