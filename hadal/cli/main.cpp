@@ -1,3 +1,3 @@
-int main() {
-  return 0;
-}
+#include "hadal/cli/program.h"
+
+int main(int argc, char** argv) { return hadal::cli::run_program(argc, argv); }

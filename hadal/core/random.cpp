@@ -1,8 +1,5 @@
 #include "hadal/core/random.h"
 
-#include <cmath>
-#include <numbers>
-
 namespace hadal {
 namespace {
 
@@ -42,19 +39,6 @@ std::array<std::uint32_t, 4> Philox::block(std::uint64_t index) const {
 double Philox::uniform(std::uint64_t index) const {
   const auto b = block(index);
   return unit(b[0], b[1]);
-}
-
-std::array<float, 4> Philox::normals(std::uint64_t index) const {
-  const auto b = block(index);
-  std::array<float, 4> out;
-  for (int pair = 0; pair < 2; ++pair) {
-    // (u + 0.5) / 2^32 lies strictly between 0 and 1, so the logarithm is finite.
-    const double radius = std::sqrt(-2.0 * std::log((b[2 * pair] + 0.5) * 0x1p-32));
-    const double angle = 2.0 * std::numbers::pi * (b[2 * pair + 1] * 0x1p-32);
-    out[2 * pair] = static_cast<float>(radius * std::cos(angle));
-    out[2 * pair + 1] = static_cast<float>(radius * std::sin(angle));
-  }
-  return out;
 }
 
 }  // namespace hadal

@@ -18,8 +18,6 @@ class Philox {
   std::array<std::uint32_t, 4> block(std::uint64_t index) const;
   // Uniform in [0, 1), 53 bits.
   double uniform(std::uint64_t index) const;
-  // Four standard normal deviates from one block (Box-Muller), for filling tensors: element i is normals(i / 4)[i % 4].
-  std::array<float, 4> normals(std::uint64_t index) const;
 
  private:
   std::uint64_t seed_;

@@ -45,8 +45,8 @@ class SafetensorsFile {
   const TensorInfo* find(const std::string& name) const;  // nullptr if absent
   // The bytes belong to a read-only mapping; nobody writes through this reference.
   TensorRef tensor(const TensorInfo& info) const;
-  // After a tensor was read for the last time: gives its pages back (for tools that walk through a large file).
-  void release(const TensorInfo& info) const;
+  // Gives the pages of a part of a tensor back after it was read (for tools that walk through a large file).
+  void release(const TensorRef& part) const;
 
  private:
   std::filesystem::path path_;

@@ -4,7 +4,6 @@
 
 #include <cstring>
 
-#include "hadal/core/log.h"
 #include "hadal/core/number_formats.h"
 
 namespace hadal::model {
@@ -42,14 +41,6 @@ void scale_faults(const ParamSpec& spec, const io::CheckpointFiles& files, bool 
         fmt::format("{}: dtype {} is not supported, F32, BF16 and F8_E8M0 are", name, dtype_name(scale->dtype)));
 }
 
-Tensor scale_copy(const TensorRef& stored) {
-  if (stored.dtype() != DType::kF8E8M0) return ops::float_copy(stored);
-  Tensor copy(DType::kF32, stored.shape());
-  const auto* codes = static_cast<const std::uint8_t*>(stored.raw());
-  for (Index i = 0; i < stored.num_elements(); ++i) copy->data<float>()[i] = ue8m0_to_float(codes[i]);
-  return copy;
-}
-
 class Binder {
  public:
   Binder(const io::CheckpointFiles& files, std::vector<Tensor>& owned) : files_(files), owned_(owned) {}
@@ -64,7 +55,7 @@ class Binder {
     weight.values = stored;
     if (stored.dtype() != DType::kF8E4M3) return;
     const TensorRef scale = files_.find(scale_name(name));
-    weight.scale = scale.dtype() == DType::kF32 ? scale : own(scale_copy(scale));
+    weight.scale = scale.dtype() == DType::kF32 ? scale : own(float_scale(scale));
   }
 
  private:
@@ -103,6 +94,14 @@ void share_repeated(Transformer& t) {
 }
 
 }  // namespace
+
+Tensor float_scale(const TensorRef& stored) {
+  if (stored.dtype() != DType::kF8E8M0) return ops::float_copy(stored);
+  Tensor copy(DType::kF32, stored.shape());
+  const auto* codes = static_cast<const std::uint8_t*>(stored.raw());
+  for (Index i = 0; i < stored.num_elements(); ++i) copy->data<float>()[i] = ue8m0_to_float(codes[i]);
+  return copy;
+}
 
 std::vector<std::string> parameter_faults(const ParamSpec& spec, const io::CheckpointFiles& files) {
   const io::TensorInfo* info = files.info(spec.name);

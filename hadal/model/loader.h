@@ -26,6 +26,9 @@ struct LoadedModel {
 // config has no place for (rotary_emb.inv_freq among them) are ignored here; `hadal verify` lists them.
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options = {});
 
+// The scales of a weight as float32, however they are stored (F32, BF16 or UE8M0).
+Tensor float_scale(const TensorRef& stored);
+
 // What is wrong with one parameter in a checkpoint, empty if nothing: presence, shape, dtype and the scale's. Shared
 // with `verify`.
 std::vector<std::string> parameter_faults(const ParamSpec& spec, const io::CheckpointFiles& files);

@@ -1,0 +1,48 @@
+#include "hadal/checkpoint/inspect.h"
+
+#include "hadal/io/weight_index.h"
+#include "hadal/model/transformer.h"
+
+namespace hadal::checkpoint {
+namespace {
+
+void count_parameters(Inspection& out) {
+  const model::Config& c = out.config;
+  for (const model::ParamSpec& spec : model::parameter_list(c)) {
+    const auto n = static_cast<std::uint64_t>(spec.info.shape.num_elements());
+    if (spec.info.layer >= c.num_hidden_layers) {
+      out.mtp_parameters += n;
+      continue;
+    }
+    const bool tied_head = spec.info.role == model::ParamRole::kHead && c.tie_word_embeddings;
+    if (!tied_head) out.parameters += n;
+    if (spec.info.role == model::ParamRole::kEmbedding) continue;
+    // Of all routed experts together a token reads the share that it chooses.
+    out.active_parameters += spec.info.routed_expert ? 0 : n;
+  }
+  std::uint64_t moe_layers = 0;
+  for (Index i = 0; i < c.num_hidden_layers; ++i) moe_layers += c.is_moe_layer(i);
+  out.active_parameters += moe_layers * static_cast<std::uint64_t>(3 * c.hidden_size * c.moe_intermediate_size * c.num_experts_per_tok);
+}
+
+}  // namespace
+
+Inspection inspect_model(const std::filesystem::path& path) {
+  Inspection out;
+  out.config = model::load_config(path);
+  count_parameters(out);
+  std::error_code status;
+  const bool has_weights = std::filesystem::is_directory(path, status) &&
+                           (std::filesystem::exists(path / io::kIndexFile) || std::filesystem::exists(path / "model.safetensors"));
+  if (!has_weights) return out;
+  const io::CheckpointFiles files(path);
+  out.num_files = files.shards().size();
+  for (const std::string& name : files.names()) {
+    const io::TensorInfo& info = *files.info(name);
+    out.bytes_by_dtype[std::string(dtype_name(info.dtype))] += info.end - info.begin;
+    out.tensors.push_back({name, std::string(dtype_name(info.dtype)), info.shape.to_string(), files.shard_of(name)->path().filename().string(), info.end - info.begin});
+  }
+  return out;
+}
+
+}  // namespace hadal::checkpoint

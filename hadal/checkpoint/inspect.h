@@ -1,0 +1,33 @@
+// What is in a model directory, or what a bare config.json describes.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hadal/io/checkpoint_files.h"
+#include "hadal/model/config.h"
+
+namespace hadal::checkpoint {
+
+struct Inspection {
+  model::Config config;
+  std::uint64_t parameters = 0;         // of the main model, scales not counted
+  std::uint64_t active_parameters = 0;  // read for one token: all but the embedding table and the experts not chosen
+  std::uint64_t mtp_parameters = 0;     // of the MTP layers, repeats of embedding and head included
+  std::map<std::string, std::uint64_t> bytes_by_dtype;  // of the tensors in the files; empty without files
+  struct TensorRow {
+    std::string name, dtype, shape, file;
+    std::uint64_t bytes;
+  };
+  std::vector<TensorRow> tensors;
+  std::size_t num_files = 0;
+};
+
+// A directory with or without weights, or a config file.
+Inspection inspect_model(const std::filesystem::path& path);
+
+}  // namespace hadal::checkpoint

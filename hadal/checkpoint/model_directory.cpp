@@ -1,0 +1,104 @@
+#include "hadal/checkpoint/model_directory.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "hadal/core/error.h"
+#include "hadal/io/json.h"
+#include "hadal/io/weight_index.h"
+
+namespace hadal::checkpoint {
+namespace {
+
+constexpr const char* kJournal = ".hadal-journal";  // what the directory is being made from; gone when it is complete
+
+std::uint64_t bytes_of(const io::SafetensorsWriter::Entry& e) {
+  return static_cast<std::uint64_t>(e.shape.num_elements()) * dtype_bytes(e.dtype);
+}
+
+}  // namespace
+
+ShardPlan plan_shards(const std::vector<std::vector<io::SafetensorsWriter::Entry>>& groups, std::uint64_t shard_bytes) {
+  ShardPlan plan;
+  std::uint64_t filled = 0;
+  for (const auto& group : groups) {
+    std::uint64_t size = 0;
+    for (const auto& entry : group) size += bytes_of(entry);
+    if (plan.shards.empty() || (shard_bytes > 0 && filled > 0 && filled + size > shard_bytes)) {
+      plan.shards.emplace_back();
+      filled = 0;
+    }
+    plan.shards.back().insert(plan.shards.back().end(), group.begin(), group.end());
+    filled += size;
+    plan.total_bytes += size;
+  }
+  return plan;
+}
+
+std::string shard_name(std::size_t index, std::size_t count) {
+  return count == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
+}
+
+ModelDirectory::ModelDirectory(std::filesystem::path target, const std::string& fingerprint) : target_(std::move(target)) {
+  while (!target_.has_filename() && target_.has_parent_path()) target_ = target_.parent_path();
+  working_ = target_;
+  working_ += ".partial";
+  std::error_code status;
+  if (std::filesystem::exists(target_, status)) {
+    HADAL_CHECK(std::filesystem::is_directory(target_, status) && std::filesystem::is_empty(target_, status),
+                "{}: exists already; name a directory that does not, or remove it", target_.string());
+  }
+  const auto journal = working_ / kJournal;
+  if (std::filesystem::exists(journal, status)) {
+    HADAL_CHECK(io::read_text_file(journal) == fingerprint, "{}: was left by a run with another source or other options; remove it or name another destination",
+                working_.string());
+    return;
+  }
+  HADAL_CHECK(!std::filesystem::exists(working_, status) || std::filesystem::is_empty(working_, status),
+              "{}: exists and is not the work of an interrupted run; remove it or name another destination", working_.string());
+  std::filesystem::create_directories(working_, status);
+  HADAL_CHECK(!status, "{}: cannot be made: {}", working_.string(), status.message());
+  io::write_text_file_atomically(journal, fingerprint);
+}
+
+bool ModelDirectory::has(const std::string& file) const { return std::filesystem::exists(working_ / file); }
+
+void ModelDirectory::write_text(const std::string& file, const std::string& text) const { io::write_text_file_atomically(working_ / file, text); }
+
+void ModelDirectory::copy(const std::filesystem::path& source) const {
+  std::error_code status;
+  const auto to = working_ / source.filename();
+  std::filesystem::copy_file(source, to, std::filesystem::copy_options::overwrite_existing, status);
+  HADAL_CHECK(!status, "{}: cannot be copied: {}", source.string(), status.message());
+  std::filesystem::permissions(to, std::filesystem::perms::owner_write, std::filesystem::perm_options::add, status);
+}
+
+void ModelDirectory::finish(const ShardPlan& plan) {
+  if (plan.shards.size() > 1) {
+    std::map<std::string, std::string> weight_map;
+    for (std::size_t s = 0; s < plan.shards.size(); ++s)
+      for (const auto& entry : plan.shards[s]) weight_map[entry.name] = shard_name(s, plan.shards.size());
+    io::write_weight_index(working_ / io::kIndexFile, weight_map, plan.total_bytes);
+  }
+  std::error_code status;
+  std::filesystem::remove(working_ / kJournal, status);
+  std::filesystem::remove(target_, status);  // an empty directory that stood there
+  std::filesystem::rename(working_, target_, status);
+  HADAL_CHECK(!status, "{}: cannot be renamed to {}: {}", working_.string(), target_.string(), status.message());
+}
+
+std::uint64_t parse_size(const std::string& text) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(end, text.data() + text.size());
+  const std::map<std::string, double> units = {{"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
+                                               {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}};
+  const auto factor = units.find(unit);
+  HADAL_CHECK(error == std::errc() && factor != units.end() && number > 0 && number * factor->second < 1e18, "size: \"{}\" is not understood; 5GB, 500MB and 2GiB are", text);
+  return static_cast<std::uint64_t>(number * factor->second);
+}
+
+}  // namespace hadal::checkpoint

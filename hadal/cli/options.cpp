@@ -1,0 +1,75 @@
+#include "hadal/cli/options.h"
+
+#include <CLI/CLI.hpp>
+
+#include "hadal/core/error.h"
+
+namespace hadal::cli {
+
+void ComputeOptions::add_to(CLI::App& command) {
+  command.add_option("--threads", threads, "Threads to compute with (default: all cores this process may use)")->check(CLI::Range(1, 1024));
+  command.add_option("--isa", isa, "Instruction set: ref or avx2 (default: the best this machine has)");
+  command.add_option("--activations", activations, "f32, or fp8 to round the inputs of FP8 linears as the reference code does")
+      ->check(CLI::IsMember({"f32", "fp8"}));
+}
+
+void ComputeOptions::add_sequence_to(CLI::App& command) {
+  command.add_option("--context", context, "Tokens a sequence may have (default: max_position_embeddings)")->check(CLI::PositiveNumber);
+  command.add_option("--kv-cache", kv_cache, "Number format of the cache: f32 or bf16")->check(CLI::IsMember({"f32", "bf16"}));
+  command.add_option("--chunk", chunk, "Prompt tokens computed at a time; changes no bit of the result")->check(CLI::PositiveNumber);
+}
+
+std::unique_ptr<Context> ComputeOptions::make_context() const {
+  Isa chosen = best_isa();
+  if (!isa.empty()) {
+    const auto named = isa_from_name(isa);
+    HADAL_CHECK(named, "--isa: {} is not known; ref and avx2 are", isa);
+    HADAL_CHECK(isa_supported(*named), "--isa: this machine has no {}", isa);
+    chosen = *named;
+  }
+  auto ctx = std::make_unique<Context>(threads, chosen);
+  if (activations == "fp8") ctx->activations = Activations::kFp8;
+  return ctx;
+}
+
+DType ComputeOptions::cache_dtype() const { return kv_cache == "bf16" ? DType::kBF16 : DType::kF32; }
+
+void SamplingOptions::add_to(CLI::App& command) {
+  command.add_option("--temperature", temperature, "0 is greedy (default: the model's generation_config, else 1)");
+  command.add_option("--top-p", top_p, "Keep the most probable tokens that together reach this probability");
+  command.add_option("--top-k", top_k, "Keep the k most probable tokens (0: all)");
+  command.add_option("--min-p", min_p, "Keep tokens with at least this share of the best one's probability");
+  command.add_option("--repetition-penalty", repetition_penalty, "Above 1 discourages tokens already seen");
+  command.add_option("--presence-penalty", presence_penalty, "-2 to 2: taken once from tokens already in the answer");
+  command.add_option("--frequency-penalty", frequency_penalty, "-2 to 2: taken for each occurrence in the answer");
+  command.add_option("--seed", seed, "Seed of the random numbers (default 0); same seed, same answer");
+  command.add_option("--max-tokens", max_tokens, "Tokens an answer may have")->check(CLI::PositiveNumber);
+  command.add_option("--stop", stop, "End the answer before this text (may be repeated)");
+}
+
+infer::SamplingParams SamplingOptions::params(const io::GenerationConfig& defaults) const {
+  infer::SamplingParams p;
+  const bool greedy = defaults.do_sample && !*defaults.do_sample;
+  p.temperature = temperature.value_or(greedy ? 0.0 : defaults.temperature.value_or(1.0));
+  p.top_p = top_p.value_or(defaults.top_p.value_or(1.0));
+  p.top_k = top_k.value_or(defaults.top_k.value_or(0));
+  p.min_p = min_p.value_or(defaults.min_p.value_or(0.0));
+  p.repetition_penalty = repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0));
+  p.presence_penalty = presence_penalty.value_or(0.0);
+  p.frequency_penalty = frequency_penalty.value_or(0.0);
+  p.seed = seed;
+  infer::validate(p);
+  return p;
+}
+
+std::filesystem::path bundled_model() {
+  std::error_code status;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", status).parent_path();
+  for (const char* place : {"../models/mini", "../share/hadal/models/mini"}) {
+    const auto path = (program / place).lexically_normal();
+    if (std::filesystem::exists(path / "config.json", status)) return path;
+  }
+  fail("the bundled model was not found beside {}; name a model directory", program.string());
+}
+
+}  // namespace hadal::cli

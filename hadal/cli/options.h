@@ -1,0 +1,48 @@
+// Options that several commands share, and what they turn into.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hadal/core/context.h"
+#include "hadal/infer/engine.h"
+#include "hadal/io/generation_config.h"
+
+namespace CLI {
+class App;
+}
+
+namespace hadal::cli {
+
+struct ComputeOptions {
+  int threads = 0;
+  std::string isa;
+  std::string activations = "f32";
+  std::string kv_cache = "f32";
+  Index context = 0;
+  Index chunk = 256;
+
+  void add_to(CLI::App& command);           // --threads, --isa, --activations
+  void add_sequence_to(CLI::App& command);  // --context, --kv-cache, --chunk
+  std::unique_ptr<Context> make_context() const;
+  DType cache_dtype() const;
+};
+
+struct SamplingOptions {
+  std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<Index> top_k, max_tokens;
+  std::uint64_t seed = 0;
+  std::vector<std::string> stop;
+
+  void add_to(CLI::App& command);
+  // Flags over the model's generation_config over neutral values.
+  infer::SamplingParams params(const io::GenerationConfig& defaults) const;
+};
+
+// The small model that comes with Hadal: beside the build directory or where an installation puts it.
+std::filesystem::path bundled_model();
+
+}  // namespace hadal::cli

@@ -1,0 +1,71 @@
+// hadal perplexity
+#include "hadal/eval/perplexity.h"
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "hadal/cli/commands.h"
+#include "hadal/cli/interrupt.h"
+#include "hadal/cli/options.h"
+#include "hadal/cli/terminal.h"
+#include "hadal/io/json.h"
+#include "hadal/model/loader.h"
+#include "hadal/tokenizer/tokenizer.h"
+
+namespace hadal::cli {
+namespace {
+
+struct Options {
+  std::string model, file;
+  ComputeOptions compute;
+  eval::PerplexityOptions perplexity;
+  bool json = false;
+};
+
+int run(Options& o) {
+  const std::string text = io::read_text_file(o.file);
+  const auto tokenizer = tokenizer::Tokenizer::load(o.model);
+  const auto ids = tokenizer.encode(text, tokenizer::AddedTokenMode::kIgnore);
+  HADAL_CHECK(!ids.empty(), "{}: is empty, there is nothing to predict", o.file);
+  const auto ctx = o.compute.make_context();
+  const model::LoadedModel model = model::load_model(o.model);
+  auto bos = model.transformer.config.bos_token_id;
+  if (!bos) bos = tokenizer.added_token(tokenizer.config().bos_token);
+  HADAL_CHECK(bos, "{}: names no BOS token, windows begin with one; add bos_token_id to config.json", o.model);
+  for (const auto id : ids)
+    HADAL_CHECK(id < model.transformer.config.vocab_size, "{}: its tokenizer gives id {}, vocab_size is {}", o.model, id, model.transformer.config.vocab_size);
+  o.perplexity.bos = *bos;
+  eval::PerplexityResult result;
+  {
+    ProgressBar progress("tokens", ids.size());
+    result = eval::perplexity(*ctx, model.transformer, ids, o.perplexity, [&](Index done) {
+      progress.update(static_cast<std::uint64_t>(done));
+      HADAL_CHECK(!interrupted(), "interrupted");
+    });
+  }
+  const double nats = result.nats_per_token(), bits = result.bits_per_byte(text.size());
+  if (o.json) {
+    print(nlohmann::ordered_json{{"nats_per_token", nats}, {"bits_per_byte", bits}, {"tokens", result.tokens}, {"bytes", text.size()}}.dump() + "\n");
+  } else {
+    print(fmt::format("{:.4f} nats a token, {:.4f} bits a byte ({} tokens, {} bytes; perplexity {:.3f})\n", nats, bits, result.tokens, text.size(), std::exp(nats)));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_perplexity(CLI::App& app, Action& action) {
+  static Options o;
+  CLI::App* command = app.add_subcommand("perplexity", "How well a model predicts a text: nats a token and bits a byte");
+  command->add_option("MODEL", o.model, "Model directory")->required();
+  command->add_option("FILE", o.file, "Text file")->required();
+  command->add_option("--context", o.perplexity.context, "Window: BOS and this many tokens less one (default 512)")->check(CLI::Range(2, 1 << 30));
+  command->add_option("--stride", o.perplexity.stride, "Tokens a window advances by; only its last ones are scored (default: no overlap)")->check(CLI::PositiveNumber);
+  command->add_flag("--json", o.json, "Print {\"nats_per_token\", \"bits_per_byte\", \"tokens\", \"bytes\"}");
+  o.compute.add_to(*command);
+  command->footer("Example:\n  hadal perplexity models/mini README.md --json");
+  command->callback([&action] { action = [] { return run(o); }; });
+}
+
+}  // namespace hadal::cli

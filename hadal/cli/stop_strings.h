@@ -1,0 +1,27 @@
+// Ends an answer at one of several strings and never lets a part of one through: text that may be the beginning of a stop
+// string is held back until it is known not to be (rule 45).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hadal::cli {
+
+class StopStrings {
+ public:
+  explicit StopStrings(std::vector<std::string> strings);
+
+  // Returns what can be shown. After a stop string was seen, stopped() is true and nothing more comes out.
+  std::string push(std::string_view text);
+  // What was held back, at the end of the answer.
+  std::string finish();
+  bool stopped() const { return stopped_; }
+
+ private:
+  std::vector<std::string> strings_;
+  std::string held_;
+  bool stopped_ = false;
+};
+
+}  // namespace hadal::cli

@@ -1,0 +1,58 @@
+// A model directory made ready to answer in text: weights, engine, tokenizer, template and defaults. What chat and
+// generate share.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hadal/cli/options.h"
+#include "hadal/model/loader.h"
+#include "hadal/tokenizer/chat_template.h"
+#include "hadal/tokenizer/tokenizer.h"
+
+namespace hadal::cli {
+
+struct TextAnswer {
+  std::string text;  // without special tokens and without the stop string
+  infer::Completion completion;
+  std::vector<infer::Sample> samples;  // with log-probabilities, if they were asked for
+};
+
+class TextModel {
+ public:
+  TextModel(const std::filesystem::path& directory, const ComputeOptions& options);
+
+  const io::GenerationConfig& defaults() const { return defaults_; }
+  bool has_tokenizer() const { return tokenizer_.has_value(); }
+  const tokenizer::Tokenizer& tokenizer() const;          // throws if there is none
+  const tokenizer::ChatTemplate& chat_template() const;   // throws if there is none
+  infer::Engine& engine() { return *engine_; }
+  const model::Config& config() const { return model_.transformer.config; }
+
+  // The ids of a conversation: what the template wrote may be control tokens, what messages hold may not.
+  std::vector<model::TokenId> encode_messages(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools,
+                                              const tokenizer::RenderOptions& options) const;
+  // BOS (if the model has one) and the text, no template.
+  std::vector<model::TokenId> encode_raw(std::string_view text) const;
+
+  // Tokens that end an answer: those of generation_config.json, config.json and the tokenizer's eos.
+  const std::vector<model::TokenId>& end_tokens() const { return end_tokens_; }
+
+  // `on_text` is given whole characters as they come; returning false cancels.
+  TextAnswer answer(infer::Request request, const std::vector<std::string>& stop, const std::function<bool(const std::string&)>& on_text);
+
+ private:
+  std::filesystem::path directory_;
+  std::unique_ptr<Context> ctx_;
+  model::LoadedModel model_;
+  io::GenerationConfig defaults_;
+  std::optional<tokenizer::Tokenizer> tokenizer_;
+  std::optional<tokenizer::ChatTemplate> template_;
+  std::vector<model::TokenId> end_tokens_;
+  std::unique_ptr<infer::Engine> engine_;
+};
+
+}  // namespace hadal::cli

@@ -1,1 +1,0 @@
-// Placeholder so that the library exists until its first source lands.
