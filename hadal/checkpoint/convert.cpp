@@ -187,8 +187,8 @@ void copy_side_files(const std::filesystem::path& source, const ModelDirectory& 
 void convert_model(Context& ctx, const std::filesystem::path& source, const std::filesystem::path& destination, const ConvertOptions& options,
                    const Progress& progress) {
   const auto config_file = source / "config.json";
+  const model::Config config = model::load_config(source);
   io::Json json = io::read_json_file(config_file);
-  const model::Config config = model::parse_config(json, config_file.string());
   check_places(source, destination);
   const io::CheckpointFiles files(source);
   ModelDirectory directory(destination, fingerprint(files, options));

@@ -78,6 +78,7 @@ void write_configs(const ModelDirectory& directory, io::Json config, const model
 void init_model(Context& ctx, const std::filesystem::path& config_file, const std::filesystem::path& target, const InitOptions& options,
                 const Progress& progress) {
   std::error_code status;
+  HADAL_CHECK(std::filesystem::exists(config_file, status), "{}: there is no such config file", config_file.string());
   const auto file = std::filesystem::is_directory(config_file, status) ? config_file / "config.json" : config_file;
   const io::Json json = io::read_json_file(file);
   const model::Config config = model::parse_config(json, file.string());

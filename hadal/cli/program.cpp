@@ -41,6 +41,7 @@ int parse(CLI::App& app, int argc, char** argv) {
     return -1;
   } catch (const CLI::ParseError& e) {
     std::string text = e.what();
+    if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') text = fmt::format("{} is not a command", argv[1]);
     while (text.ends_with('\n') || text.ends_with('.')) text.pop_back();
     return report_usage(app, text);
   }

@@ -22,7 +22,7 @@ struct SamplingParams {
   double repetition_penalty = 1;  // divides positive and multiplies negative logits of tokens seen in prompt or answer
   double presence_penalty = 0;    // subtracted once from the logits of tokens in the answer
   double frequency_penalty = 0;   // subtracted for each occurrence in the answer
-  std::map<TokenId, double> logit_bias;
+  std::map<TokenId, double> logit_bias = {};
   std::uint64_t seed = 0;
   int top_logprobs = -1;  // -1: none; otherwise the chosen token's and this many of the best
 };

@@ -1,0 +1,75 @@
+#include "hadal/core/tensor.h"
+
+#include <gtest/gtest.h>
+
+#include "hadal/core/workspace.h"
+
+namespace hadal {
+namespace {
+
+Tensor counted(Shape shape) {
+  Tensor t(DType::kF32, shape);
+  for (Index i = 0; i < shape.num_elements(); ++i) t->data<float>()[i] = static_cast<float>(i);
+  return t;
+}
+
+TEST(Tensor, SlicesAreViewsOfTheSameMemory) {
+  const Tensor t = counted({4, 6});
+  const TensorRef part = t->rows(1, 3).columns(2, 5);
+  EXPECT_EQ(part.shape(), (Shape{2, 3}));
+  EXPECT_FALSE(part.is_contiguous());
+  EXPECT_EQ((part.view<float, 2>()(1, 2)), 16.0f);
+  part.view<float, 2>()(0, 0) = -1;
+  EXPECT_EQ((t->view<float, 2>()(1, 2)), -1.0f);
+  const Tensor copy = Tensor::copy_of(part);
+  EXPECT_EQ(copy->data<float>()[5], 16.0f);
+}
+
+TEST(Tensor, SplittingTheLastDimensionNeedsNoCopy) {
+  const Tensor t = counted({3, 8});
+  const TensorRef heads = t->columns(2, 8).split_last(2, 3);
+  EXPECT_EQ(heads.shape(), (Shape{3, 2, 3}));
+  EXPECT_EQ((heads.view<float, 3>()(1, 1, 2)), 15.0f);
+}
+
+TEST(Tensor, ChecksItsBorders) {
+  const Tensor t = counted({2, 3});
+  EXPECT_THROW(t->rows(1, 3), Error);
+  EXPECT_THROW(t->columns(-1, 2), Error);
+  EXPECT_THROW(t->reshape({7}), Error);
+  EXPECT_THROW((t->view<float, 3>()), Error);
+  EXPECT_THROW((t->view<double, 2>()), Error);
+  EXPECT_THROW(t->columns(0, 2).reshape({4}), Error);
+}
+
+TEST(Workspace, ScopesGiveMemoryBackAndSteadyUseAllocatesNothing) {
+  Workspace workspace;
+  const auto step = [&] {
+    const Workspace::Scope scope(workspace);
+    for (int i = 0; i < 50; ++i) {
+      const TensorRef t = workspace.floats({1000 + i, 37});
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(t.raw()) % 64, 0u);
+      t.data<float>()[t.num_elements() - 1] = 1;
+    }
+  };
+  step();
+  step();
+  const std::size_t before = workspace.allocated_bytes();
+  for (int i = 0; i < 10; ++i) step();
+  EXPECT_EQ(workspace.allocated_bytes(), before);
+}
+
+TEST(Workspace, NestedScopesKeepWhatIsOutside) {
+  Workspace workspace;
+  const Workspace::Scope outer(workspace);
+  const TensorRef kept = workspace.floats({100});
+  kept.data<float>()[99] = 5;
+  for (int i = 0; i < 20; ++i) {
+    const Workspace::Scope inner(workspace);
+    workspace.floats({100000}).data<float>()[0] = 1;
+  }
+  EXPECT_EQ(kept.data<float>()[99], 5.0f);
+}
+
+}  // namespace
+}  // namespace hadal

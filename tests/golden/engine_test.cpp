@@ -1,0 +1,113 @@
+// The engine on the bundled model: what it remembers between requests changes nothing but speed.
+#include "hadal/infer/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "hadal/core/error.h"
+#include "hadal/model/loader.h"
+
+namespace hadal::infer {
+namespace {
+
+using model::TokenId;
+
+class EngineTest : public ::testing::Test {
+ protected:
+  Context ctx{2};
+  model::LoadedModel model = model::load_model(HADAL_SOURCE_DIR "/models/mini");
+
+  static Request greedy(std::vector<TokenId> prompt, Index max_tokens = 16) { return {.prompt = std::move(prompt), .sampling = {.temperature = 0}, .max_tokens = max_tokens, .stop_token_ids = {1}}; }
+};
+
+TEST_F(EngineTest, ContinuesAsTheReferenceDoes) {
+  std::ifstream file(HADAL_TEST_DATA "/golden/mini/greedy.jsonl");
+  int rows = 0;
+  Engine engine(ctx, model.transformer);
+  for (std::string line; std::getline(file, line); ++rows) {
+    const auto row = nlohmann::json::parse(line);
+    const auto out = engine.generate(greedy(row["prompt_ids"].get<std::vector<TokenId>>(), row["max_tokens"]));
+    EXPECT_EQ(out.tokens, row["ids"].get<std::vector<TokenId>>()) << line;
+    EXPECT_EQ(finish_reason_name(out.finish_reason), row["finish_reason"].get<std::string>());
+  }
+  EXPECT_GE(rows, 10);
+}
+
+TEST_F(EngineTest, ACachedPrefixGivesTheSameTokensAndLogprobs) {
+  std::vector<TokenId> prompt = {0, 4084, 579, 322, 223, 25, 797, 223, 26, 33, 4085};
+  Request request = greedy(prompt);
+  request.sampling = {.temperature = 1, .seed = 4, .top_logprobs = 2};
+  std::vector<double> first, second;
+  Engine engine(ctx, model.transformer);
+  const auto a = engine.generate(request, [&](const Sample& s) { return first.push_back(s.logprob), Continue::kYes; });
+  const auto b = engine.generate(request, [&](const Sample& s) { return second.push_back(s.logprob), Continue::kYes; });
+  EXPECT_EQ(a.cached_tokens, 0);
+  EXPECT_EQ(b.cached_tokens, static_cast<Index>(prompt.size()) - 1);
+  EXPECT_EQ(a.tokens, b.tokens);
+  EXPECT_EQ(first, second);
+}
+
+TEST_F(EngineTest, Rule18_GeneratedEntriesServeAgainOnlyWhereAsked) {
+  Engine engine(ctx, model.transformer);
+  Request request = greedy({0, 4084, 579, 322, 223, 25, 797, 223, 26, 33, 4085});
+  const auto answer = engine.generate(request);
+  Request next = request;
+  next.prompt.insert(next.prompt.end(), answer.tokens.begin(), answer.tokens.end());
+  next.prompt.push_back(4084);
+  const auto strict = engine.generate(next);
+  EXPECT_EQ(strict.cached_tokens, static_cast<Index>(request.prompt.size()));
+  engine.reset();
+  engine.generate(request);
+  next.reuse = CacheReuse::kAny;
+  EXPECT_GT(engine.generate(next).cached_tokens, static_cast<Index>(request.prompt.size()));
+}
+
+TEST_F(EngineTest, ChunksThreadsAndCacheOrderDoNotChangeAnAnswer) {
+  Request request = greedy({0, 4084, 1061, 14, 334, 998, 322, 2280, 16, 4085}, 24);
+  request.sampling = {.temperature = 0.9, .top_p = 0.95, .seed = 3};
+  Engine reference(ctx, model.transformer);
+  const auto expected = reference.generate(request).tokens;
+  for (const Index chunk : {1, 3, 100}) {
+    Context one(1);
+    Engine engine(one, model.transformer, {.chunk = chunk});
+    EXPECT_EQ(engine.generate(request).tokens, expected) << chunk;
+  }
+}
+
+TEST_F(EngineTest, EndsWhereItIsTold) {
+  Engine engine(ctx, model.transformer, {.context = 20});
+  Request request = greedy({0, 4084, 579}, 0);
+  request.stop_token_ids.clear();
+  const auto full = engine.generate(request);
+  EXPECT_EQ(full.finish_reason, FinishReason::kLength);
+  EXPECT_EQ(full.tokens.size(), 18u);
+  int seen = 0;
+  EXPECT_EQ(engine.generate(request, [&](const Sample&) { return ++seen < 4 ? Continue::kYes : Continue::kCancel; }).finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(seen, 4);
+  EXPECT_EQ(engine.generate(request, {}, [](Index, Index) { return false; }).finish_reason, FinishReason::kCancelled);
+}
+
+TEST_F(EngineTest, BadRequestsAreSentences) {
+  Engine engine(ctx, model.transformer, {.context = 8});
+  EXPECT_THROW(engine.generate(greedy({})), InvalidRequest);
+  EXPECT_THROW(engine.generate(greedy({0, 4096})), InvalidRequest);
+  EXPECT_THROW(engine.generate(greedy({0, -1})), InvalidRequest);
+  try {
+    engine.generate(greedy(std::vector<TokenId>(9, 5)));
+    FAIL();
+  } catch (const InvalidRequest& e) {
+    EXPECT_NE(std::string(e.what()).find("9 tokens are more than the context of 8"), std::string::npos) << e.what();
+  }
+  EXPECT_THROW(Engine(ctx, model.transformer, {.context = 5000}), Error);
+}
+
+TEST_F(EngineTest, ABf16CacheStaysCloseToTheF32One) {
+  Engine half(ctx, model.transformer, {.cache_dtype = DType::kBF16});
+  const auto out = half.generate(greedy({0, 4084, 579, 322, 263, 892, 277, 2771, 33, 4085}, 24));
+  EXPECT_EQ(out.tokens, (std::vector<TokenId>{457, 892, 277, 2771, 322, 1757, 275, 16, 1}));
+}
+
+}  // namespace
+}  // namespace hadal::infer
