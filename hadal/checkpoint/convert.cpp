@@ -111,7 +111,12 @@ class Converter {
     return job;
   }
 
-  Tensor scale_of(const std::string& name) const { return model::float_scale(files_.find(model::scale_name(name))); }
+  Tensor scale_of(const std::string& name) const {
+    const std::string scale = model::scale_name(name);
+    Tensor copy = model::float_scale(files_.find(scale));
+    files_.shard_of(scale)->release();
+    return copy;
+  }
 
   void emit(const TensorRef& bytes, io::SafetensorsWriter& writer) {
     writer.write(std::span(static_cast<const std::byte*>(bytes.raw()), static_cast<std::size_t>(bytes.num_bytes())));
@@ -140,7 +145,7 @@ class Converter {
       const Workspace::Scope scope(ctx_.workspace);
       const TensorRef part = source.rank() > 0 ? source.rows(row, std::min(row + step, rows)) : source;
       emit(copy ? part : encoder.encode(decode(part, scale, row)), writer);
-      files_.shard_of(job.name)->release(part);
+      files_.shard_of(job.name)->release();
     }
     if (dtype != DType::kF8E4M3 || job.entries.size() < 2) return;
     if (copy) emit(scale, writer);

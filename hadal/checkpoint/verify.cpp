@@ -105,7 +105,7 @@ class Verifier {
     for (Index begin = 0; begin < flat.size(0); begin += kPiece) {
       const TensorRef part = flat.rows(begin, std::min(begin + kPiece, flat.size(0)));
       count(part, counts);
-      shard.release(part);
+      shard.release();
       done_ += static_cast<std::uint64_t>(part.num_bytes());
       HADAL_CHECK(!progress_ || progress_(done_, out_.bytes), "interrupted");
     }
@@ -153,8 +153,8 @@ class Verifier {
     if (!a || !b) return;
     const bool same = a.dtype() == b.dtype() && a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;
     out_.notes.push_back(fmt::format("{}: {} {}", repeat, same ? "repeats" : "differs from", original));
-    files_.shard_of(repeat)->release(a);
-    files_.shard_of(original)->release(b);
+    files_.shard_of(repeat)->release();
+    files_.shard_of(original)->release();
   }
 
   Context& ctx_;

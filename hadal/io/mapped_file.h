@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <span>
 
@@ -18,8 +17,8 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
-  // Drops the pages of a range that was read from this process's resident memory; the next access reads them again.
-  void release(std::span<const std::byte> range) const;
+  // Drops all pages from this process's resident memory; the next access reads them again.
+  void release() const;
 
  private:
   const std::byte* data_ = nullptr;

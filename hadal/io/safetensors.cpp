@@ -173,10 +173,4 @@ TensorRef SafetensorsFile::tensor(const TensorInfo& info) const {
   return TensorRef(const_cast<std::byte*>(file_.bytes().data()) + info.begin, info.dtype, info.shape);
 }
 
-void SafetensorsFile::release(const TensorRef& part) const {
-  const std::span all = file_.bytes();
-  const auto* begin = static_cast<const std::byte*>(part.raw());
-  if (begin >= all.data() && begin < all.data() + all.size()) file_.release({begin, static_cast<std::size_t>(part.num_bytes())});
-}
-
 }  // namespace hadal::io
