@@ -1,0 +1,99 @@
+"""Help, versions, bad arguments, broken files, broken pipes: what a new user runs into."""
+import json, os, shutil, subprocess
+from harness import Case, HADAL, MINI, main, run
+
+COMMANDS = ["chat", "generate", "logits", "perplexity", "tokenizer", "tokenizer encode", "tokenizer decode", "tokenizer render", "convert", "init", "inspect", "verify"]
+
+
+class Program(Case):
+    def test_every_command_has_help_with_an_example(self):
+        for command in COMMANDS:
+            text = self.ok(*command.split(), "--help").decode()
+            self.assertIn("Example", text, command)
+        top = self.ok("--help").decode()
+        for command in COMMANDS:
+            self.assertIn(command.split()[0], top)
+        self.assertRegex(self.ok("--version").decode(), r"^hadal \d")
+
+    def test_bad_arguments_are_one_sentence(self):
+        self.refused("frobnicate is not a command", "frobnicate")
+        self.refused("--nope", "chat", "--nope")
+        self.refused("required", "inspect")
+        self.refused("--threads", "chat", "--threads", "0")
+        self.refused("--isa: mmx is not known", "chat", MINI, "--isa", "mmx")
+        self.refused("temperature is 1000", "generate", MINI, "--prompt", "x", "--temperature", "1000")
+        self.refused("top_p is 0", "chat", MINI, "--top-p", "0")
+        self.refused("give one of --prompt", "generate", MINI)
+        self.refused("is not between 1 and", "chat", MINI, "--context", "99999")
+
+    def test_missing_and_foreign_directories(self):
+        for command in (["chat"], ["inspect"], ["verify"], ["generate", "--prompt", "x"], ["logits", "--ids", "1", "--out", self.dir / "o"]):
+            self.refused("there is no such", command[0], "/no/such/model", *command[1:])
+            self.refused("has no config.json", command[0], self.dir, *command[1:])
+        self.refused("there is no such directory", "tokenizer", "encode", "/no/such/model")
+        self.refused("has no tokenizer", "tokenizer", "encode", self.dir)
+
+    def broken(self, edit):
+        shutil.copytree(MINI, self.dir / "m")
+        edit(self.dir / "m")
+        return str(self.dir / "m")
+
+    def test_a_truncated_model(self):
+        m = self.broken(lambda d: os.truncate(d / "model.safetensors", 5_000_000))
+        self.assertIn("truncated", self.refused("model.safetensors", "generate", m, "--prompt-ids", "1,2"))
+
+    def test_a_model_without_weights(self):
+        m = self.broken(lambda d: os.remove(d / "model.safetensors"))
+        self.refused("has neither", "generate", m, "--prompt-ids", "1,2")
+        self.ok("inspect", m)
+        self.assertEqual(json.loads(self.ok("tokenizer", "encode", m, stdin="a").decode()), json.loads(self.ok("tokenizer", "encode", MINI, stdin="a").decode()))
+
+    def test_a_model_without_tokenizer_answers_ids(self):
+        m = self.broken(lambda d: [os.remove(d / f) for f in ("tokenizer.json", "tokenizer_config.json")])
+        out = json.loads(self.ok("generate", m, "--prompt-ids", "0,4084,579", "--max-tokens", "3", "--temperature", "0"))
+        self.assertIsNone(out["text"])
+        self.assertEqual(len(out["tokens"]), 3)
+        self.refused("has no tokenizer.json", "generate", m, "--prompt", "hi")
+
+    def test_other_architectures_are_refused_by_name(self):
+        def edit(d):
+            c = json.loads((d / "config.json").read_text())
+            c["quantization_config"] = {"quant_method": "awq"}
+            (d / "config.json").write_text(json.dumps(c))
+        self.refused('quant_method "awq"', "chat", self.broken(edit))
+
+    def test_full_disks_and_closed_pipes(self):
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([HADAL, "inspect", MINI], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(p.returncode, 2)
+        self.assertIn(b"stdout: cannot be written", p.stderr)
+        p = subprocess.run(f"'{HADAL}' inspect '{MINI}' --tensors | head -n 1", shell=True, capture_output=True)
+        self.assertEqual((p.returncode, p.stderr), (0, b""))
+        self.refused("cannot be written", "logits", MINI, "--ids", "1", "--out", "/no/such/dir/o")
+
+    def test_small_models_need_little_memory(self):
+        p = subprocess.run(f"ulimit -v 8000000 && '{HADAL}' generate '{MINI}' --prompt-ids 0,4084 --max-tokens 2", shell=True, capture_output=True)
+        self.assertEqual(p.returncode, 0, p.stderr)
+
+    def test_inspect_and_verify(self):
+        j = json.loads(self.ok("inspect", MINI, "--json", "--tensors"))
+        self.assertEqual((j["model_type"], j["chat_template"], j["kv_values_per_token_and_layer"], j["tokenizer_vocabulary"]), ("deepseek_v3", "deepseek-v3", 80, 4096))
+        self.assertEqual(sum(t["bytes"] for t in j["tensors"]), sum(j["bytes_by_dtype"].values()))
+        self.assertTrue(json.loads(self.ok("verify", MINI, "--json"))["ok"])
+        m = self.broken(lambda d: (d / "generation_config.json").write_text('{"eos_token_id": 9999}'))
+        p = run("verify", m)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn(b"eos_token_id 9999", p.stdout)
+
+    def test_init_and_convert(self):
+        self.ok("init", MINI, self.dir / "a", "--seed", 3, "--dtype", "fp8", "--shard-size", "3MB")
+        self.ok("verify", self.dir / "a")
+        self.refused("exists already", "init", MINI, self.dir / "a")
+        self.ok("convert", self.dir / "a", self.dir / "b", "--to", "bf16")
+        self.ok("verify", self.dir / "b")
+        self.refused("--ue8m0 goes with --to fp8", "convert", self.dir / "a", self.dir / "c", "--to", "bf16", "--ue8m0")
+        self.refused("--to", "convert", self.dir / "a", self.dir / "c", "--to", "int3")
+
+
+if __name__ == "__main__":
+    main()
