@@ -39,7 +39,8 @@ bool all_powers_of_two(const TensorRef& scale) {
 
 class Converter {
  public:
-  Converter(Context& ctx, const io::CheckpointFiles& files, const model::Config& config, const ConvertOptions& options, const Progress& progress)
+  Converter(Context& ctx, const io::CheckpointFiles& files, const model::Config& config, const ConvertOptions& options,
+            const Progress& progress)
       : ctx_(ctx), files_(files), options_(options), progress_(progress) {
     for (model::ParamSpec& spec : model::parameter_list(config)) specs_.emplace(spec.name, spec);
     check_source();
@@ -84,7 +85,8 @@ class Converter {
   void make_jobs() {
     for (const io::SafetensorsFile& shard : files_.shards())
       for (const io::TensorInfo& info : shard.tensors()) {
-        if (files_.info(info.name) != &info || info.name.ends_with("rotary_emb.inv_freq") || is_scale(info.name)) continue;
+        if (files_.info(info.name) != &info || info.name.ends_with("rotary_emb.inv_freq") || is_scale(info.name))
+          continue;
         jobs_.push_back(job_for(info));
       }
   }
@@ -106,7 +108,8 @@ class Converter {
     const DType dtype = stored_dtype(spec->second.info.role, options_.target);
     job.entries = {{info.name, dtype, info.shape}};
     if (dtype != DType::kF8E4M3) return job;
-    job.entries.push_back({model::scale_name(info.name), DType::kF32, {ops::num_blocks(info.shape[0]), ops::num_blocks(info.shape[1])}});
+    job.entries.push_back(
+        {model::scale_name(info.name), DType::kF32, {ops::num_blocks(info.shape[0]), ops::num_blocks(info.shape[1])}});
     job.requantise = info.dtype != DType::kF8E4M3 || (options_.ue8m0 && !all_powers_of_two(scale_of(info.name)));
     return job;
   }
@@ -127,9 +130,12 @@ class Converter {
   // A piece of the source as float32, in ctx.workspace.
   TensorRef decode(const TensorRef& part, const Tensor& scale, Index first_row) {
     const TensorRef out = ctx_.workspace.floats(part.shape());
-    if (part.dtype() == DType::kF8E4M3) ops::dequantize_blocks(ctx_, {.values = part, .scale = scale, .first_row = first_row}, out);
-    else if (part.rank() == 1) ops::to_float(ctx_, part.reshape({1, part.size(0)}), out.reshape({1, out.size(0)}));
-    else ops::to_float(ctx_, part, out);
+    if (part.dtype() == DType::kF8E4M3)
+      ops::dequantize_blocks(ctx_, {.values = part, .scale = scale, .first_row = first_row}, out);
+    else if (part.rank() == 1)
+      ops::to_float(ctx_, part.reshape({1, part.size(0)}), out.reshape({1, out.size(0)}));
+    else
+      ops::to_float(ctx_, part, out);
     return out;
   }
 
@@ -148,8 +154,12 @@ class Converter {
       files_.shard_of(job.name)->release();
     }
     if (dtype != DType::kF8E4M3 || job.entries.size() < 2) return;
-    if (copy) emit(scale, writer);
-    else emit(TensorRef(const_cast<float*>(encoder.scales().data()), DType::kF32, {static_cast<Index>(encoder.scales().size())}), writer);
+    if (copy)
+      emit(scale, writer);
+    else
+      emit(TensorRef(const_cast<float*>(encoder.scales().data()), DType::kF32,
+                     {static_cast<Index>(encoder.scales().size())}),
+           writer);
   }
 
   Context& ctx_;
@@ -163,14 +173,18 @@ class Converter {
 
 void check_places(const std::filesystem::path& source, const std::filesystem::path& destination) {
   std::error_code status;
-  const auto from = std::filesystem::weakly_canonical(source, status), to = std::filesystem::weakly_canonical(destination, status);
+  const auto from = std::filesystem::weakly_canonical(source, status),
+             to = std::filesystem::weakly_canonical(destination, status);
   HADAL_CHECK(from != to, "{}: is source and destination; name another destination", source.string());
   const auto relative = to.lexically_relative(from);
-  HADAL_CHECK(relative.empty() || *relative.begin() == "..", "{}: lies inside the source {}; name a destination outside", destination.string(), source.string());
+  HADAL_CHECK(relative.empty() || *relative.begin() == "..",
+              "{}: lies inside the source {}; name a destination outside", destination.string(), source.string());
 }
 
 std::string fingerprint(const io::CheckpointFiles& files, const ConvertOptions& o) {
-  std::string text = fmt::format("convert {} target {} ue8m0 {} shards {}\n", std::filesystem::canonical(files.directory()).string(), static_cast<int>(o.target), o.ue8m0, o.shard_bytes);
+  std::string text =
+      fmt::format("convert {} target {} ue8m0 {} shards {}\n", std::filesystem::canonical(files.directory()).string(),
+                  static_cast<int>(o.target), o.ue8m0, o.shard_bytes);
   for (const io::SafetensorsFile& shard : files.shards())
     text += fmt::format("{} {} {}\n", shard.path().filename().string(), std::filesystem::file_size(shard.path()),
                         std::filesystem::last_write_time(shard.path()).time_since_epoch().count());
@@ -181,7 +195,9 @@ std::string fingerprint(const io::CheckpointFiles& files, const ConvertOptions& 
 void copy_side_files(const std::filesystem::path& source, const ModelDirectory& directory) {
   for (const auto& entry : std::filesystem::directory_iterator(source)) {
     const std::string name = entry.path().filename().string();
-    if (!entry.is_regular_file() || name.starts_with(".") || name.ends_with(".safetensors") || name == "config.json" || name == io::kIndexFile) continue;
+    if (!entry.is_regular_file() || name.starts_with(".") || name.ends_with(".safetensors") || name == "config.json" ||
+        name == io::kIndexFile)
+      continue;
     if (entry.file_size() > kLargestSideFile) continue;
     directory.copy(entry.path());
   }
@@ -189,8 +205,8 @@ void copy_side_files(const std::filesystem::path& source, const ModelDirectory& 
 
 }  // namespace
 
-void convert_model(Context& ctx, const std::filesystem::path& source, const std::filesystem::path& destination, const ConvertOptions& options,
-                   const Progress& progress) {
+void convert_model(Context& ctx, const std::filesystem::path& source, const std::filesystem::path& destination,
+                   const ConvertOptions& options, const Progress& progress) {
   const auto config_file = source / "config.json";
   const model::Config config = model::load_config(source);
   io::Json json = io::read_json_file(config_file);

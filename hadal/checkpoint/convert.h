@@ -1,5 +1,5 @@
-// Casting a model directory to another format, as a stream: memory stays bounded whatever the model's size, an interrupted
-// run goes on at the last finished file, the destination is complete or absent.
+// Casting a model directory to another format, as a stream: memory stays bounded whatever the model's size, an
+// interrupted run goes on at the last finished file, the destination is complete or absent.
 #pragma once
 
 #include <filesystem>
@@ -15,9 +15,10 @@ struct ConvertOptions {
   std::uint64_t shard_bytes = 5'000'000'000;
 };
 
-// FP8 to BF16 is the F32 product with the scale, rounded once; to FP8 quantises 128x128 blocks of the linears only, weights
-// that are FP8 already stay as they are (unless `ue8m0` asks for other scales). Tokenizer and other small files come along.
-void convert_model(Context& ctx, const std::filesystem::path& source, const std::filesystem::path& destination, const ConvertOptions& options,
-                   const Progress& progress);
+// FP8 to BF16 is the F32 product with the scale, rounded once; to FP8 quantises 128x128 blocks of the linears only,
+// weights that are FP8 already stay as they are (unless `ue8m0` asks for other scales). Tokenizer and other small files
+// come along.
+void convert_model(Context& ctx, const std::filesystem::path& source, const std::filesystem::path& destination,
+                   const ConvertOptions& options, const Progress& progress);
 
 }  // namespace hadal::checkpoint

@@ -19,7 +19,9 @@ std::vector<Entry> entries_of(const ParamSpec& spec, Target target) {
   const DType dtype = stored_dtype(spec.info.role, target);
   std::vector<Entry> group = {{spec.name, dtype, spec.info.shape}};
   if (dtype == DType::kF8E4M3)
-    group.push_back({model::scale_name(spec.name), DType::kF32, {ops::num_blocks(spec.info.shape[0]), ops::num_blocks(spec.info.shape[1])}});
+    group.push_back({model::scale_name(spec.name),
+                     DType::kF32,
+                     {ops::num_blocks(spec.info.shape[0]), ops::num_blocks(spec.info.shape[1])}});
   return group;
 }
 
@@ -48,7 +50,8 @@ class Initialiser {
   void fill(ParamRole role, const TensorRef& piece, std::uint64_t stream, Index first) {
     if (role == ParamRole::kNorm || role == ParamRole::kRouterBias)
       return void(std::fill_n(piece.data<float>(), piece.num_elements(), role == ParamRole::kNorm ? 1.0f : 0.0f));
-    fill_normal(ctx_, {piece.data<float>(), static_cast<std::size_t>(piece.num_elements())}, options_.seed, stream, static_cast<std::uint64_t>(first), std_);
+    fill_normal(ctx_, {piece.data<float>(), static_cast<std::size_t>(piece.num_elements())}, options_.seed, stream,
+                static_cast<std::uint64_t>(first), std_);
   }
 
   void write_bytes(const TensorRef& piece, io::SafetensorsWriter& writer) {
@@ -69,14 +72,15 @@ void write_configs(const ModelDirectory& directory, io::Json config, const model
   directory.write_text("config.json", config.dump(2) + "\n");
   io::Json generation = io::Json::object();
   if (c.bos_token_id) generation["bos_token_id"] = *c.bos_token_id;
-  if (!c.eos_token_ids.empty()) generation["eos_token_id"] = c.eos_token_ids.size() == 1 ? io::Json(c.eos_token_ids[0]) : io::Json(c.eos_token_ids);
+  if (!c.eos_token_ids.empty())
+    generation["eos_token_id"] = c.eos_token_ids.size() == 1 ? io::Json(c.eos_token_ids[0]) : io::Json(c.eos_token_ids);
   directory.write_text("generation_config.json", generation.dump(2) + "\n");
 }
 
 }  // namespace
 
-void init_model(Context& ctx, const std::filesystem::path& config_file, const std::filesystem::path& target, const InitOptions& options,
-                const Progress& progress) {
+void init_model(Context& ctx, const std::filesystem::path& config_file, const std::filesystem::path& target,
+                const InitOptions& options, const Progress& progress) {
   std::error_code status;
   HADAL_CHECK(std::filesystem::exists(config_file, status), "{}: there is no such config file", config_file.string());
   const auto file = std::filesystem::is_directory(config_file, status) ? config_file / "config.json" : config_file;
@@ -92,11 +96,13 @@ void init_model(Context& ctx, const std::filesystem::path& config_file, const st
     written.push_back(&spec);
   }
   const ShardPlan plan = plan_shards(groups, options.shard_bytes);
-  ModelDirectory directory(target, fmt::format("init seed {} std {} target {} shards {}\n{}", options.seed, std, static_cast<int>(options.target), options.shard_bytes, json.dump()));
+  ModelDirectory directory(target, fmt::format("init seed {} std {} target {} shards {}\n{}", options.seed, std,
+                                               static_cast<int>(options.target), options.shard_bytes, json.dump()));
   Initialiser initialiser(ctx, options, std, plan.total_bytes, progress);
   std::size_t next = 0;
   for (std::size_t s = 0; s < plan.shards.size(); ++s) {
-    io::SafetensorsWriter writer(directory.working() / shard_name(s, plan.shards.size()), plan.shards[s], {{"format", "pt"}});
+    io::SafetensorsWriter writer(directory.working() / shard_name(s, plan.shards.size()), plan.shards[s],
+                                 {{"format", "pt"}});
     for (std::size_t entries = plan.shards[s].size(); entries > 0; ++next) {
       initialiser.write(*written[next], next, writer);
       entries -= groups[next].size();

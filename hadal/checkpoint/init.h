@@ -15,9 +15,9 @@ struct InitOptions {
   std::uint64_t shard_bytes = 0;  // 0: one file
 };
 
-// Normal matrices, unit norms, zero routing biases. The bytes are a function of config, seed and options alone: element i
-// of a tensor is drawn from (seed, tensor's place in the model, i), whatever the number of threads.
-void init_model(Context& ctx, const std::filesystem::path& config_file, const std::filesystem::path& directory, const InitOptions& options,
-                const Progress& progress);
+// Normal matrices, unit norms, zero routing biases. The bytes are a function of config, seed and options alone: element
+// i of a tensor is drawn from (seed, tensor's place in the model, i), whatever the number of threads.
+void init_model(Context& ctx, const std::filesystem::path& config_file, const std::filesystem::path& directory,
+                const InitOptions& options, const Progress& progress);
 
 }  // namespace hadal::checkpoint

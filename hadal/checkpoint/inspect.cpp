@@ -22,7 +22,8 @@ void count_parameters(Inspection& out) {
   }
   std::uint64_t moe_layers = 0;
   for (Index i = 0; i < c.num_hidden_layers; ++i) moe_layers += c.is_moe_layer(i);
-  out.active_parameters += moe_layers * static_cast<std::uint64_t>(3 * c.hidden_size * c.moe_intermediate_size * c.num_experts_per_tok);
+  out.active_parameters +=
+      moe_layers * static_cast<std::uint64_t>(3 * c.hidden_size * c.moe_intermediate_size * c.num_experts_per_tok);
 }
 
 }  // namespace
@@ -32,15 +33,17 @@ Inspection inspect_model(const std::filesystem::path& path) {
   out.config = model::load_config(path);
   count_parameters(out);
   std::error_code status;
-  const bool has_weights = std::filesystem::is_directory(path, status) &&
-                           (std::filesystem::exists(path / io::kIndexFile) || std::filesystem::exists(path / "model.safetensors"));
+  const bool has_weights =
+      std::filesystem::is_directory(path, status) &&
+      (std::filesystem::exists(path / io::kIndexFile) || std::filesystem::exists(path / "model.safetensors"));
   if (!has_weights) return out;
   const io::CheckpointFiles files(path);
   out.num_files = files.shards().size();
   for (const std::string& name : files.names()) {
     const io::TensorInfo& info = *files.info(name);
     out.bytes_by_dtype[std::string(dtype_name(info.dtype))] += info.end - info.begin;
-    out.tensors.push_back({name, std::string(dtype_name(info.dtype)), info.shape.to_string(), files.shard_of(name)->path().filename().string(), info.end - info.begin});
+    out.tensors.push_back({name, std::string(dtype_name(info.dtype)), info.shape.to_string(),
+                           files.shard_of(name)->path().filename().string(), info.end - info.begin});
   }
   return out;
 }

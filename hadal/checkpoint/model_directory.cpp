@@ -42,7 +42,8 @@ std::string shard_name(std::size_t index, std::size_t count) {
   return count == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
 }
 
-ModelDirectory::ModelDirectory(std::filesystem::path target, const std::string& fingerprint) : target_(std::move(target)) {
+ModelDirectory::ModelDirectory(std::filesystem::path target, const std::string& fingerprint)
+    : target_(std::move(target)) {
   while (!target_.has_filename() && target_.has_parent_path()) target_ = target_.parent_path();
   working_ = target_;
   working_ += ".partial";
@@ -53,20 +54,26 @@ ModelDirectory::ModelDirectory(std::filesystem::path target, const std::string& 
   }
   const auto journal = working_ / kJournal;
   if (std::filesystem::exists(journal, status)) {
-    HADAL_CHECK(io::read_text_file(journal) == fingerprint, "{}: was left by a run with another source or other options; remove it or name another destination",
+    HADAL_CHECK(io::read_text_file(journal) == fingerprint,
+                "{}: was left by a run with another source or other options; remove it or name another destination",
                 working_.string());
     return;
   }
   HADAL_CHECK(!std::filesystem::exists(working_, status) || std::filesystem::is_empty(working_, status),
-              "{}: exists and is not the work of an interrupted run; remove it or name another destination", working_.string());
+              "{}: exists and is not the work of an interrupted run; remove it or name another destination",
+              working_.string());
   std::filesystem::create_directories(working_, status);
   HADAL_CHECK(!status, "{}: cannot be made: {}", working_.string(), status.message());
   io::write_text_file_atomically(journal, fingerprint);
 }
 
-bool ModelDirectory::has(const std::string& file) const { return std::filesystem::exists(working_ / file); }
+bool ModelDirectory::has(const std::string& file) const {
+  return std::filesystem::exists(working_ / file);
+}
 
-void ModelDirectory::write_text(const std::string& file, const std::string& text) const { io::write_text_file_atomically(working_ / file, text); }
+void ModelDirectory::write_text(const std::string& file, const std::string& text) const {
+  io::write_text_file_atomically(working_ / file, text);
+}
 
 void ModelDirectory::copy(const std::filesystem::path& source) const {
   std::error_code status;
@@ -94,10 +101,12 @@ std::uint64_t parse_size(const std::string& text) {
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string unit(end, text.data() + text.size());
-  const std::map<std::string, double> units = {{"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
-                                               {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}};
+  const std::map<std::string, double> units = {
+      {"", 1},      {"B", 1},        {"KB", 1e3},        {"MB", 1e6},           {"GB", 1e9},
+      {"TB", 1e12}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}};
   const auto factor = units.find(unit);
-  HADAL_CHECK(error == std::errc() && factor != units.end() && number > 0 && number * factor->second < 1e18, "size: \"{}\" is not understood; 5GB, 500MB and 2GiB are", text);
+  HADAL_CHECK(error == std::errc() && factor != units.end() && number > 0 && number * factor->second < 1e18,
+              "size: \"{}\" is not understood; 5GB, 500MB and 2GiB are", text);
   return static_cast<std::uint64_t>(number * factor->second);
 }
 

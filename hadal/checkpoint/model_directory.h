@@ -27,8 +27,8 @@ ShardPlan plan_shards(const std::vector<std::vector<io::SafetensorsWriter::Entry
 // "model.safetensors", or "model-00001-of-00003.safetensors".
 std::string shard_name(std::size_t index, std::size_t count);
 
-// A directory under construction: DIR.partial, renamed to DIR by finish(). What an earlier, interrupted run left there is
-// used again if its fingerprint is the same, otherwise refused.
+// A directory under construction: DIR.partial, renamed to DIR by finish(). What an earlier, interrupted run left there
+// is used again if its fingerprint is the same, otherwise refused.
 class ModelDirectory {
  public:
   // Throws if `target` exists and is not an empty directory.

@@ -67,7 +67,8 @@ SinCos sin_cos_turns(float turns) {
   const float x = (turns - quarter * 0.25f) * 6.28318530717958648f;
   const float z = x * x;
   const float s = x + x * z * (-1.6666654611e-1f + z * (8.3321608736e-3f - z * 1.9515295891e-4f));
-  const float c = 1.0f - 0.5f * z + z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
+  const float c =
+      1.0f - 0.5f * z + z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
   const int q = static_cast<int>(quarter) & 3;
   const float sine = q & 1 ? c : s, cosine = q & 1 ? s : c;
   return {q & 2 ? -sine : sine, (q == 1 || q == 2) ? -cosine : cosine};
@@ -91,7 +92,8 @@ void normal_group(std::uint64_t seed, std::uint64_t stream, std::uint64_t block,
 
 }  // namespace
 
-void fill_normal(Context& ctx, std::span<float> values, std::uint64_t seed, std::uint64_t stream, std::uint64_t first, double std) {
+void fill_normal(Context& ctx, std::span<float> values, std::uint64_t seed, std::uint64_t stream, std::uint64_t first,
+                 double std) {
   constexpr std::uint64_t kSpan = 4 * kGroup;
   const std::uint64_t begin = first / kSpan, end = (first + values.size() + kSpan - 1) / kSpan;
   ctx.threads.parallel_for(static_cast<Index>(end - begin), 64, [&](Index from, Index to) {
@@ -100,7 +102,8 @@ void fill_normal(Context& ctx, std::span<float> values, std::uint64_t seed, std:
       const std::uint64_t at = (begin + static_cast<std::uint64_t>(g)) * kSpan;
       normal_group(seed, stream, at / 4, static_cast<float>(std), group.data());
       const std::uint64_t low = std::max(at, first), high = std::min(at + kSpan, first + values.size());
-      std::copy(group.begin() + static_cast<std::ptrdiff_t>(low - at), group.begin() + static_cast<std::ptrdiff_t>(high - at),
+      std::copy(group.begin() + static_cast<std::ptrdiff_t>(low - at),
+                group.begin() + static_cast<std::ptrdiff_t>(high - at),
                 values.begin() + static_cast<std::ptrdiff_t>(low - first));
     }
   });

@@ -26,7 +26,10 @@ void set_storage(nlohmann::ordered_json& config, Target target, bool ue8m0) {
   config[field] = target == Target::kF32 ? "float32" : "bfloat16";
   config.erase("quantization_config");
   if (target != Target::kFp8) return;
-  nlohmann::ordered_json q = {{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"activation_scheme", "dynamic"}, {"weight_block_size", {ops::kBlock, ops::kBlock}}};
+  nlohmann::ordered_json q = {{"quant_method", "fp8"},
+                              {"fmt", "e4m3"},
+                              {"activation_scheme", "dynamic"},
+                              {"weight_block_size", {ops::kBlock, ops::kBlock}}};
   if (ue8m0) q["scale_fmt"] = "ue8m0";
   config["quantization_config"] = q;
 }
@@ -41,7 +44,8 @@ TensorRef PieceEncoder::encode(const TensorRef& piece) {
   const TensorRef out = ctx_.workspace.tensor(dtype_, piece.shape());
   if (dtype_ != DType::kF8E4M3) {
     const bool vector = piece.rank() == 1;
-    ops::from_float(ctx_, vector ? piece.reshape({1, piece.size(0)}) : piece, vector ? out.reshape({1, out.size(0)}) : out);
+    ops::from_float(ctx_, vector ? piece.reshape({1, piece.size(0)}) : piece,
+                    vector ? out.reshape({1, out.size(0)}) : out);
     return out;
   }
   const TensorRef scale = ctx_.workspace.floats({ops::num_blocks(piece.size(0)), ops::num_blocks(piece.size(1))});

@@ -15,8 +15,8 @@ namespace hadal::checkpoint {
 enum class Target { kF32, kBf16, kFp8 };
 Target target_from_name(std::string_view name);  // "f32", "bf16", "fp8"
 
-// FP8 only for the linears of attention and experts; embedding, head, norms, router and the MTP layer's eh_proj stay BF16
-// (rule 36); the routing bias is F32 always (rule 25).
+// FP8 only for the linears of attention and experts; embedding, head, norms, router and the MTP layer's eh_proj stay
+// BF16 (rule 36); the routing bias is F32 always (rule 25).
 DType stored_dtype(model::ParamRole role, Target target);
 
 // config.json for weights stored like this: torch_dtype (or dtype) and quantization_config, everything else as it was.

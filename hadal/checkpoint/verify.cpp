@@ -43,14 +43,20 @@ bool is_bad(const void* data, DType dtype, Index i, bool& nonzero) {
       nonzero |= value != 0;
       return !std::isfinite(value);
     }
-    default: nonzero = true; return false;
+    default:
+      nonzero = true;
+      return false;
   }
 }
 
 class Verifier {
  public:
   Verifier(Context& ctx, const std::filesystem::path& directory, const Progress& progress)
-      : ctx_(ctx), directory_(directory), config_(model::load_config(directory)), files_(directory), progress_(progress) {}
+      : ctx_(ctx),
+        directory_(directory),
+        config_(model::load_config(directory)),
+        files_(directory),
+        progress_(progress) {}
 
   Verification run(bool quick) {
     check_parameters();
@@ -83,8 +89,10 @@ class Verifier {
   void check_extra() {
     for (const std::string& name : files_.names()) {
       if (expected_.contains(name)) continue;
-      if (name.ends_with("rotary_emb.inv_freq")) out_.notes.push_back(name + ": is ignored, frequencies follow from the config");
-      else finding(name + ": has no place in the config");
+      if (name.ends_with("rotary_emb.inv_freq"))
+        out_.notes.push_back(name + ": is ignored, frequencies follow from the config");
+      else
+        finding(name + ": has no place in the config");
     }
   }
 
@@ -92,9 +100,13 @@ class Verifier {
     const auto path = directory_ / io::kIndexFile;
     if (!std::filesystem::exists(path)) return;
     const io::Json index = io::read_json_file(path);
-    if (!index.contains("metadata") || !index["metadata"].contains("total_size") || !index["metadata"]["total_size"].is_number()) return;
+    if (!index.contains("metadata") || !index["metadata"].contains("total_size") ||
+        !index["metadata"]["total_size"].is_number())
+      return;
     const auto total = index["metadata"]["total_size"].get<std::uint64_t>();
-    if (total != files_.total_bytes()) finding(fmt::format("{}: total_size is {}, the tensors have {} bytes", io::kIndexFile, total, files_.total_bytes()));
+    if (total != files_.total_bytes())
+      finding(
+          fmt::format("{}: total_size is {}, the tensors have {} bytes", io::kIndexFile, total, files_.total_bytes()));
   }
 
   void check_values(const io::SafetensorsFile& shard, const io::TensorInfo& info) {
@@ -112,8 +124,10 @@ class Verifier {
     if (counts.not_finite > 0)
       finding(fmt::format("{}: {} of {} values are {}", info.name, counts.not_finite.load(), tensor.num_elements(),
                           info.dtype == DType::kF8E4M3 ? "the NaN codes 7F or FF" : "NaN or infinite"));
-    if (info.name.ends_with(model::scale_name(""))) check_scale(info.name, tensor);
-    else if (counts.nonzero == 0 && tensor.num_elements() > 0 && !info.name.ends_with("e_score_correction_bias")) finding(info.name + ": all values are zero");
+    if (info.name.ends_with(model::scale_name("")))
+      check_scale(info.name, tensor);
+    else if (counts.nonzero == 0 && tensor.num_elements() > 0 && !info.name.ends_with("e_score_correction_bias"))
+      finding(info.name + ": all values are zero");
   }
 
   void count(const TensorRef& part, Counts& counts) {
@@ -144,14 +158,16 @@ class Verifier {
     for (Index i = config_.num_hidden_layers; i < config_.num_stored_layers(); ++i) {
       const std::string layer = "model.layers." + std::to_string(i);
       compare(layer + ".embed_tokens.weight", "model.embed_tokens.weight");
-      compare(layer + ".shared_head.head.weight", config_.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
+      compare(layer + ".shared_head.head.weight",
+              config_.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
     }
   }
 
   void compare(const std::string& repeat, const std::string& original) {
     const TensorRef a = files_.find(repeat), b = files_.find(original);
     if (!a || !b) return;
-    const bool same = a.dtype() == b.dtype() && a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;
+    const bool same = a.dtype() == b.dtype() && a.shape() == b.shape() &&
+                      std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;
     out_.notes.push_back(fmt::format("{}: {} {}", repeat, same ? "repeats" : "differs from", original));
     files_.shard_of(repeat)->release();
     files_.shard_of(original)->release();
@@ -169,7 +185,8 @@ class Verifier {
 
 }  // namespace
 
-Verification verify_weights(Context& ctx, const std::filesystem::path& directory, bool quick, const Progress& progress) {
+Verification verify_weights(Context& ctx, const std::filesystem::path& directory, bool quick,
+                            const Progress& progress) {
   return Verifier(ctx, directory, progress).run(quick);
 }
 

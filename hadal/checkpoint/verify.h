@@ -17,7 +17,8 @@ struct Verification {
   std::uint64_t bytes = 0;
 };
 
-// Reads every byte (`quick`: the headers alone) with bounded resident memory. Throws if the directory cannot be read at all.
+// Reads every byte (`quick`: the headers alone) with bounded resident memory. Throws if the directory cannot be read at
+// all.
 Verification verify_weights(Context& ctx, const std::filesystem::path& directory, bool quick, const Progress& progress);
 
 }  // namespace hadal::checkpoint

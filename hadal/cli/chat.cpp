@@ -90,15 +90,25 @@ class TerminalChat {
   bool command(const std::string& line) {
     const std::size_t space = line.find(' ');
     const std::string name = line.substr(0, space);
-    const std::string argument = space == line.npos ? "" : line.substr(line.find_first_not_of(' ', space) == line.npos ? line.size() : line.find_first_not_of(' ', space));
+    const std::string argument = space == line.npos ? ""
+                                                    : line.substr(line.find_first_not_of(' ', space) == line.npos
+                                                                      ? line.size()
+                                                                      : line.find_first_not_of(' ', space));
     if (name == "/exit" || name == "/quit") return false;
-    if (name == "/help") print(kHelp);
-    else if (name == "/clear") chat_.clear();
-    else if (name == "/system") chat_.set_system(argument);
-    else if (name == "/think") think(argument);
-    else if (name == "/save") save(argument);
-    else if (name == "/stats") print(chat_.stats());
-    else print(fmt::format("{} is not a command; /help lists them\n", name));
+    if (name == "/help")
+      print(kHelp);
+    else if (name == "/clear")
+      chat_.clear();
+    else if (name == "/system")
+      chat_.set_system(argument);
+    else if (name == "/think")
+      think(argument);
+    else if (name == "/save")
+      save(argument);
+    else if (name == "/stats")
+      print(chat_.stats());
+    else
+      print(fmt::format("{} is not a command; /help lists them\n", name));
     return true;
   }
 
@@ -131,7 +141,8 @@ int run(const Options& o) {
 
 void add_chat(CLI::App& app, Action& action) {
   static Options o;
-  CLI::App* command = app.add_subcommand("chat", "Talk to a model: streaming, several turns, with the model's own template");
+  CLI::App* command =
+      app.add_subcommand("chat", "Talk to a model: streaming, several turns, with the model's own template");
   command->add_option("MODEL", o.model, "Model directory (default: the small model that comes with Hadal)");
   command->add_option("--system", o.system, "System message");
   command->add_flag("--fresh", o.fresh, "When stdin is not a terminal: each line is a conversation of its own");
@@ -139,7 +150,8 @@ void add_chat(CLI::App& app, Action& action) {
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
   command->footer(
-      "When stdin is not a terminal each line is the next turn (commands with / are for terminals only), and the answers go\nto stdout, nothing else.\n\n"
+      "When stdin is not a terminal each line is the next turn (commands with / are for terminals only), and the "
+      "answers go\nto stdout, nothing else.\n\n"
       "Example:\n  hadal chat models/mini --temperature 0.5\n  echo 'What is 7 times 8?' | hadal chat --temperature 0");
   command->callback([&action] { action = [] { return run(o); }; });
 }

@@ -7,7 +7,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kThink = "<think>";
 
-double rate(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
+double rate(double count, double seconds) {
+  return seconds > 0 ? count / seconds : 0;
+}
 
 }  // namespace
 
@@ -28,13 +30,18 @@ void Conversation::set_system(const std::string& text) {
 
 bool Conversation::set_thinking(bool on) {
   const Json question = Json::array({{{"role", "user"}, {"content", "?"}}});
-  const auto rendered = [&](bool thinking) { return model_.chat_template().render(question, nullptr, {true, {{"thinking", thinking}, {"enable_thinking", thinking}}}).text; };
+  const auto rendered = [&](bool thinking) {
+    return model_.chat_template()
+        .render(question, nullptr, {true, {{"thinking", thinking}, {"enable_thinking", thinking}}})
+        .text;
+  };
   if (rendered(true) == rendered(false)) return false;
   variables_ = {{"thinking", on}, {"enable_thinking", on}};
   return true;
 }
 
-// R1's and V3.1's prompts end with the opening tag, so that the answer itself has none (rule 7): it is shown all the same.
+// R1's and V3.1's prompts end with the opening tag, so that the answer itself has none (rule 7): it is shown all the
+// same.
 std::string Conversation::open_thinking() const {
   std::string text = model_.chat_template().render(messages_, nullptr, {true, variables_}).text;
   while (text.ends_with('\n')) text.pop_back();
@@ -54,7 +61,9 @@ TextAnswer Conversation::answer(const std::string& message, const std::function<
     request.stop_token_ids = model_.end_tokens();
     request.reuse = infer::CacheReuse::kAny;
     bool first = true;
-    out = model_.answer(request, sampling_.stop, [&](const std::string& text) { return on_text(!text.empty() && std::exchange(first, false) ? opening + text : text); });
+    out = model_.answer(request, sampling_.stop, [&](const std::string& text) {
+      return on_text(!text.empty() && std::exchange(first, false) ? opening + text : text);
+    });
   } catch (...) {
     messages_.erase(messages_.size() - 1);
     throw;
@@ -66,9 +75,10 @@ TextAnswer Conversation::answer(const std::string& message, const std::function<
 
 std::string Conversation::stats() const {
   const auto generated = static_cast<double>(last_.tokens.size());
-  return fmt::format("prompt {} tokens ({} from the cache), {:.1f} tok/s; answer {} tokens, {:.1f} tok/s; context {}\n", last_.prompt_tokens, last_.cached_tokens,
-                     rate(static_cast<double>(last_.prompt_tokens - last_.cached_tokens), last_.prompt_seconds), last_.tokens.size(),
-                     rate(generated - 1, last_.decode_seconds), model_.engine().context());
+  return fmt::format("prompt {} tokens ({} from the cache), {:.1f} tok/s; answer {} tokens, {:.1f} tok/s; context {}\n",
+                     last_.prompt_tokens, last_.cached_tokens,
+                     rate(static_cast<double>(last_.prompt_tokens - last_.cached_tokens), last_.prompt_seconds),
+                     last_.tokens.size(), rate(generated - 1, last_.decode_seconds), model_.engine().context());
 }
 
 }  // namespace hadal::cli

@@ -15,8 +15,8 @@ class Conversation {
   // Keeps a reference to the model.
   Conversation(TextModel& model, SamplingOptions sampling);
 
-  // Adds the message and the answer to the conversation, also an answer that was stopped. If the prompt does not fit, the
-  // message is taken back and InvalidRequest says both numbers.
+  // Adds the message and the answer to the conversation, also an answer that was stopped. If the prompt does not fit,
+  // the message is taken back and InvalidRequest says both numbers.
   TextAnswer answer(const std::string& message, const std::function<bool(const std::string&)>& on_text);
 
   void clear();  // but for the system message

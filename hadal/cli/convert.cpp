@@ -31,12 +31,17 @@ void add_convert(CLI::App& app, Action& action) {
   static Options o;
   CLI::App* command = app.add_subcommand("convert", "Cast a model directory to bf16, fp8 or f32: streaming, resumable");
   command->add_option("SRC", o.source, "Model directory")->required();
-  command->add_option("DST", o.destination, "Directory to make; SRC's tokenizer and other small files come along")->required();
-  command->add_option("--to", o.to, "bf16, fp8 (128x128 blocks) or f32")->required()->check(CLI::IsMember({"bf16", "fp8", "f32"}));
+  command->add_option("DST", o.destination, "Directory to make; SRC's tokenizer and other small files come along")
+      ->required();
+  command->add_option("--to", o.to, "bf16, fp8 (128x128 blocks) or f32")
+      ->required()
+      ->check(CLI::IsMember({"bf16", "fp8", "f32"}));
   command->add_flag("--ue8m0", o.convert.ue8m0, "With --to fp8: scales are powers of two");
   command->add_option("--shard-size", o.shard_size, "Size of the files, e.g. 500MB or 5GB (default 5GB)");
   command->add_option("--threads", o.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
-  command->footer("An interrupted run goes on where it was when the same command is given again.\n\nExample:\n  hadal convert models/mini mini-fp8 --to fp8");
+  command->footer(
+      "An interrupted run goes on where it was when the same command is given again.\n\nExample:\n  hadal convert "
+      "models/mini mini-fp8 --to fp8");
   command->callback([&action] { action = [] { return run(o); }; });
 }
 

@@ -27,8 +27,13 @@ struct Options {
 };
 
 std::vector<GenerationTask> read_tasks(const Options& o, const TextModel& model) {
-  TaskDefaults defaults{.sampling = o.sampling.params(model.defaults()), .max_tokens = o.sampling.max_tokens.value_or(kDefaultMaxTokens), .stop = o.sampling.stop, .raw = o.raw};
-  if (!o.input.empty()) return parse_tasks(o.input == "-" ? read_stdin() : io::read_text_file(o.input), o.input == "-" ? "stdin" : o.input, defaults);
+  TaskDefaults defaults{.sampling = o.sampling.params(model.defaults()),
+                        .max_tokens = o.sampling.max_tokens.value_or(kDefaultMaxTokens),
+                        .stop = o.sampling.stop,
+                        .raw = o.raw};
+  if (!o.input.empty())
+    return parse_tasks(o.input == "-" ? read_stdin() : io::read_text_file(o.input), o.input == "-" ? "stdin" : o.input,
+                       defaults);
   GenerationTask task;
   task.id = 1;
   task.text = o.prompt;
@@ -42,14 +47,20 @@ std::vector<GenerationTask> read_tasks(const Options& o, const TextModel& model)
 
 infer::Request make_request(const GenerationTask& task, const TextModel& model, int choice) {
   infer::Request request;
-  if (!task.prompt_ids.empty()) request.prompt = task.prompt_ids;
-  else if (!task.messages.is_null()) request.prompt = model.encode_messages(task.messages, task.tools, {.add_generation_prompt = true});
-  else if (task.raw) request.prompt = model.encode_raw(task.text);
-  else request.prompt = model.encode_messages(Json::array({{{"role", "user"}, {"content", task.text}}}), task.tools, {.add_generation_prompt = true});
+  if (!task.prompt_ids.empty())
+    request.prompt = task.prompt_ids;
+  else if (!task.messages.is_null())
+    request.prompt = model.encode_messages(task.messages, task.tools, {.add_generation_prompt = true});
+  else if (task.raw)
+    request.prompt = model.encode_raw(task.text);
+  else
+    request.prompt = model.encode_messages(Json::array({{{"role", "user"}, {"content", task.text}}}), task.tools,
+                                           {.add_generation_prompt = true});
   request.sampling = task.sampling;
   request.max_tokens = task.max_tokens;
   request.stop_token_ids = task.stop_token_ids;
-  if (!task.ignore_eos) request.stop_token_ids.insert(request.stop_token_ids.end(), model.end_tokens().begin(), model.end_tokens().end());
+  if (!task.ignore_eos)
+    request.stop_token_ids.insert(request.stop_token_ids.end(), model.end_tokens().begin(), model.end_tokens().end());
   request.choice = static_cast<std::uint64_t>(choice);
   return request;
 }
@@ -79,7 +90,8 @@ Json result_of(const GenerationTask& task, int choice, const TextModel& model, c
   result["tokens"] = answer.completion.tokens;
   result["finish_reason"] = infer::finish_reason_name(answer.completion.finish_reason);
   const auto prompt = answer.completion.prompt_tokens, completion = static_cast<Index>(answer.completion.tokens.size());
-  result["usage"] = {{"prompt_tokens", prompt}, {"completion_tokens", completion}, {"total_tokens", prompt + completion}};
+  result["usage"] = {
+      {"prompt_tokens", prompt}, {"completion_tokens", completion}, {"total_tokens", prompt + completion}};
   if (task.sampling.top_logprobs >= 0) result["logprobs"] = logprobs(model, answer.samples);
   return result;
 }
@@ -89,7 +101,8 @@ void check_belongs(const ResultFile& results, const std::vector<GenerationTask>&
   for (const GenerationTask& task : tasks)
     for (int choice = 0; choice < task.n; ++choice) wanted.insert(ResultFile::key(task.id, choice));
   for (const std::string& key : results.done())
-    HADAL_CHECK(wanted.contains(key), "{}: has a result for id {}, which the input has not; name another --output", output, key.substr(0, key.rfind('#')));
+    HADAL_CHECK(wanted.contains(key), "{}: has a result for id {}, which the input has not; name another --output",
+                output, key.substr(0, key.rfind('#')));
 }
 
 int run(const Options& o) {
@@ -107,10 +120,12 @@ int run(const Options& o) {
     for (int choice = 0; choice < tasks[i].n; ++choice) {
       if (results.done().contains(ResultFile::key(tasks[i].id, choice))) continue;
       requests[i].choice = static_cast<std::uint64_t>(choice);
-      const TextAnswer answer = model.answer(requests[i], tasks[i].stop, [](const std::string&) { return !interrupted(); });
+      const TextAnswer answer =
+          model.answer(requests[i], tasks[i].stop, [](const std::string&) { return !interrupted(); });
       if (answer.completion.finish_reason == infer::FinishReason::kCancelled) {
         results.finish();
-        fmt::print(stderr, "hadal: interrupted; what was finished is kept{}\n", o.output.empty() ? "" : ", run again to go on");
+        fmt::print(stderr, "hadal: interrupted; what was finished is kept{}\n",
+                   o.output.empty() ? "" : ", run again to go on");
         return kInterrupted;
       }
       results.append(result_of(tasks[i], choice, model, answer));
@@ -125,17 +140,24 @@ int run(const Options& o) {
 
 void add_generate(CLI::App& app, Action& action) {
   static Options o;
-  CLI::App* command = app.add_subcommand("generate", "Answer one prompt or a file of prompts; JSON lines out, resumable");
+  CLI::App* command =
+      app.add_subcommand("generate", "Answer one prompt or a file of prompts; JSON lines out, resumable");
   command->add_option("MODEL", o.model, "Model directory")->required();
   command->add_option("--prompt", o.prompt, "A user's message");
   command->add_option("--prompt-ids", o.prompt_ids, "Token ids as they are: 1,2,3 (needs no tokenizer)");
-  command->add_option("--input", o.input, "File (- for stdin): a prompt a line, or JSON lines {\"id\", \"prompt\" | \"messages\" | \"prompt_ids\", sampling in OpenAI's names}");
-  command->add_option("--output", o.output, "File for the results (default: stdout); results that are there are kept, missing ones are added");
+  command->add_option("--input", o.input,
+                      "File (- for stdin): a prompt a line, or JSON lines {\"id\", \"prompt\" | \"messages\" | "
+                      "\"prompt_ids\", sampling in OpenAI's names}");
+  command->add_option(
+      "--output", o.output,
+      "File for the results (default: stdout); results that are there are kept, missing ones are added");
   command->add_flag("--raw", o.raw, "Prompts go to the model after BOS, without the chat template");
   o.sampling.add_to(*command);
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
-  command->footer("Example:\n  hadal generate models/mini --prompt 'What is 7 times 8?' --temperature 0\n  hadal generate models/mini --input prompts.jsonl --output answers.jsonl");
+  command->footer(
+      "Example:\n  hadal generate models/mini --prompt 'What is 7 times 8?' --temperature 0\n  hadal generate "
+      "models/mini --input prompts.jsonl --output answers.jsonl");
   command->callback([&action] { action = [] { return run(o); }; });
 }
 

@@ -27,9 +27,11 @@ class Line {
       to = v->get<double>();
     }
   }
-  template <class Integer> void integer(const char* field, Integer& to, std::int64_t least, std::int64_t most) {
+  template <class Integer>
+  void integer(const char* field, Integer& to, std::int64_t least, std::int64_t most) {
     if (const Json* v = find(field)) {
-      const bool good = v->is_number_integer() && v->get<double>() >= static_cast<double>(least) && v->get<double>() <= static_cast<double>(most);
+      const bool good = v->is_number_integer() && v->get<double>() >= static_cast<double>(least) &&
+                        v->get<double>() <= static_cast<double>(most);
       HADAL_CHECK(good, "{} is {}, an integer from {} to {} was expected", field, v->dump(), least, most);
       to = static_cast<Integer>(v->get<std::int64_t>());
     }
@@ -55,12 +57,14 @@ class Line {
     if (!v) return;
     HADAL_CHECK(v->is_array(), "{} is {}, a list of token ids was expected", field, v->dump());
     for (const Json& id : *v) {
-      HADAL_CHECK(id.is_number_integer() && id.get<double>() >= 0 && id.get<double>() <= INT32_MAX, "{} holds {}, which is not a token id", field, id.dump());
+      HADAL_CHECK(id.is_number_integer() && id.get<double>() >= 0 && id.get<double>() <= INT32_MAX,
+                  "{} holds {}, which is not a token id", field, id.dump());
       to.push_back(id.get<model::TokenId>());
     }
   }
   void check_unknown() const {
-    for (const auto& [name, value] : json_.items()) HADAL_CHECK(known_.contains(name), "{} is not a field that is known here", name);
+    for (const auto& [name, value] : json_.items())
+      HADAL_CHECK(known_.contains(name), "{} is not a field that is known here", name);
   }
 
  private:
@@ -110,8 +114,9 @@ void read_sampling(Line& line, GenerationTask& task) {
   if (const Json* v = line.find("logit_bias")) {
     HADAL_CHECK(v->is_object(), "logit_bias is not an object of token ids");
     for (const auto& [key, bias] : v->items()) {
-      HADAL_CHECK(!key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == key.npos && bias.is_number(),
-                  "logit_bias has \"{}\": {}, a token id and a number were expected", key, bias.dump());
+      HADAL_CHECK(
+          !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == key.npos && bias.is_number(),
+          "logit_bias has \"{}\": {}, a token id and a number were expected", key, bias.dump());
       s.logit_bias[static_cast<model::TokenId>(std::stol(key))] = bias.get<double>();
     }
   }
@@ -135,7 +140,8 @@ GenerationTask parse_object(const Json& json, GenerationTask task) {
 
 }  // namespace
 
-std::vector<GenerationTask> parse_tasks(const std::string& input, const std::string& where, const TaskDefaults& defaults) {
+std::vector<GenerationTask> parse_tasks(const std::string& input, const std::string& where,
+                                        const TaskDefaults& defaults) {
   std::vector<GenerationTask> tasks;
   std::string faults;
   std::set<std::string> ids;

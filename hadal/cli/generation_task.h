@@ -16,7 +16,7 @@ struct GenerationTask {
   std::string text;
   nlohmann::ordered_json messages;
   std::vector<model::TokenId> prompt_ids;
-  bool raw = false;           // `text` without the template
+  bool raw = false;  // `text` without the template
   nlohmann::ordered_json tools;
 
   infer::SamplingParams sampling;
@@ -37,6 +37,7 @@ struct TaskDefaults {
 
 // Lines that start with "{" are JSON objects: {"id", "prompt" | "prompt_ids" | "messages", sampling in OpenAI's names};
 // every other line that is not empty is a prompt. All bad lines are reported at once, each with file, line and field.
-std::vector<GenerationTask> parse_tasks(const std::string& input, const std::string& where, const TaskDefaults& defaults);
+std::vector<GenerationTask> parse_tasks(const std::string& input, const std::string& where,
+                                        const TaskDefaults& defaults);
 
 }  // namespace hadal::cli

@@ -16,7 +16,8 @@ std::vector<model::TokenId> parse_ids(std::string_view text, const std::string& 
     const std::string_view word = text.substr(0, text.find_first_of(kSeparators));
     model::TokenId id = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-    HADAL_CHECK(error == std::errc() && end == word.data() + word.size() && id >= 0, "{}: \"{}\" is not a token id", where, word.substr(0, 40));
+    HADAL_CHECK(error == std::errc() && end == word.data() + word.size() && id >= 0, "{}: \"{}\" is not a token id",
+                where, word.substr(0, 40));
     ids.push_back(id);
     text.remove_prefix(word.size());
   }

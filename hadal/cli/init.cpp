@@ -32,9 +32,13 @@ void add_init(CLI::App& app, Action& action) {
   command->add_option("CONFIG", o.config, "config.json, or a directory that has one")->required();
   command->add_option("DIR", o.directory, "Directory to make")->required();
   command->add_option("--seed", o.init.seed, "Seed; the same seed gives the same bytes (default 0)");
-  command->add_option("--dtype", o.dtype, "f32, bf16 or fp8 (default bf16)")->check(CLI::IsMember({"f32", "bf16", "fp8"}));
-  command->add_option("--std", o.init.std, "Standard deviation of the matrices (default: the config's initializer_range)")->check(CLI::NonNegativeNumber);
-  command->add_option("--shard-size", o.shard_size, "Cut into files of at most this size, e.g. 5GB (default: one file)");
+  command->add_option("--dtype", o.dtype, "f32, bf16 or fp8 (default bf16)")
+      ->check(CLI::IsMember({"f32", "bf16", "fp8"}));
+  command
+      ->add_option("--std", o.init.std, "Standard deviation of the matrices (default: the config's initializer_range)")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--shard-size", o.shard_size,
+                      "Cut into files of at most this size, e.g. 5GB (default: one file)");
   command->add_option("--threads", o.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   command->footer("Example:\n  hadal init models/mini/config.json random-mini --seed 1 --dtype fp8");
   command->callback([&action] { action = [] { return run(o); }; });

@@ -20,12 +20,18 @@ struct Options {
 };
 
 const char* method_name(model::TopkMethod m) {
-  return m == model::TopkMethod::kGreedy ? "greedy" : m == model::TopkMethod::kGroupLimitedGreedy ? "group_limited_greedy" : "noaux_tc";
+  return m == model::TopkMethod::kGreedy               ? "greedy"
+         : m == model::TopkMethod::kGroupLimitedGreedy ? "group_limited_greedy"
+                                                       : "noaux_tc";
 }
 
 Json architecture(const model::Config& c) {
-  Json j = {{"model_type", c.model_type}, {"num_hidden_layers", c.num_hidden_layers}, {"num_nextn_predict_layers", c.num_nextn_predict_layers},
-            {"hidden_size", c.hidden_size}, {"vocab_size", c.vocab_size}, {"num_attention_heads", c.num_attention_heads}};
+  Json j = {{"model_type", c.model_type},
+            {"num_hidden_layers", c.num_hidden_layers},
+            {"num_nextn_predict_layers", c.num_nextn_predict_layers},
+            {"hidden_size", c.hidden_size},
+            {"vocab_size", c.vocab_size},
+            {"num_attention_heads", c.num_attention_heads}};
   j["q_lora_rank"] = c.q_lora_rank ? Json(*c.q_lora_rank) : Json();
   j["kv_lora_rank"] = c.kv_lora_rank;
   j["qk_nope_head_dim"] = c.qk_nope_head_dim;
@@ -46,14 +52,16 @@ Json architecture(const model::Config& c) {
   j["rope_theta"] = c.rope_theta;
   j["yarn_factor"] = c.yarn ? Json(c.yarn->factor) : Json();
   j["dtype"] = c.dtype;
-  j["quantization"] = !c.fp8 ? Json() : Json(c.fp8->ue8m0 ? "fp8 (e4m3, 128x128, power-of-two scales)" : "fp8 (e4m3, 128x128)");
+  j["quantization"] =
+      !c.fp8 ? Json() : Json(c.fp8->ue8m0 ? "fp8 (e4m3, 128x128, power-of-two scales)" : "fp8 (e4m3, 128x128)");
   return j;
 }
 
 Json text_side(const std::filesystem::path& directory) {
   Json j;
   const bool has = std::filesystem::is_directory(directory) && tokenizer::Tokenizer::exists(directory);
-  j["tokenizer"] = !has ? Json() : Json(std::filesystem::exists(directory / "tokenizer.json") ? "tokenizer.json" : "tiktoken.model");
+  j["tokenizer"] =
+      !has ? Json() : Json(std::filesystem::exists(directory / "tokenizer.json") ? "tokenizer.json" : "tiktoken.model");
   if (has) j["tokenizer_vocabulary"] = tokenizer::Tokenizer::load(directory).vocab_size();
   const bool chat = std::filesystem::is_directory(directory) && tokenizer::ChatTemplate::exists(directory);
   j["chat_template"] = chat ? Json(tokenizer::ChatTemplate::load(directory).family()) : Json();
@@ -75,13 +83,16 @@ Json describe(const Options& o) {
   j["unknown_config_fields"] = in.config.unknown_fields;
   if (!o.tensors) return j;
   j["tensors"] = Json::array();
-  for (const auto& t : in.tensors) j["tensors"].push_back({{"name", t.name}, {"dtype", t.dtype}, {"shape", t.shape}, {"bytes", t.bytes}, {"file", t.file}});
+  for (const auto& t : in.tensors)
+    j["tensors"].push_back(
+        {{"name", t.name}, {"dtype", t.dtype}, {"shape", t.shape}, {"bytes", t.bytes}, {"file", t.file}});
   return j;
 }
 
 std::string grouped(std::uint64_t n) {
   std::string text = std::to_string(n);
-  for (std::ptrdiff_t i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3) text.insert(static_cast<std::size_t>(i), ",");
+  for (std::ptrdiff_t i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3)
+    text.insert(static_cast<std::size_t>(i), ",");
   return text;
 }
 
@@ -91,7 +102,8 @@ std::string readable(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_object() || value.is_array()) {
     std::string text;
-    for (const auto& [key, v] : value.items()) text += (text.empty() ? "" : ", ") + (value.is_object() ? key + " " : std::string()) + readable(v);
+    for (const auto& [key, v] : value.items())
+      text += (text.empty() ? "" : ", ") + (value.is_object() ? key + " " : std::string()) + readable(v);
     return text.empty() ? "none" : text;
   }
   return value.dump();
@@ -107,8 +119,9 @@ int run(const Options& o) {
     if (key != "tensors") print(fmt::format("{:32}{}\n", key, readable(value)));
   if (o.tensors)
     for (const Json& t : j["tensors"])
-      print(fmt::format("{:80} {:8} {:20} {:>16}  {}\n", t["name"].get<std::string>(), t["dtype"].get<std::string>(), t["shape"].get<std::string>(),
-                        grouped(t["bytes"].get<std::uint64_t>()), t["file"].get<std::string>()));
+      print(fmt::format("{:80} {:8} {:20} {:>16}  {}\n", t["name"].get<std::string>(), t["dtype"].get<std::string>(),
+                        t["shape"].get<std::string>(), grouped(t["bytes"].get<std::uint64_t>()),
+                        t["file"].get<std::string>()));
   return 0;
 }
 
@@ -116,11 +129,14 @@ int run(const Options& o) {
 
 void add_inspect(CLI::App& app, Action& action) {
   static Options o;
-  CLI::App* command = app.add_subcommand("inspect", "What a model is: architecture, parameters, bytes, cache, context, template");
+  CLI::App* command =
+      app.add_subcommand("inspect", "What a model is: architecture, parameters, bytes, cache, context, template");
   command->add_option("MODEL", o.model, "Model directory, or a config.json alone")->required();
   command->add_flag("--tensors", o.tensors, "List every tensor with dtype, shape, bytes and file");
   command->add_flag("--json", o.json, "Print as JSON");
-  command->footer("active_parameters are those read for one token: without the embedding table and the experts not chosen.\n\nExample:\n  hadal inspect models/mini --tensors");
+  command->footer(
+      "active_parameters are those read for one token: without the embedding table and the experts not "
+      "chosen.\n\nExample:\n  hadal inspect models/mini --tensors");
   command->callback([&action] { action = [] { return run(o); }; });
 }
 

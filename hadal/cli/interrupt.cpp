@@ -10,18 +10,24 @@ namespace {
 std::atomic<bool> flag{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
 
-void on_signal(int) { flag.store(true, std::memory_order_relaxed); }
+void on_signal(int) {
+  flag.store(true, std::memory_order_relaxed);
+}
 
 }  // namespace
 
 void install_interrupt_handler() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_signal;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
 }
 
-bool interrupted() { return flag.load(std::memory_order_relaxed); }
-void clear_interrupt() { flag.store(false, std::memory_order_relaxed); }
+bool interrupted() {
+  return flag.load(std::memory_order_relaxed);
+}
+void clear_interrupt() {
+  flag.store(false, std::memory_order_relaxed);
+}
 
 }  // namespace hadal::cli

@@ -15,7 +15,9 @@ constexpr int kHistoryLines = 1000;
 std::filesystem::path history_file() {
   const char* state = std::getenv("XDG_STATE_HOME");
   const char* home = std::getenv("HOME");
-  std::filesystem::path folder = state && *state ? std::filesystem::path(state) : home && *home ? std::filesystem::path(home) / ".local/state" : std::filesystem::path();
+  std::filesystem::path folder = state && *state ? std::filesystem::path(state)
+                                 : home && *home ? std::filesystem::path(home) / ".local/state"
+                                                 : std::filesystem::path();
   return folder.empty() ? folder : folder / "hadal" / "history";
 }
 
@@ -45,7 +47,8 @@ LineEditor::LineEditor(std::string prompt) : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.prompt = std::move(prompt);
   // Multi-byte characters need a UTF-8 locale; the rest of the program does not depend on it.
-  if (!setlocale(LC_CTYPE, "") || std::string(setlocale(LC_CTYPE, nullptr)).find("UTF-8") == std::string::npos) setlocale(LC_CTYPE, "C.UTF-8");
+  if (!setlocale(LC_CTYPE, "") || std::string(setlocale(LC_CTYPE, nullptr)).find("UTF-8") == std::string::npos)
+    setlocale(LC_CTYPE, "C.UTF-8");
   s.editor = el_init("hadal", stdin, stdout, stderr);
   el_set(s.editor, EL_CLIENTDATA, &s);
   el_set(s.editor, EL_PROMPT, &State::show_prompt);

@@ -21,9 +21,10 @@ struct Options {
 };
 
 void check_ids(const std::vector<model::TokenId>& ids, const model::Config& c) {
-  for (const model::TokenId id : ids) HADAL_CHECK(id < c.vocab_size, "ids: {} is not below vocab_size {}", id, c.vocab_size);
-  HADAL_CHECK(static_cast<Index>(ids.size()) <= c.max_position_embeddings, "ids: {} tokens are more than the context of {}", ids.size(),
-              c.max_position_embeddings);
+  for (const model::TokenId id : ids)
+    HADAL_CHECK(id < c.vocab_size, "ids: {} is not below vocab_size {}", id, c.vocab_size);
+  HADAL_CHECK(static_cast<Index>(ids.size()) <= c.max_position_embeddings,
+              "ids: {} tokens are more than the context of {}", ids.size(), c.max_position_embeddings);
 }
 
 int run(Options& o) {
@@ -54,7 +55,8 @@ void add_logits(CLI::App& app, Action& action) {
   command->add_option("--ids-file", o.ids_file, "File with a JSON array of ids, or ids apart by white space");
   command->add_option("--out", o.out, "File to write: logits [S, vocab], mtp0.logits [S-1, vocab], ...")->required();
   command->add_flag("--trace", o.logits.trace, "Also write every layer's latents, heads, routing and hidden states");
-  command->add_option("--decode-from", o.logits.decode_from, "From this position on compute one token at a time, in the absorbed form");
+  command->add_option("--decode-from", o.logits.decode_from,
+                      "From this position on compute one token at a time, in the absorbed form");
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
   command->remove_option(command->get_option("--context"));

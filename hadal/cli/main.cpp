@@ -1,3 +1,5 @@
 #include "hadal/cli/program.h"
 
-int main(int argc, char** argv) { return hadal::cli::run_program(argc, argv); }
+int main(int argc, char** argv) {
+  return hadal::cli::run_program(argc, argv);
+}

@@ -7,16 +7,22 @@
 namespace hadal::cli {
 
 void ComputeOptions::add_to(CLI::App& command) {
-  command.add_option("--threads", threads, "Threads to compute with (default: all cores this process may use)")->check(CLI::Range(1, 1024));
+  command.add_option("--threads", threads, "Threads to compute with (default: all cores this process may use)")
+      ->check(CLI::Range(1, 1024));
   command.add_option("--isa", isa, "Instruction set: ref or avx2 (default: the best this machine has)");
-  command.add_option("--activations", activations, "f32, or fp8 to round the inputs of FP8 linears as the reference code does")
+  command
+      .add_option("--activations", activations,
+                  "f32, or fp8 to round the inputs of FP8 linears as the reference code does")
       ->check(CLI::IsMember({"f32", "fp8"}));
 }
 
 void ComputeOptions::add_sequence_to(CLI::App& command) {
-  command.add_option("--context", context, "Tokens a sequence may have (default: max_position_embeddings)")->check(CLI::PositiveNumber);
-  command.add_option("--kv-cache", kv_cache, "Number format of the cache: f32 or bf16")->check(CLI::IsMember({"f32", "bf16"}));
-  command.add_option("--chunk", chunk, "Prompt tokens computed at a time; changes no bit of the result")->check(CLI::PositiveNumber);
+  command.add_option("--context", context, "Tokens a sequence may have (default: max_position_embeddings)")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--kv-cache", kv_cache, "Number format of the cache: f32 or bf16")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  command.add_option("--chunk", chunk, "Prompt tokens computed at a time; changes no bit of the result")
+      ->check(CLI::PositiveNumber);
 }
 
 std::unique_ptr<Context> ComputeOptions::make_context() const {
@@ -32,7 +38,9 @@ std::unique_ptr<Context> ComputeOptions::make_context() const {
   return ctx;
 }
 
-DType ComputeOptions::cache_dtype() const { return kv_cache == "bf16" ? DType::kBF16 : DType::kF32; }
+DType ComputeOptions::cache_dtype() const {
+  return kv_cache == "bf16" ? DType::kBF16 : DType::kF32;
+}
 
 void SamplingOptions::add_to(CLI::App& command) {
   command.add_option("--temperature", temperature, "0 is greedy (default: the model's generation_config, else 1)");

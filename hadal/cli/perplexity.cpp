@@ -34,7 +34,8 @@ int run(Options& o) {
   if (!bos) bos = tokenizer.added_token(tokenizer.config().bos_token);
   HADAL_CHECK(bos, "{}: names no BOS token, windows begin with one; add bos_token_id to config.json", o.model);
   for (const auto id : ids)
-    HADAL_CHECK(id < model.transformer.config.vocab_size, "{}: its tokenizer gives id {}, vocab_size is {}", o.model, id, model.transformer.config.vocab_size);
+    HADAL_CHECK(id < model.transformer.config.vocab_size, "{}: its tokenizer gives id {}, vocab_size is {}", o.model,
+                id, model.transformer.config.vocab_size);
   o.perplexity.bos = *bos;
   eval::PerplexityResult result;
   {
@@ -46,9 +47,13 @@ int run(Options& o) {
   }
   const double nats = result.nats_per_token(), bits = result.bits_per_byte(text.size());
   if (o.json) {
-    print(nlohmann::ordered_json{{"nats_per_token", nats}, {"bits_per_byte", bits}, {"tokens", result.tokens}, {"bytes", text.size()}}.dump() + "\n");
+    print(nlohmann::ordered_json{
+              {"nats_per_token", nats}, {"bits_per_byte", bits}, {"tokens", result.tokens}, {"bytes", text.size()}}
+              .dump() +
+          "\n");
   } else {
-    print(fmt::format("{:.4f} nats a token, {:.4f} bits a byte ({} tokens, {} bytes; perplexity {:.3f})\n", nats, bits, result.tokens, text.size(), std::exp(nats)));
+    print(fmt::format("{:.4f} nats a token, {:.4f} bits a byte ({} tokens, {} bytes; perplexity {:.3f})\n", nats, bits,
+                      result.tokens, text.size(), std::exp(nats)));
   }
   return 0;
 }
@@ -57,11 +62,16 @@ int run(Options& o) {
 
 void add_perplexity(CLI::App& app, Action& action) {
   static Options o;
-  CLI::App* command = app.add_subcommand("perplexity", "How well a model predicts a text: nats a token and bits a byte");
+  CLI::App* command =
+      app.add_subcommand("perplexity", "How well a model predicts a text: nats a token and bits a byte");
   command->add_option("MODEL", o.model, "Model directory")->required();
   command->add_option("FILE", o.file, "Text file")->required();
-  command->add_option("--context", o.perplexity.context, "Window: BOS and this many tokens less one (default 512)")->check(CLI::Range(2, 1 << 30));
-  command->add_option("--stride", o.perplexity.stride, "Tokens a window advances by; only its last ones are scored (default: no overlap)")->check(CLI::PositiveNumber);
+  command->add_option("--context", o.perplexity.context, "Window: BOS and this many tokens less one (default 512)")
+      ->check(CLI::Range(2, 1 << 30));
+  command
+      ->add_option("--stride", o.perplexity.stride,
+                   "Tokens a window advances by; only its last ones are scored (default: no overlap)")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--json", o.json, "Print {\"nats_per_token\", \"bits_per_byte\", \"tokens\", \"bytes\"}");
   o.compute.add_to(*command);
   command->footer("Example:\n  hadal perplexity models/mini README.md --json");

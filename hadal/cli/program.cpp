@@ -41,7 +41,8 @@ int parse(CLI::App& app, int argc, char** argv) {
     return -1;
   } catch (const CLI::ParseError& e) {
     std::string text = e.what();
-    if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') text = fmt::format("{} is not a command", argv[1]);
+    if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-')
+      text = fmt::format("{} is not a command", argv[1]);
     while (text.ends_with('\n') || text.ends_with('.')) text.pop_back();
     return report_usage(app, text);
   }
@@ -50,16 +51,21 @@ int parse(CLI::App& app, int argc, char** argv) {
 }  // namespace
 
 int run_program(int argc, char** argv) {
-  CLI::App app("DeepSeek-V3-family models: run, inspect and convert them, straight from their published directories.", "hadal");
+  CLI::App app("DeepSeek-V3-family models: run, inspect and convert them, straight from their published directories.",
+               "hadal");
   app.set_version_flag("--version", std::string("hadal ") + kVersion);
-  app.footer("Example:\n  hadal chat models/mini\n\nA MODEL is a directory in the Hugging Face layout. `hadal COMMAND --help` tells more.");
+  app.footer(
+      "Example:\n  hadal chat models/mini\n\nA MODEL is a directory in the Hugging Face layout. `hadal COMMAND --help` "
+      "tells more.");
   app.require_subcommand(1);
   bool verbose = false, quiet = false;
   app.add_flag("--verbose", verbose, "Say on stderr what is going on");
   app.add_flag("--quiet", quiet, "No warnings");
   app.fallthrough();
   Action action;
-  for (const auto add : {add_chat, add_generate, add_logits, add_perplexity, add_tokenizer, add_convert, add_init, add_inspect, add_verify}) add(app, action);
+  for (const auto add : {add_chat, add_generate, add_logits, add_perplexity, add_tokenizer, add_convert, add_init,
+                         add_inspect, add_verify})
+    add(app, action);
   try {
     if (const int code = parse(app, argc, argv)) return code < 0 ? 0 : code;
     set_log_level(verbose ? LogLevel::kDebug : quiet ? LogLevel::kError : LogLevel::kWarning);

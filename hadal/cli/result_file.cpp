@@ -25,13 +25,16 @@ ResultFile::~ResultFile() {
   if (file_) std::fclose(file_);
 }
 
-std::string ResultFile::key(const Json& id, int choice) { return id.dump() + "#" + std::to_string(choice); }
+std::string ResultFile::key(const Json& id, int choice) {
+  return id.dump() + "#" + std::to_string(choice);
+}
 
 void ResultFile::read_existing() {
   const std::string text = io::read_text_file(path_);
   std::size_t at = 0;
   for (std::size_t end; (end = text.find('\n', at)) != text.npos; at = end + 1) {
-    const Json line = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(at), text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    const Json line = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(at),
+                                  text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
     HADAL_CHECK(line.is_object() && line.contains("id") && line.contains("tokens"),
                 "{}: holds something else than results of this command; name another --output", path_);
     done_.insert(key(line["id"], line.value("choice", 0)));
@@ -51,7 +54,8 @@ void ResultFile::append(const Json& result) {
 }
 
 void ResultFile::finish() {
-  if (file_ && ::fsync(::fileno(file_)) != 0 && errno != EINVAL) fail("{}: cannot be written: {}", path_, std::strerror(errno));
+  if (file_ && ::fsync(::fileno(file_)) != 0 && errno != EINVAL)
+    fail("{}: cannot be written: {}", path_, std::strerror(errno));
 }
 
 }  // namespace hadal::cli

@@ -10,8 +10,8 @@ namespace hadal::cli {
 
 class ResultFile {
  public:
-  // "-" or empty: stdout, nothing to go on from. Otherwise complete lines of an existing file are kept, a torn last line is
-  // cut off, and new lines are appended.
+  // "-" or empty: stdout, nothing to go on from. Otherwise complete lines of an existing file are kept, a torn last
+  // line is cut off, and new lines are appended.
   explicit ResultFile(std::string path);
   ~ResultFile();
   ResultFile(const ResultFile&) = delete;

@@ -15,7 +15,9 @@ std::size_t partial_match(std::string_view text, std::string_view stop) {
 
 }  // namespace
 
-StopStrings::StopStrings(std::vector<std::string> strings) : strings_(std::move(strings)) { std::erase(strings_, ""); }
+StopStrings::StopStrings(std::vector<std::string> strings) : strings_(std::move(strings)) {
+  std::erase(strings_, "");
+}
 
 std::string StopStrings::push(std::string_view text) {
   if (stopped_) return "";
@@ -32,6 +34,8 @@ std::string StopStrings::push(std::string_view text) {
   return out;
 }
 
-std::string StopStrings::finish() { return std::exchange(held_, {}); }
+std::string StopStrings::finish() {
+  return std::exchange(held_, {});
+}
 
 }  // namespace hadal::cli

@@ -1,5 +1,5 @@
-// Ends an answer at one of several strings and never lets a part of one through: text that may be the beginning of a stop
-// string is held back until it is known not to be (rule 45).
+// Ends an answer at one of several strings and never lets a part of one through: text that may be the beginning of a
+// stop string is held back until it is known not to be (rule 45).
 #pragma once
 
 #include <string>

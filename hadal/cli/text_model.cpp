@@ -10,8 +10,12 @@ namespace hadal::cli {
 using model::TokenId;
 
 TextModel::TextModel(const std::filesystem::path& directory, const ComputeOptions& options)
-    : directory_(directory), ctx_(options.make_context()), model_(model::load_model(directory)), defaults_(io::load_generation_config(directory)) {
-  infer::EngineOptions engine{.context = options.context, .chunk = options.chunk, .cache_dtype = options.cache_dtype(), .num_tokens = 0};
+    : directory_(directory),
+      ctx_(options.make_context()),
+      model_(model::load_model(directory)),
+      defaults_(io::load_generation_config(directory)) {
+  infer::EngineOptions engine{
+      .context = options.context, .chunk = options.chunk, .cache_dtype = options.cache_dtype(), .num_tokens = 0};
   if (tokenizer::Tokenizer::exists(directory)) {
     tokenizer_ = tokenizer::Tokenizer::load(directory);
     engine.num_tokens = tokenizer_->vocab_size();
@@ -25,16 +29,20 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
 }
 
 const tokenizer::Tokenizer& TextModel::tokenizer() const {
-  HADAL_CHECK(tokenizer_, "{}: has no tokenizer.json or tiktoken.model; give token ids (--prompt-ids, \"prompt_ids\")", directory_.string());
+  HADAL_CHECK(tokenizer_, "{}: has no tokenizer.json or tiktoken.model; give token ids (--prompt-ids, \"prompt_ids\")",
+              directory_.string());
   return *tokenizer_;
 }
 
 const tokenizer::ChatTemplate& TextModel::chat_template() const {
-  HADAL_CHECK(template_, "{}: has no chat template (chat_template.jinja or chat_template in tokenizer_config.json); use --raw", directory_.string());
+  HADAL_CHECK(template_,
+              "{}: has no chat template (chat_template.jinja or chat_template in tokenizer_config.json); use --raw",
+              directory_.string());
   return *template_;
 }
 
-std::vector<TokenId> TextModel::encode_messages(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools,
+std::vector<TokenId> TextModel::encode_messages(const nlohmann::ordered_json& messages,
+                                                const nlohmann::ordered_json& tools,
                                                 const tokenizer::RenderOptions& options) const {
   return tokenizer().encode(chat_template().render(messages, tools, options));
 }
@@ -47,7 +55,8 @@ std::vector<TokenId> TextModel::encode_raw(std::string_view text) const {
   return ids;
 }
 
-TextAnswer TextModel::answer(infer::Request request, const std::vector<std::string>& stop, const std::function<bool(const std::string&)>& on_text) {
+TextAnswer TextModel::answer(infer::Request request, const std::vector<std::string>& stop,
+                             const std::function<bool(const std::string&)>& on_text) {
   TextAnswer out;
   StopStrings stops(stop);
   std::optional<tokenizer::StreamDecoder> decoder;

@@ -27,13 +27,14 @@ class TextModel {
 
   const io::GenerationConfig& defaults() const { return defaults_; }
   bool has_tokenizer() const { return tokenizer_.has_value(); }
-  const tokenizer::Tokenizer& tokenizer() const;          // throws if there is none
-  const tokenizer::ChatTemplate& chat_template() const;   // throws if there is none
+  const tokenizer::Tokenizer& tokenizer() const;         // throws if there is none
+  const tokenizer::ChatTemplate& chat_template() const;  // throws if there is none
   infer::Engine& engine() { return *engine_; }
   const model::Config& config() const { return model_.transformer.config; }
 
   // The ids of a conversation: what the template wrote may be control tokens, what messages hold may not.
-  std::vector<model::TokenId> encode_messages(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools,
+  std::vector<model::TokenId> encode_messages(const nlohmann::ordered_json& messages,
+                                              const nlohmann::ordered_json& tools,
                                               const tokenizer::RenderOptions& options) const;
   // BOS (if the model has one) and the text, no template.
   std::vector<model::TokenId> encode_raw(std::string_view text) const;
@@ -42,7 +43,8 @@ class TextModel {
   const std::vector<model::TokenId>& end_tokens() const { return end_tokens_; }
 
   // `on_text` is given whole characters as they come; returning false cancels.
-  TextAnswer answer(infer::Request request, const std::vector<std::string>& stop, const std::function<bool(const std::string&)>& on_text);
+  TextAnswer answer(infer::Request request, const std::vector<std::string>& stop,
+                    const std::function<bool(const std::string&)>& on_text);
 
  private:
   std::filesystem::path directory_;

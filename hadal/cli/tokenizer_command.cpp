@@ -21,7 +21,9 @@ struct Options {
   std::vector<std::string> variables;
 };
 
-void print_ids(const std::vector<tokenizer::TokenId>& ids) { print(Json(ids).dump() + "\n"); }
+void print_ids(const std::vector<tokenizer::TokenId>& ids) {
+  print(Json(ids).dump() + "\n");
+}
 
 int encode(const Options& o) {
   const auto mode = o.no_special ? tokenizer::AddedTokenMode::kIgnore : tokenizer::AddedTokenMode::kRecognise;
@@ -35,7 +37,8 @@ int decode(const Options& o) {
   HADAL_CHECK(json.is_array(), "stdin: a JSON array of token ids was expected");
   std::vector<tokenizer::TokenId> ids;
   for (const Json& id : json) {
-    HADAL_CHECK(id.is_number_integer() && id.get<double>() >= 0 && id.get<double>() <= INT32_MAX, "stdin: {} is not a token id", id.dump());
+    HADAL_CHECK(id.is_number_integer() && id.get<double>() >= 0 && id.get<double>() <= INT32_MAX,
+                "stdin: {} is not a token id", id.dump());
     ids.push_back(id.get<tokenizer::TokenId>());
   }
   print(Tokenizer::load(o.model).decode(ids, o.skip_special));
@@ -59,7 +62,8 @@ int render(const Options& o) {
   const Json messages = io::read_json_file(o.messages);
   const Json tools = o.tools.empty() ? Json() : io::read_json_file(o.tools);
   const auto chat_template = tokenizer::ChatTemplate::load(o.model);
-  const tokenizer::Prompt prompt = chat_template.render(messages, tools, {o.generation_prompt, parse_variables(o.variables)});
+  const tokenizer::Prompt prompt =
+      chat_template.render(messages, tools, {o.generation_prompt, parse_variables(o.variables)});
   if (!o.ids) {
     print(prompt.text);
     if (stdout_is_terminal()) print("\n");
@@ -70,7 +74,8 @@ int render(const Options& o) {
   return 0;
 }
 
-CLI::App* add(CLI::App& parent, Action& action, Options& o, const char* name, const char* help, const char* example, int (*run)(const Options&)) {
+CLI::App* add(CLI::App& parent, Action& action, Options& o, const char* name, const char* help, const char* example,
+              int (*run)(const Options&)) {
   CLI::App* command = parent.add_subcommand(name, help);
   command->add_option("MODEL", o.model, "Model directory (only its tokenizer's files are read)")->required();
   command->footer(std::string("Example:\n  ") + example);
@@ -85,7 +90,8 @@ void add_tokenizer(CLI::App& app, Action& action) {
   CLI::App* group = app.add_subcommand("tokenizer", "Text to token ids and back; chat messages to the exact prompt");
   group->require_subcommand(1);
   group->footer("Example:\n  echo -n 'Hello' | hadal tokenizer encode models/mini");
-  CLI::App* e = add(*group, action, o, "encode", "Reads text from stdin, byte for byte, and prints its ids as a JSON array; adds no BOS",
+  CLI::App* e = add(*group, action, o, "encode",
+                    "Reads text from stdin, byte for byte, and prints its ids as a JSON array; adds no BOS",
                     "echo -n 'Hello' | hadal tokenizer encode models/mini", encode);
   e->add_flag("--no-special", o.no_special, "Spelled-out special tokens are ordinary text");
   CLI::App* d = add(*group, action, o, "decode", "Reads a JSON array of ids from stdin and prints their bytes",

@@ -24,24 +24,32 @@ struct Options {
   int threads = 0;
 };
 
-void check_tokenizer(const std::filesystem::path& directory, const model::Config& config, checkpoint::Verification& out) {
-  if (!tokenizer::Tokenizer::exists(directory)) return out.notes.push_back("there is no tokenizer; prompts must be token ids");
+void check_tokenizer(const std::filesystem::path& directory, const model::Config& config,
+                     checkpoint::Verification& out) {
+  if (!tokenizer::Tokenizer::exists(directory))
+    return out.notes.push_back("there is no tokenizer; prompts must be token ids");
   const auto t = tokenizer::Tokenizer::load(directory);
   if (t.vocab_size() > config.vocab_size)
-    out.findings.push_back(fmt::format("tokenizer: has ids up to {}, vocab_size is {}", t.vocab_size() - 1, config.vocab_size));
+    out.findings.push_back(
+        fmt::format("tokenizer: has ids up to {}, vocab_size is {}", t.vocab_size() - 1, config.vocab_size));
   for (const std::string text : {"Hello, world! 12345", "naïve 日本語 🙂\n\n  x", "\xFF\xFE<｜User｜>"})
-    if (t.decode(t.encode(text)) != text) out.findings.push_back("tokenizer: decoding what it encodes gives other bytes");
+    if (t.decode(t.encode(text)) != text)
+      out.findings.push_back("tokenizer: decoding what it encodes gives other bytes");
   for (const auto& [name, token] : {std::pair{"bos_token", t.config().bos_token}, {"eos_token", t.config().eos_token}})
-    if (!token.empty() && !t.added_token(token)) out.findings.push_back(fmt::format("tokenizer_config.json: {} {} is not a token", name, token));
+    if (!token.empty() && !t.added_token(token))
+      out.findings.push_back(fmt::format("tokenizer_config.json: {} {} is not a token", name, token));
 }
 
 void check_template(const std::filesystem::path& directory, checkpoint::Verification& out) {
-  if (!tokenizer::ChatTemplate::exists(directory)) return out.notes.push_back("there is no chat template; chat needs one");
+  if (!tokenizer::ChatTemplate::exists(directory))
+    return out.notes.push_back("there is no chat template; chat needs one");
   const auto t = tokenizer::ChatTemplate::load(directory);
-  const Json messages = Json::parse(R"([{"role": "user", "content": "ping?"}, {"role": "assistant", "content": "pong"}, {"role": "user", "content": "again"}])");
+  const Json messages = Json::parse(
+      R"([{"role": "user", "content": "ping?"}, {"role": "assistant", "content": "pong"}, {"role": "user", "content": "again"}])");
   const std::string text = t.render(messages, nullptr, {.add_generation_prompt = true}).text;
   for (const char* part : {"ping?", "pong", "again"})
-    if (text.find(part) == std::string::npos) out.findings.push_back(fmt::format("chat template: a message \"{}\" is not in the prompt", part));
+    if (text.find(part) == std::string::npos)
+      out.findings.push_back(fmt::format("chat template: a message \"{}\" is not in the prompt", part));
 }
 
 int run(const Options& o) {
@@ -59,16 +67,26 @@ int run(const Options& o) {
   attempt([&] { check_template(o.model, result); });
   attempt([&] {
     for (const auto id : io::load_generation_config(o.model).eos_token_ids)
-      if (id >= config.vocab_size) result.findings.push_back(fmt::format("generation_config.json: eos_token_id {} is not below vocab_size {}", id, config.vocab_size));
+      if (id >= config.vocab_size)
+        result.findings.push_back(
+            fmt::format("generation_config.json: eos_token_id {} is not below vocab_size {}", id, config.vocab_size));
   });
-  for (const std::string& field : config.unknown_fields) result.notes.push_back("config.json: field " + field + " is not known and has no effect");
+  for (const std::string& field : config.unknown_fields)
+    result.notes.push_back("config.json: field " + field + " is not known and has no effect");
   const bool good = result.findings.empty();
   if (o.json) {
-    print(Json{{"ok", good}, {"tensors", result.tensors}, {"bytes", result.bytes}, {"findings", result.findings}, {"notes", result.notes}}.dump(2) + "\n");
+    print(Json{{"ok", good},
+               {"tensors", result.tensors},
+               {"bytes", result.bytes},
+               {"findings", result.findings},
+               {"notes", result.notes}}
+              .dump(2) +
+          "\n");
   } else {
     for (const std::string& f : result.findings) print(f + "\n");
     for (const std::string& n : result.notes) print("note: " + n + "\n");
-    print(fmt::format("{} tensors, {} bytes: {}\n", result.tensors, result.bytes, good ? "nothing wrong was found" : fmt::format("{} findings", result.findings.size())));
+    print(fmt::format("{} tensors, {} bytes: {}\n", result.tensors, result.bytes,
+                      good ? "nothing wrong was found" : fmt::format("{} findings", result.findings.size())));
   }
   return good ? 0 : 1;
 }
@@ -77,12 +95,15 @@ int run(const Options& o) {
 
 void add_verify(CLI::App& app, Action& action) {
   static Options o;
-  CLI::App* command = app.add_subcommand("verify", "What is wrong with a model directory: shapes, scales, damaged values, tokenizer, template");
+  CLI::App* command = app.add_subcommand(
+      "verify", "What is wrong with a model directory: shapes, scales, damaged values, tokenizer, template");
   command->add_option("MODEL", o.model, "Model directory")->required();
   command->add_flag("--quick", o.quick, "Read headers only, not the values");
   command->add_flag("--json", o.json, "Print as JSON");
   command->add_option("--threads", o.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
-  command->footer("Exit code 0: nothing found, 1: findings (a sentence each), 2: cannot be read.\n\nExample:\n  hadal verify models/mini");
+  command->footer(
+      "Exit code 0: nothing found, 1: findings (a sentence each), 2: cannot be read.\n\nExample:\n  hadal verify "
+      "models/mini");
   command->callback([&action] { action = [] { return run(o); }; });
 }
 

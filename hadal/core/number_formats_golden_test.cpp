@@ -16,8 +16,10 @@ TEST(NumberFormatsGolden, Rule32_E4m3Decodes) {
   const auto table = golden().floats("e4m3.decode");
   for (std::size_t c = 0; c < 256; ++c) {
     const float got = e4m3_to_float({static_cast<std::uint8_t>(c)});
-    if (std::isnan(table[c])) EXPECT_TRUE(std::isnan(got));
-    else EXPECT_EQ(got, table[c]);
+    if (std::isnan(table[c]))
+      EXPECT_TRUE(std::isnan(got));
+    else
+      EXPECT_EQ(got, table[c]);
   }
 }
 

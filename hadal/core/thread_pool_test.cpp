@@ -39,7 +39,9 @@ TEST(ThreadPool, ManySmallJobsInARow) {
 
 TEST(ThreadPool, AnExceptionComesOutAndThePoolGoesOn) {
   ThreadPool pool(3);
-  EXPECT_THROW(pool.parallel_for(100, 1, [](std::int64_t begin, std::int64_t) { HADAL_CHECK(begin != 42, "forty-two"); }), Error);
+  EXPECT_THROW(
+      pool.parallel_for(100, 1, [](std::int64_t begin, std::int64_t) { HADAL_CHECK(begin != 42, "forty-two"); }),
+      Error);
   std::atomic<int> count{0};
   pool.parallel_for(100, 1, [&](std::int64_t, std::int64_t) { ++count; });
   EXPECT_EQ(count, 100);
@@ -53,7 +55,9 @@ TEST(ThreadPool, ThreadsKnowTheirIndex) {
   });
 }
 
-TEST(ThreadPool, RefusesAbsurdCounts) { EXPECT_THROW(ThreadPool(-1), Error); }
+TEST(ThreadPool, RefusesAbsurdCounts) {
+  EXPECT_THROW(ThreadPool(-1), Error);
+}
 
 }  // namespace
 }  // namespace hadal

@@ -22,10 +22,13 @@ void append(Rows& rows, const TensorRef& value) {
 
 }  // namespace
 
-std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transformer& transformer, std::span<const TokenId> ids,
-                                           const LogitsOptions& options, const std::function<void(Index)>& progress) {
+std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transformer& transformer,
+                                           std::span<const TokenId> ids, const LogitsOptions& options,
+                                           const std::function<void(Index)>& progress) {
   std::map<std::string, Rows> out;
-  const model::Trace trace = options.trace ? model::Trace([&](const std::string& name, const TensorRef& v) { append(out[name], v); }) : model::Trace();
+  const model::Trace trace =
+      options.trace ? model::Trace([&](const std::string& name, const TensorRef& v) { append(out[name], v); })
+                    : model::Trace();
   const auto total = static_cast<Index>(ids.size());
   const Index absorbed_from = options.decode_from < 0 ? total : options.decode_from;
   model::SequenceState state = transformer.new_sequence(total, options.cache_dtype);
@@ -34,7 +37,8 @@ std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transforme
     end = absorbed ? begin + 1 : std::min({begin + options.chunk, total, absorbed_from});
     const Form form = absorbed ? Form::kAbsorbed : Form::kExpanded;
     const Workspace::Scope scope(ctx.workspace);
-    TensorRef hidden = transformer.hidden(ctx, ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), form, state, trace);
+    TensorRef hidden = transformer.hidden(
+        ctx, ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), form, state, trace);
     append(out["logits"], transformer.logits(ctx, hidden));
     for (Index depth = 0; depth < static_cast<Index>(transformer.mtp.size()); ++depth) {
       const Index rows = std::min(end, total - 1 - depth) - begin;

@@ -14,8 +14,8 @@
 namespace hadal::eval {
 
 struct LogitsOptions {
-  Index chunk = 256;           // prompt tokens at a time; changes no bit
-  Index decode_from = -1;      // from this position on one token at a time, in the absorbed form; -1: nowhere
+  Index chunk = 256;       // prompt tokens at a time; changes no bit
+  Index decode_from = -1;  // from this position on one token at a time, in the absorbed form; -1: nowhere
   bool trace = false;
   DType cache_dtype = DType::kF32;
 };
@@ -28,10 +28,11 @@ struct Rows {
   std::vector<std::byte> bytes;
 };
 
-// "logits" [S, vocab], "mtp0.logits" [S - 1, vocab], ..., and with `trace` "layer3.topk_idx" and so on. `progress` is told
-// the positions done.
-std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transformer& transformer, std::span<const model::TokenId> ids,
-                                           const LogitsOptions& options, const std::function<void(Index)>& progress = {});
+// "logits" [S, vocab], "mtp0.logits" [S - 1, vocab], ..., and with `trace` "layer3.topk_idx" and so on. `progress` is
+// told the positions done.
+std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transformer& transformer,
+                                           std::span<const model::TokenId> ids, const LogitsOptions& options,
+                                           const std::function<void(Index)>& progress = {});
 
 void write_rows(const std::filesystem::path& path, const std::map<std::string, Rows>& tensors);
 

@@ -18,14 +18,16 @@ double negative_log_probability(const float* logits, Index n, model::TokenId id)
 }
 
 // The nats of targets[i] given hidden row i, for rows from `first` on.
-double score(Context& ctx, const model::Transformer& t, const TensorRef& hidden, std::span<const model::TokenId> targets, Index first) {
+double score(Context& ctx, const model::Transformer& t, const TensorRef& hidden,
+             std::span<const model::TokenId> targets, Index first) {
   double nats = 0;
   const auto rows = static_cast<Index>(targets.size());
   for (Index begin = first; begin < rows; begin += kHeadRows) {
     const Workspace::Scope scope(ctx.workspace);
     const Index end = std::min(begin + kHeadRows, rows);
     const auto logits = t.logits(ctx, hidden.rows(begin, end)).view<float, 2>();
-    for (Index r = begin; r < end; ++r) nats += negative_log_probability(logits.row(r - begin), logits.shape[1], targets[static_cast<std::size_t>(r)]);
+    for (Index r = begin; r < end; ++r)
+      nats += negative_log_probability(logits.row(r - begin), logits.shape[1], targets[static_cast<std::size_t>(r)]);
   }
   return nats;
 }
@@ -39,7 +41,8 @@ double PerplexityResult::bits_per_byte(std::size_t bytes) const {
 PerplexityResult perplexity(Context& ctx, const model::Transformer& transformer, std::span<const model::TokenId> ids,
                             const PerplexityOptions& options, const std::function<void(Index)>& progress) {
   HADAL_CHECK(options.context >= 2 && options.context <= transformer.config.max_position_embeddings,
-              "context: {} is not between 2 and the model's max_position_embeddings {}", options.context, transformer.config.max_position_embeddings);
+              "context: {} is not between 2 and the model's max_position_embeddings {}", options.context,
+              transformer.config.max_position_embeddings);
   const Index window = options.context - 1;
   const Index stride = options.stride == 0 ? window : options.stride;
   HADAL_CHECK(stride >= 1 && stride <= window, "stride: {} is not between 1 and context - 1 = {}", stride, window);

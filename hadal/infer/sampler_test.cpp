@@ -9,21 +9,27 @@
 namespace hadal::infer {
 namespace {
 
-std::vector<float> ramp() { return {0, 1, 2, 3, 3, 2}; }
+std::vector<float> ramp() {
+  return {0, 1, 2, 3, 3, 2};
+}
 
-Sample draw(SamplingParams params, std::vector<float> logits, std::uint64_t position = 5, std::vector<TokenId> prompt = {}, std::vector<TokenId> answer = {}) {
+Sample draw(SamplingParams params, std::vector<float> logits, std::uint64_t position = 5,
+            std::vector<TokenId> prompt = {}, std::vector<TokenId> answer = {}) {
   const auto n = static_cast<TokenId>(logits.size());
   return Sampler(params, n).sample(logits, prompt, answer, 0, position);
 }
 
 std::vector<double> shares(SamplingParams params, const std::vector<float>& logits, int n = 20000) {
   std::vector<double> counts(logits.size());
-  for (int i = 0; i < n; ++i) ++counts[static_cast<std::size_t>(draw(params, logits, static_cast<std::uint64_t>(i)).id)];
+  for (int i = 0; i < n; ++i)
+    ++counts[static_cast<std::size_t>(draw(params, logits, static_cast<std::uint64_t>(i)).id)];
   for (double& c : counts) c /= n;
   return counts;
 }
 
-TEST(Sampler, GreedyTakesTheLowestIdAmongEquals) { EXPECT_EQ(draw({.temperature = 0}, ramp()).id, 3); }
+TEST(Sampler, GreedyTakesTheLowestIdAmongEquals) {
+  EXPECT_EQ(draw({.temperature = 0}, ramp()).id, 3);
+}
 
 TEST(Sampler, DrawsFollowTheDistribution) {
   const auto got = shares({}, ramp());

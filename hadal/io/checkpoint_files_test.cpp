@@ -13,8 +13,8 @@
 namespace hadal::io {
 namespace {
 
-using ::testing::HasSubstr;
 using test::TemporaryDirectory;
+using ::testing::HasSubstr;
 
 void write_file(const std::filesystem::path& path, const std::vector<std::string>& names) {
   std::vector<SafetensorsWriter::Entry> entries;
@@ -38,7 +38,8 @@ TEST(CheckpointFiles, Rule31_AScaleMayLieInAnotherShard) {
   const TemporaryDirectory dir;
   write_file(dir.path() / "a.safetensors", {"w"});
   write_file(dir.path() / "b.safetensors", {"w_scale_inv"});
-  std::ofstream(dir.path() / "model.safetensors.index.json") << R"({"weight_map":{"w":"a.safetensors","w_scale_inv":"b.safetensors"}})";
+  std::ofstream(dir.path() / "model.safetensors.index.json")
+      << R"({"weight_map":{"w":"a.safetensors","w_scale_inv":"b.safetensors"}})";
   const CheckpointFiles files(dir.path());
   EXPECT_TRUE(files.find("w") && files.find("w_scale_inv"));
   EXPECT_FALSE(files.find("x"));
@@ -80,7 +81,8 @@ TEST(CheckpointFiles, FaultsAreNamed) {
 }
 
 TEST(GenerationConfig, ReadsIntegersAndListsAndNamesEveryFault) {
-  const GenerationConfig c = parse_generation_config(Json::parse(R"({"eos_token_id": [1, 2], "temperature": 0.6, "top_p": 0.95, "do_sample": true})"), "g");
+  const GenerationConfig c = parse_generation_config(
+      Json::parse(R"({"eos_token_id": [1, 2], "temperature": 0.6, "top_p": 0.95, "do_sample": true})"), "g");
   EXPECT_EQ(c.eos_token_ids, (std::vector<std::int32_t>{1, 2}));
   EXPECT_EQ(c.temperature, 0.6);
   EXPECT_FALSE(c.top_k);
@@ -88,7 +90,8 @@ TEST(GenerationConfig, ReadsIntegersAndListsAndNamesEveryFault) {
     parse_generation_config(Json::parse(R"({"eos_token_id": "x", "temperature": "hot"})"), "g");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), ::testing::AllOf(HasSubstr("g: eos_token_id is \"x\""), HasSubstr("g: temperature is \"hot\"")));
+    EXPECT_THAT(e.what(),
+                ::testing::AllOf(HasSubstr("g: eos_token_id is \"x\""), HasSubstr("g: temperature is \"hot\"")));
   }
 }
 

@@ -17,14 +17,16 @@ class Reader {
     if (const Json* v = find(field)) v->is_boolean() ? void(to = v->get<bool>()) : fault(field, "true or false", *v);
   }
   void read(const char* field, std::optional<std::int64_t>& to) {
-    if (const Json* v = find(field)) v->is_number_integer() ? void(to = v->get<std::int64_t>()) : fault(field, "an integer", *v);
+    if (const Json* v = find(field))
+      v->is_number_integer() ? void(to = v->get<std::int64_t>()) : fault(field, "an integer", *v);
   }
   void read(const char* field, std::vector<std::int32_t>& to) {
     const Json* v = find(field);
     if (!v) return;
     const Json list = v->is_array() ? *v : Json::array({*v});
     for (const Json& id : list) {
-      if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > INT32_MAX) return fault(field, "token ids", *v);
+      if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > INT32_MAX)
+        return fault(field, "token ids", *v);
       to.push_back(id.get<std::int32_t>());
     }
   }
@@ -38,7 +40,8 @@ class Reader {
     return it == json_.end() || it->is_null() ? nullptr : &*it;
   }
   void fault(const char* field, const char* expected, const Json& came) {
-    faults_ += fmt::format("{}{}: {} is {}, {} was expected", faults_.empty() ? "" : "\n", where_, field, came.dump(), expected);
+    faults_ += fmt::format("{}{}: {} is {}, {} was expected", faults_.empty() ? "" : "\n", where_, field, came.dump(),
+                           expected);
   }
 
   const Json& json_;

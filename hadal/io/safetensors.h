@@ -45,8 +45,9 @@ class SafetensorsFile {
   const TensorInfo* find(const std::string& name) const;  // nullptr if absent
   // The bytes belong to a read-only mapping; nobody writes through this reference.
   TensorRef tensor(const TensorInfo& info) const;
-  // Drops what was read so far from this process's resident memory, for tools that walk through a large file; a later access
-  // reads it again. All of the file, because a page fault also maps the neighbours of the page that was asked for.
+  // Drops what was read so far from this process's resident memory, for tools that walk through a large file; a later
+  // access reads it again. All of the file, because a page fault also maps the neighbours of the page that was asked
+  // for.
   void release() const { file_.release(); }
 
  private:

@@ -15,8 +15,8 @@
 namespace hadal::io {
 namespace {
 
-using ::testing::HasSubstr;
 using test::TemporaryDirectory;
+using ::testing::HasSubstr;
 
 std::string file_bytes(const std::string& header, std::size_t data) {
   std::string bytes(8, '\0');
@@ -42,7 +42,9 @@ struct Damage {
 
 class DamagedFile : public ::testing::TestWithParam<Damage> {};
 
-TEST_P(DamagedFile, IsOneSentence) { EXPECT_THAT(error_of(file_bytes(GetParam().header, GetParam().data)), HasSubstr(GetParam().sentence)); }
+TEST_P(DamagedFile, IsOneSentence) {
+  EXPECT_THAT(error_of(file_bytes(GetParam().header, GetParam().data)), HasSubstr(GetParam().sentence));
+}
 
 INSTANTIATE_TEST_SUITE_P(
     Table, DamagedFile,
@@ -50,21 +52,33 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"NotJson", "{oops", 0, "not valid JSON"}, Damage{"NotObject", "[]", 0, "not a JSON object"},
         Damage{"EntryNotObject", R"({"a":1})", 0, "tensor a: is not described by an object"},
         Damage{"NoDtype", R"({"a":{"shape":[1],"data_offsets":[0,4]}})", 4, "has no dtype"},
-        Damage{"UnknownDtype", R"({"a":{"dtype":"F12","shape":[1],"data_offsets":[0,4]}})", 4, "dtype F12 is not known"},
+        Damage{"UnknownDtype", R"({"a":{"dtype":"F12","shape":[1],"data_offsets":[0,4]}})", 4,
+               "dtype F12 is not known"},
         Damage{"NoShape", R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", 4, "has no shape"},
-        Damage{"NegativeShape", R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4, "something else than sizes"},
-        Damage{"HugeShape", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}})", 4, "too many elements"},
-        Damage{"HugeShapeWithZero", R"({"a":{"dtype":"F32","shape":[0,9223372036854775807,9223372036854775807],"data_offsets":[0,0]}})", 0, "too many elements"},
-        Damage{"ManyDimensions", R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1],"data_offsets":[0,4]}})", 4, "more than 5 dimensions"},
+        Damage{"NegativeShape", R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4,
+               "something else than sizes"},
+        Damage{"HugeShape", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}})", 4,
+               "too many elements"},
+        Damage{"HugeShapeWithZero",
+               R"({"a":{"dtype":"F32","shape":[0,9223372036854775807,9223372036854775807],"data_offsets":[0,0]}})", 0,
+               "too many elements"},
+        Damage{"ManyDimensions", R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1],"data_offsets":[0,4]}})", 4,
+               "more than 5 dimensions"},
         Damage{"NoOffsets", R"({"a":{"dtype":"F32","shape":[1]}})", 4, "not two offsets"},
         Damage{"OneOffset", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4]}})", 4, "not two offsets"},
         Damage{"Reversed", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", 4, "are reversed"},
         Damage{"BehindTheEnd", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4, "truncated"},
         Damage{"WrongLength", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4, "needs 8"},
-        Damage{"Overlap", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "tensor b overlaps"},
+        Damage{
+            "Overlap",
+            R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+            8, "tensor b overlaps"},
         Damage{"Hole", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "4 bytes before tensor a"},
         Damage{"BytesLeft", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 9, "5 bytes at the end"},
-        Damage{"Twice", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "tensor a occurs twice"},
+        Damage{
+            "Twice",
+            R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+            8, "tensor a occurs twice"},
         Damage{"Metadata", R"({"__metadata__":{"x":1}})", 0, "__metadata__ x is not a string"}),
     [](const auto& p) { return p.param.name; });
 
@@ -79,14 +93,16 @@ TEST(Safetensors, WrongFilesAreNamedForWhatTheyAre) {
 
 TEST(Safetensors, WhatIsWrittenIsReadBack) {
   const TemporaryDirectory dir;
-  const std::vector<DType> dtypes = {DType::kU8, DType::kF8E4M3, DType::kBF16, DType::kF16, DType::kF32, DType::kI32, DType::kI64, DType::kF64};
+  const std::vector<DType> dtypes = {DType::kU8,  DType::kF8E4M3, DType::kBF16, DType::kF16,
+                                     DType::kF32, DType::kI32,    DType::kI64,  DType::kF64};
   std::vector<SafetensorsWriter::Entry> entries;
   std::vector<Tensor> tensors;
   const Philox random(1, 1);
   for (std::size_t i = 0; i < dtypes.size(); ++i) {
     tensors.emplace_back(dtypes[i], Shape{static_cast<Index>(i), 3, 5});
     auto* bytes = static_cast<std::uint8_t*>(tensors.back()->raw());
-    for (Index b = 0; b < tensors.back()->num_bytes(); ++b) bytes[b] = static_cast<std::uint8_t>(random.block(i * 1000 + static_cast<std::size_t>(b))[0]);
+    for (Index b = 0; b < tensors.back()->num_bytes(); ++b)
+      bytes[b] = static_cast<std::uint8_t>(random.block(i * 1000 + static_cast<std::size_t>(b))[0]);
     entries.push_back({"t\"" + std::to_string(i) + "ü", dtypes[i], tensors.back().shape()});
   }
   SafetensorsWriter writer(dir.path() / "a.safetensors", entries, {{"format", "pt"}});
@@ -107,7 +123,8 @@ TEST(Safetensors, WhatIsWrittenIsReadBack) {
 
 TEST(Safetensors, MisalignedTensorsAreRealigned) {
   const TemporaryDirectory dir;
-  const std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})";
+  const std::string header =
+      R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})";
   std::string bytes = file_bytes(header, 1);
   const float value = 1.5f;
   bytes.append(reinterpret_cast<const char*>(&value), 4);
@@ -131,14 +148,18 @@ TEST(Safetensors, AFileCutAnywhereIsRefused) {
 }
 
 TEST(Safetensors, MutatedHeadersNeverDoWorseThanAnError) {
-  const std::string good = file_bytes(R"({"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"y":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]}})", 32);
+  const std::string good = file_bytes(
+      R"({"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"y":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]}})",
+      32);
   const Philox random(2, 2);
   for (std::uint64_t round = 0; round < 20000; ++round) {
     std::string bytes = good;
     for (std::uint64_t n = 0; n < 1 + round % 3; ++n) {
       const auto b = random.block(round * 4 + n);
-      if (b[2] % 4 == 0) bytes.erase(b[0] % bytes.size(), 1);
-      else bytes[b[0] % (bytes.size())] = static_cast<char>(b[2] % 2 ? b[1] : "0123456789[]{},:\"-"[b[1] % 18]);
+      if (b[2] % 4 == 0)
+        bytes.erase(b[0] % bytes.size(), 1);
+      else
+        bytes[b[0] % (bytes.size())] = static_cast<char>(b[2] % 2 ? b[1] : "0123456789[]{},:\"-"[b[1] % 18]);
     }
     try {
       const auto header = SafetensorsHeader::parse(std::as_bytes(std::span(bytes)), bytes.size(), "file");

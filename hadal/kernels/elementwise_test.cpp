@@ -22,13 +22,15 @@ class Avx2 : public ::testing::Test {
   static std::vector<float> values(Index n, double spread, std::uint64_t seed) {
     const Philox random(seed, 3);
     std::vector<float> v;
-    for (Index i = 0; i < n; ++i) v.push_back(static_cast<float>((random.uniform(static_cast<std::uint64_t>(i)) * 2 - 1) * spread));
+    for (Index i = 0; i < n; ++i)
+      v.push_back(static_cast<float>((random.uniform(static_cast<std::uint64_t>(i)) * 2 - 1) * spread));
     return v;
   }
   static void expect_close(const std::vector<float>& got, const std::vector<float>& expected, double relative) {
     double largest = 0;
     for (float e : expected) largest = std::max(largest, std::abs(double{e}));
-    for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], relative * std::max(largest, 1e-30)) << i;
+    for (std::size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], expected[i], relative * std::max(largest, 1e-30)) << i;
   }
 };
 
@@ -50,7 +52,8 @@ TEST_F(Elementwise, SwigluAgreesAlsoFarOut) {
     std::vector<float> got(333), expected(333);
     avx2::swiglu(g.data(), u.data(), got.data(), 333);
     ref::swiglu(g.data(), u.data(), expected.data(), 333);
-    for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], 5e-7 * std::abs(expected[i]) + 1e-36) << g[i];
+    for (std::size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], expected[i], 5e-7 * std::abs(expected[i]) + 1e-36) << g[i];
   }
   const float nan = std::numeric_limits<float>::quiet_NaN();
   float one = 1, out = 0;
@@ -75,7 +78,8 @@ TEST_F(Elementwise, ConversionsToFloatAreExact) {
     std::vector<float> got(halves.size()), expected(halves.size());
     avx2::to_float(halves.data(), dtype, got.data(), n);
     ref::to_float(halves.data(), dtype, expected.data(), n);
-    for (std::size_t i = 0; i < got.size(); ++i) ASSERT_TRUE(got[i] == expected[i] || (std::isnan(got[i]) && std::isnan(expected[i]))) << i;
+    for (std::size_t i = 0; i < got.size(); ++i)
+      ASSERT_TRUE(got[i] == expected[i] || (std::isnan(got[i]) && std::isnan(expected[i]))) << i;
   }
 }
 
@@ -84,14 +88,34 @@ using Attention = Avx2;
 TEST_F(Attention, BothFormsAgreeWithTheReference) {
   for (const Index length : {1, 2, 5, 8, 37, 200}) {
     const Index nope = 20, rope = 6, v = 12, latent = 30;
-    const auto q = values(nope + rope, 2, 8), kv = values(length * (nope + v), 1, 9), pe = values(length * rope, 1, 10), cache = values(length * (latent + rope), 1, 11), qc = values(latent + rope, 1, 12);
-    std::vector<float> scores(static_cast<std::size_t>(length + 8)), got(static_cast<std::size_t>(v)), expected(got), got_latent(static_cast<std::size_t>(latent)), expected_latent(got_latent);
-    ExpandedAttentionArgs e{.q = q.data(), .kv = kv.data(), .kv_token_stride = nope + v, .k_pe = pe.data(), .k_pe_stride = rope, .out = got.data(), .nope = nope, .rope = rope, .v = v, .first_position = length - 1, .scale = 0.3f};
+    const auto q = values(nope + rope, 2, 8), kv = values(length * (nope + v), 1, 9), pe = values(length * rope, 1, 10),
+               cache = values(length * (latent + rope), 1, 11), qc = values(latent + rope, 1, 12);
+    std::vector<float> scores(static_cast<std::size_t>(length + 8)), got(static_cast<std::size_t>(v)), expected(got),
+        got_latent(static_cast<std::size_t>(latent)), expected_latent(got_latent);
+    ExpandedAttentionArgs e{.q = q.data(),
+                            .kv = kv.data(),
+                            .kv_token_stride = nope + v,
+                            .k_pe = pe.data(),
+                            .k_pe_stride = rope,
+                            .out = got.data(),
+                            .nope = nope,
+                            .rope = rope,
+                            .v = v,
+                            .first_position = length - 1,
+                            .scale = 0.3f};
     avx2::attend_expanded(e, 0, 0, scores.data());
     e.out = expected.data();
     ref::attend_expanded(e, 0, 0, scores.data());
     expect_close(got, expected, 2e-6);
-    AbsorbedAttentionArgs a{.q_latent = qc.data(), .q_pe = qc.data() + latent, .cache = cache.data(), .cache_stride = latent + rope, .out = got_latent.data(), .latent = latent, .rope = rope, .first_position = length - 1, .scale = 0.3f};
+    AbsorbedAttentionArgs a{.q_latent = qc.data(),
+                            .q_pe = qc.data() + latent,
+                            .cache = cache.data(),
+                            .cache_stride = latent + rope,
+                            .out = got_latent.data(),
+                            .latent = latent,
+                            .rope = rope,
+                            .first_position = length - 1,
+                            .scale = 0.3f};
     avx2::attend_absorbed(a, 0, 0, scores.data());
     a.out = expected_latent.data();
     ref::attend_absorbed(a, 0, 0, scores.data());
@@ -103,7 +127,18 @@ TEST_F(Attention, LargeScoresDoNotOverflow) {
   const std::vector<float> q = {300, 0}, kv = {300, 0, 1, -300, 0, 5, 299, 0, 2}, pe = {0, 0, 0};
   float out = 0;
   std::vector<float> scores(8);
-  avx2::attend_expanded({.q = q.data(), .kv = kv.data(), .kv_token_stride = 3, .k_pe = pe.data(), .k_pe_stride = 1, .out = &out, .nope = 1, .rope = 1, .v = 1, .first_position = 2, .scale = 1}, 0, 0, scores.data());
+  avx2::attend_expanded({.q = q.data(),
+                         .kv = kv.data(),
+                         .kv_token_stride = 3,
+                         .k_pe = pe.data(),
+                         .k_pe_stride = 1,
+                         .out = &out,
+                         .nope = 1,
+                         .rope = 1,
+                         .v = 1,
+                         .first_position = 2,
+                         .scale = 1},
+                        0, 0, scores.data());
   EXPECT_TRUE(std::isfinite(out));
 }
 

@@ -26,7 +26,8 @@ struct Problem {
   std::vector<std::uint8_t> w;
   Index blocks;
 
-  Problem(DType type, Index rows, Index columns, Index depth, Index row0, std::uint64_t seed) : dtype(type), m(rows), n(columns), k(depth), first_row(row0) {
+  Problem(DType type, Index rows, Index columns, Index depth, Index row0, std::uint64_t seed)
+      : dtype(type), m(rows), n(columns), k(depth), first_row(row0) {
     const Philox random(seed, 1);
     std::uint64_t at = 0;
     const auto uniform = [&] { return static_cast<float>(random.uniform(at++) * 2 - 1); };
@@ -37,10 +38,16 @@ struct Problem {
     w.resize(static_cast<std::size_t>(n * k) * dtype_bytes(dtype));
     for (Index i = 0; i < n * k; ++i) {
       const float v = uniform();
-      if (dtype == DType::kF32) std::memcpy(&w[static_cast<std::size_t>(i) * 4], &v, 4);
-      else if (dtype == DType::kBF16) { const bf16 b = float_to_bf16(v); std::memcpy(&w[static_cast<std::size_t>(i) * 2], &b, 2); }
-      else if (dtype == DType::kF16) { const f16 b = float_to_f16(v); std::memcpy(&w[static_cast<std::size_t>(i) * 2], &b, 2); }
-      else w[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(random.block(at++)[0] % 0x7F) | (v < 0 ? 0x80 : 0);
+      if (dtype == DType::kF32)
+        std::memcpy(&w[static_cast<std::size_t>(i) * 4], &v, 4);
+      else if (dtype == DType::kBF16) {
+        const bf16 b = float_to_bf16(v);
+        std::memcpy(&w[static_cast<std::size_t>(i) * 2], &b, 2);
+      } else if (dtype == DType::kF16) {
+        const f16 b = float_to_f16(v);
+        std::memcpy(&w[static_cast<std::size_t>(i) * 2], &b, 2);
+      } else
+        w[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(random.block(at++)[0] % 0x7F) | (v < 0 ? 0x80 : 0);
     }
   }
 
@@ -114,7 +121,8 @@ TEST_P(Linear, Rule18_ARowHasTheSameBitsAloneAndAmongOthers) {
         some.m = m;
         some.x.assign(all.x.begin() + begin * k, all.x.begin() + (begin + m) * k);
         const auto got = run_avx2(some);
-        ASSERT_EQ(std::memcmp(got.data(), together.data() + begin * 21, got.size() * 4), 0) << "k " << k << ", rows " << begin << " + " << m;
+        ASSERT_EQ(std::memcmp(got.data(), together.data() + begin * 21, got.size() * 4), 0)
+            << "k " << k << ", rows " << begin << " + " << m;
       }
   }
 }
@@ -132,7 +140,8 @@ TEST_P(Linear, ReadsNoByteBehindTheWeights) {
   const Problem p(GetParam(), 5, 6, 45, 0, 7);
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::size_t room = (p.w.size() + page - 1) / page * page;
-  auto* memory = static_cast<std::uint8_t*>(::mmap(nullptr, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* memory = static_cast<std::uint8_t*>(
+      ::mmap(nullptr, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   ASSERT_EQ(::mprotect(memory + room, page, PROT_NONE), 0);
   std::uint8_t* end_aligned = memory + room - p.w.size();
   std::memcpy(end_aligned, p.w.data(), p.w.size());
@@ -207,15 +216,31 @@ TEST(Linear, EveryE4m3CodeIsDecodedExactly) {
 class GoldenLinear : public ::testing::TestWithParam<Isa> {
  protected:
   test::Golden golden{HADAL_TEST_DATA "/golden/formats.safetensors"};
-  std::vector<float> x = golden.floats("act.in"), scale = golden.floats("weight.scale_inv"), x_scale = golden.floats("act.scale");
+  std::vector<float> x = golden.floats("act.in"), scale = golden.floats("weight.scale_inv"),
+                     x_scale = golden.floats("act.scale");
   std::vector<std::uint8_t> w = golden.bytes("weight.q"), x_codes = golden.bytes("act.q");
 
   std::vector<float> run(const std::vector<float>& values, const float* scales) const {
     std::vector<float> y(7 * 300), panel(static_cast<std::size_t>(avx2::linear_panel_floats(384)));
-    LinearArgs a{.x = values.data(), .x_stride = 384, .x_scale = scales, .x_scale_stride = 3, .w = w.data(), .w_dtype = DType::kF8E4M3, .w_stride = 384,
-                 .w_scale = scale.data(), .w_scale_stride = 3, .w_first_row = 0, .y = y.data(), .y_stride = 300, .m = 7, .n = 300, .k = 384};
-    if (GetParam() == Isa::kRef) ref::linear(a, 0, 300);
-    else avx2::linear(a, 0, 300, panel.data());
+    LinearArgs a{.x = values.data(),
+                 .x_stride = 384,
+                 .x_scale = scales,
+                 .x_scale_stride = 3,
+                 .w = w.data(),
+                 .w_dtype = DType::kF8E4M3,
+                 .w_stride = 384,
+                 .w_scale = scale.data(),
+                 .w_scale_stride = 3,
+                 .w_first_row = 0,
+                 .y = y.data(),
+                 .y_stride = 300,
+                 .m = 7,
+                 .n = 300,
+                 .k = 384};
+    if (GetParam() == Isa::kRef)
+      ref::linear(a, 0, 300);
+    else
+      avx2::linear(a, 0, 300, panel.data());
     return y;
   }
 };
@@ -229,11 +254,15 @@ TEST_P(GoldenLinear, Rule33_Fp8ActivationsMatch) {
   if (!isa_supported(GetParam())) GTEST_SKIP() << "this CPU has no " << isa_name(GetParam());
   std::vector<float> values(x.size()), scales(21);
   for (Index r = 0; r < 7; ++r)
-    for (Index t = 0; t < 3; ++t) scales[static_cast<std::size_t>(r * 3 + t)] = ref::quantize_tile(&x[static_cast<std::size_t>(r * 384 + t * 128)], nullptr, &values[static_cast<std::size_t>(r * 384 + t * 128)], 128, false);
+    for (Index t = 0; t < 3; ++t)
+      scales[static_cast<std::size_t>(r * 3 + t)] =
+          ref::quantize_tile(&x[static_cast<std::size_t>(r * 384 + t * 128)], nullptr,
+                             &values[static_cast<std::size_t>(r * 384 + t * 128)], 128, false);
   EXPECT_LE(worst(run(values, scales.data()), golden.floats("linear.fp8_both.out")), 1e-5);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, GoldenLinear, ::testing::Values(Isa::kRef, Isa::kAvx2), [](const auto& p) { return std::string(isa_name(p.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, GoldenLinear, ::testing::Values(Isa::kRef, Isa::kAvx2),
+                         [](const auto& p) { return std::string(isa_name(p.param)); });
 
 TEST(Quantize, Rule33_ActivationCodesAndScalesAreExact) {
   const test::Golden golden(HADAL_TEST_DATA "/golden/formats.safetensors");

@@ -51,7 +51,8 @@ void read_sizes(ConfigReader& in, Config& c) {
   c.hidden_size = in.size("hidden_size");
   c.intermediate_size = in.size("intermediate_size");
   c.num_hidden_layers = in.size("num_hidden_layers");
-  if (c.num_hidden_layers > kMostLayers) in.violation("num_hidden_layers is {}, more than {} cannot be meant", c.num_hidden_layers, kMostLayers);
+  if (c.num_hidden_layers > kMostLayers)
+    in.violation("num_hidden_layers is {}, more than {} cannot be meant", c.num_hidden_layers, kMostLayers);
   c.num_nextn_predict_layers = in.size_or("num_nextn_predict_layers", 0, 0);
   c.num_attention_heads = in.size("num_attention_heads");
   if (in.has("q_lora_rank")) c.q_lora_rank = in.size("q_lora_rank");
@@ -67,7 +68,8 @@ void read_sizes(ConfigReader& in, Config& c) {
 
 void read_experts(ConfigReader& in, Config& c, bool is_v2) {
   c.n_routed_experts = in.size_or("n_routed_experts", 0, 0);
-  if (c.n_routed_experts > kMostExperts) in.violation("n_routed_experts is {}, more than {} cannot be meant", c.n_routed_experts, kMostExperts);
+  if (c.n_routed_experts > kMostExperts)
+    in.violation("n_routed_experts is {}, more than {} cannot be meant", c.n_routed_experts, kMostExperts);
   if (c.n_routed_experts == 0) {
     for (const char* field :
          {"n_shared_experts", "num_experts_per_tok", "n_group", "topk_group", "moe_intermediate_size",
@@ -239,7 +241,8 @@ Config load_config(const std::filesystem::path& path) {
   std::error_code status;
   HADAL_CHECK(std::filesystem::exists(path, status), "{}: there is no such model directory", path.string());
   const auto file = std::filesystem::is_directory(path, status) ? path / "config.json" : path;
-  HADAL_CHECK(std::filesystem::exists(file, status), "{}: has no config.json, it is not a model directory", path.string());
+  HADAL_CHECK(std::filesystem::exists(file, status), "{}: has no config.json, it is not a model directory",
+              path.string());
   return parse_config(io::read_json_file(file), file.string());
 }
 

@@ -95,7 +95,7 @@ ConfigReader ConfigReader::object(const char* field) {
 std::vector<std::string> ConfigReader::unread_fields() const {
   std::vector<std::string> fields;
   for (const auto& [name, value] : object_.items())
-    if (!read_.contains(name)) fields.push_back(name);
+    if (!read_.contains(name) && !value.is_null()) fields.push_back(name);
   return fields;
 }
 

@@ -40,6 +40,7 @@ TEST(Config, ReadsEveryPublishedShape) {
   EXPECT_TRUE(v3.unknown_fields.empty());
   const Config lite = load_config(kShapes + "deepseek-v2-lite.json");
   EXPECT_FALSE(lite.q_lora_rank);
+  EXPECT_TRUE(lite.unknown_fields.empty());
   EXPECT_EQ(lite.topk_method, TopkMethod::kGreedy);
   EXPECT_EQ(lite.scoring_func, ScoringFunc::kSoftmax);
   EXPECT_EQ(load_config(kShapes + "deepseek-v2-236b.json").topk_method, TopkMethod::kGroupLimitedGreedy);

@@ -22,17 +22,18 @@
 namespace hadal::checkpoint {
 namespace {
 
+using test::TemporaryDirectory;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using test::TemporaryDirectory;
 
 const std::filesystem::path kMini = HADAL_SOURCE_DIR "/models/mini";
 const std::filesystem::path kModels = HADAL_TEST_DATA "/golden/models";
 
 std::map<std::string, std::string> contents(const std::filesystem::path& directory) {
   std::map<std::string, std::string> out;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) out[entry.path().filename().string()] = io::read_text_file(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    out[entry.path().filename().string()] = io::read_text_file(entry.path());
   return out;
 }
 
@@ -41,7 +42,8 @@ std::map<std::string, std::string> tensors(const std::filesystem::path& director
   const io::CheckpointFiles files(directory);
   for (const std::string& name : files.names()) {
     const TensorRef t = files.find(name);
-    out[name] = std::string(dtype_name(t.dtype())) + std::string(static_cast<const char*>(t.raw()), static_cast<std::size_t>(t.num_bytes()));
+    out[name] = std::string(dtype_name(t.dtype())) +
+                std::string(static_cast<const char*>(t.raw()), static_cast<std::size_t>(t.num_bytes()));
   }
   return out;
 }
@@ -51,7 +53,8 @@ std::vector<std::string> findings(const std::filesystem::path& directory) {
   return verify_weights(ctx, directory, false, {}).findings;
 }
 
-void convert(const std::filesystem::path& from, const std::filesystem::path& to, Target target, bool ue8m0 = false, std::uint64_t shard = 0, int threads = 2) {
+void convert(const std::filesystem::path& from, const std::filesystem::path& to, Target target, bool ue8m0 = false,
+             std::uint64_t shard = 0, int threads = 2) {
   Context ctx(threads);
   convert_model(ctx, from, to, {.target = target, .ue8m0 = ue8m0, .shard_bytes = shard}, {});
 }
@@ -89,10 +92,14 @@ TEST(Convert, Rule36_OnlyTheLinearsOfAttentionAndExpertsBecomeFp8) {
   convert(kMini, dir.path() / "fp8", Target::kFp8, false, 3'000'000);
   const io::CheckpointFiles files(dir.path() / "fp8");
   EXPECT_GT(files.shards().size(), 2u);
-  for (const char* kept : {"model.embed_tokens.weight", "lm_head.weight", "model.norm.weight", "model.layers.1.mlp.gate.weight", "model.layers.4.eh_proj.weight", "model.layers.4.shared_head.head.weight"})
+  for (const char* kept :
+       {"model.embed_tokens.weight", "lm_head.weight", "model.norm.weight", "model.layers.1.mlp.gate.weight",
+        "model.layers.4.eh_proj.weight", "model.layers.4.shared_head.head.weight"})
     EXPECT_EQ(files.info(kept)->dtype, DType::kBF16) << kept;
   EXPECT_EQ(files.info("model.layers.1.mlp.gate.e_score_correction_bias")->dtype, DType::kF32);
-  for (const char* cast : {"model.layers.0.self_attn.kv_b_proj.weight", "model.layers.0.mlp.up_proj.weight", "model.layers.4.mlp.experts.3.down_proj.weight", "model.layers.1.mlp.shared_experts.gate_proj.weight"}) {
+  for (const char* cast :
+       {"model.layers.0.self_attn.kv_b_proj.weight", "model.layers.0.mlp.up_proj.weight",
+        "model.layers.4.mlp.experts.3.down_proj.weight", "model.layers.1.mlp.shared_experts.gate_proj.weight"}) {
     EXPECT_EQ(files.info(cast)->dtype, DType::kF8E4M3) << cast;
     EXPECT_EQ(files.info(model::scale_name(cast))->dtype, DType::kF32) << cast;
   }
@@ -124,10 +131,11 @@ TEST(Convert, AKilledRunGoesOnAndEndsTheSame) {
     const pid_t child = ::fork();
     if (child == 0) {
       Context ctx(1);
-      convert_model(ctx, kMini, dir.path() / "killed", {.target = Target::kFp8, .shard_bytes = 1'000'000}, [&](std::uint64_t done, std::uint64_t) {
-        if (done >= stop) ::kill(::getpid(), SIGKILL);
-        return true;
-      });
+      convert_model(ctx, kMini, dir.path() / "killed", {.target = Target::kFp8, .shard_bytes = 1'000'000},
+                    [&](std::uint64_t done, std::uint64_t) {
+                      if (done >= stop) ::kill(::getpid(), SIGKILL);
+                      return true;
+                    });
       ::_exit(0);
     }
     int status = 0;
@@ -158,7 +166,8 @@ TEST(Convert, BadPlacesAreSentences) {
   EXPECT_THAT(error([&] { convert(kMini, dir.path() / "a", Target::kF32); }), HasSubstr("exists already"));
   std::filesystem::create_directories(dir.path() / "b.partial");
   io::write_text_file_atomically(dir.path() / "b.partial/.hadal-journal", "something else");
-  EXPECT_THAT(error([&] { convert(kMini, dir.path() / "b", Target::kF32); }), HasSubstr("another source or other options"));
+  EXPECT_THAT(error([&] { convert(kMini, dir.path() / "b", Target::kF32); }),
+              HasSubstr("another source or other options"));
   EXPECT_EQ(parse_size("5GB"), 5'000'000'000u);
   EXPECT_EQ(parse_size("2GiB"), std::uint64_t{2} << 30);
   EXPECT_THAT(error([] { parse_size("many"); }), HasSubstr("not understood"));
@@ -168,7 +177,8 @@ TEST(Init, TheSameSeedGivesTheSameBytesForAnyThreads) {
   const TemporaryDirectory dir;
   const auto make = [&](const char* name, int threads, std::uint64_t seed, Target target) {
     Context ctx(threads);
-    init_model(ctx, kMini / "config.json", dir.path() / name, {.seed = seed, .target = target, .shard_bytes = 4'000'000}, {});
+    init_model(ctx, kMini / "config.json", dir.path() / name,
+               {.seed = seed, .target = target, .shard_bytes = 4'000'000}, {});
     return contents(dir.path() / name);
   };
   const auto a = make("a", 1, 7, Target::kFp8);
@@ -213,13 +223,15 @@ class Damaged : public ::testing::Test {
   void write_at(const std::string& tensor, Index offset, std::string_view bytes) {
     const io::CheckpointFiles files(dir.path() / "m");
     const auto* info = files.info(tensor);
-    std::filesystem::permissions(files.shard_of(tensor)->path(), std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+    std::filesystem::permissions(files.shard_of(tensor)->path(), std::filesystem::perms::owner_write,
+                                 std::filesystem::perm_options::add);
     std::fstream file(files.shard_of(tensor)->path(), std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(static_cast<std::streamoff>(info->begin) + offset);
     file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   }
   void edit_config(const std::function<void(io::Json&)>& edit) {
-    std::filesystem::permissions(dir.path() / "m/config.json", std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+    std::filesystem::permissions(dir.path() / "m/config.json", std::filesystem::perms::owner_write,
+                                 std::filesystem::perm_options::add);
     io::Json json = io::read_json_file(dir.path() / "m/config.json");
     edit(json);
     std::ofstream(dir.path() / "m/config.json") << json;
@@ -227,7 +239,9 @@ class Damaged : public ::testing::Test {
   TemporaryDirectory dir;
 };
 
-TEST_F(Damaged, NothingIsWrongAtFirst) { EXPECT_THAT(findings(dir.path() / "m"), IsEmpty()); }
+TEST_F(Damaged, NothingIsWrongAtFirst) {
+  EXPECT_THAT(findings(dir.path() / "m"), IsEmpty());
+}
 
 TEST_F(Damaged, Rule32_NanCodesAreFound) {
   write_at("model.layers.0.self_attn.o_proj.weight", 77, "\x7F");

@@ -99,7 +99,7 @@ class Terminal(Case):
 
     def test_ctrl_c_stops_an_answer_and_keeps_the_chat(self):
         # At this temperature words are drawn almost evenly, so that an end token is rare and the answer long.
-        self.open("--temperature", "50", "--seed", "5")
+        self.open("--temperature", "50", "--seed", "5", "--isa", "ref", "--threads", "1")  # slow on purpose
         self.send(b"Tell me a story.\r")
         self.wait_for(b"Tell me a story.\r\n")
         while len(self.seen) < 100:

@@ -19,7 +19,10 @@ class EngineTest : public ::testing::Test {
   Context ctx{2};
   model::LoadedModel model = model::load_model(HADAL_SOURCE_DIR "/models/mini");
 
-  static Request greedy(std::vector<TokenId> prompt, Index max_tokens = 16) { return {.prompt = std::move(prompt), .sampling = {.temperature = 0}, .max_tokens = max_tokens, .stop_token_ids = {1}}; }
+  static Request greedy(std::vector<TokenId> prompt, Index max_tokens = 16) {
+    return {
+        .prompt = std::move(prompt), .sampling = {.temperature = 0}, .max_tokens = max_tokens, .stop_token_ids = {1}};
+  }
 };
 
 TEST_F(EngineTest, ContinuesAsTheReferenceDoes) {
@@ -84,7 +87,9 @@ TEST_F(EngineTest, EndsWhereItIsTold) {
   EXPECT_EQ(full.finish_reason, FinishReason::kLength);
   EXPECT_EQ(full.tokens.size(), 18u);
   int seen = 0;
-  EXPECT_EQ(engine.generate(request, [&](const Sample&) { return ++seen < 4 ? Continue::kYes : Continue::kCancel; }).finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(engine.generate(request, [&](const Sample&) { return ++seen < 4 ? Continue::kYes : Continue::kCancel; })
+                .finish_reason,
+            FinishReason::kCancelled);
   EXPECT_EQ(seen, 4);
   EXPECT_EQ(engine.generate(request, {}, [](Index, Index) { return false; }).finish_reason, FinishReason::kCancelled);
 }

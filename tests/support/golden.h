@@ -26,7 +26,9 @@ class Golden {
   }
 
   bool contains(const std::string& name) const { return header_.contains(name); }
-  std::vector<std::int64_t> shape(const std::string& name) const { return header_.at(name).at("shape").get<std::vector<std::int64_t>>(); }
+  std::vector<std::int64_t> shape(const std::string& name) const {
+    return header_.at(name).at("shape").get<std::vector<std::int64_t>>();
+  }
   std::vector<float> floats(const std::string& name) const { return values<float>(name, "F32"); }
   std::vector<double> doubles(const std::string& name) const { return values<double>(name, "F64"); }
   std::vector<std::int32_t> ints(const std::string& name) const { return values<std::int32_t>(name, "I32"); }
@@ -35,7 +37,8 @@ class Golden {
   std::vector<std::uint16_t> halves(const std::string& name) const { return values<std::uint16_t>(name, "BF16"); }
 
  private:
-  template <class T> std::vector<T> values(const std::string& name, const std::string& dtype) const {
+  template <class T>
+  std::vector<T> values(const std::string& name, const std::string& dtype) const {
     const auto& info = header_.at(name);
     if (info.at("dtype") != dtype) throw std::runtime_error(name + " is not " + dtype);
     const std::size_t begin = info.at("data_offsets")[0], end = info.at("data_offsets")[1];
