@@ -36,7 +36,7 @@ int talk_through_pipe(Conversation& chat, bool fresh) {
     flush_output();
     if (interrupted()) return kInterrupted;
   }
-  return 0;
+  return interrupted() ? kInterrupted : 0;
 }
 
 constexpr const char* kHelp =

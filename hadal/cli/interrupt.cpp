@@ -16,11 +16,15 @@ void on_signal(int) {
 
 }  // namespace
 
-void install_interrupt_handler() {
+void install_signal_handlers() {
   struct sigaction action{};
   action.sa_handler = on_signal;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  // A closed pipe and a file-size limit are errors of a write like a full disk, not the end of the program.
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, nullptr);
+  sigaction(SIGXFSZ, &action, nullptr);
 }
 
 bool interrupted() {

@@ -1,9 +1,10 @@
-// Ctrl-C as a flag that long work looks at between steps.
+// Signals: Ctrl-C as a flag that long work looks at between steps, closed pipes as errors.
 #pragma once
 
 namespace hadal::cli {
 
-void install_interrupt_handler();  // SIGINT and SIGTERM
+// SIGINT and SIGTERM set the flag; SIGPIPE and SIGXFSZ are ignored, so that writes fail with a reason.
+void install_signal_handlers();
 bool interrupted();
 void clear_interrupt();
 

@@ -82,6 +82,8 @@ std::optional<std::string> LineEditor::read() {
   for (;;) {
     int count = 0;
     s.cleared = false;
+    // Before the prompt shows: what is typed as soon as it is seen, Ctrl-C above all, must find keys, not signals.
+    el_set(s.editor, EL_PREP_TERM, 1);
     const char* text = el_gets(s.editor, &count);
     if (!text || count <= 0) return std::nullopt;
     if (s.cleared) continue;

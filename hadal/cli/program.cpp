@@ -66,17 +66,18 @@ int run_program(int argc, char** argv) {
   for (const auto add : {add_chat, add_generate, add_logits, add_perplexity, add_tokenizer, add_convert, add_init,
                          add_inspect, add_verify})
     add(app, action);
+  install_signal_handlers();
   try {
     if (const int code = parse(app, argc, argv)) return code < 0 ? 0 : code;
     set_log_level(verbose ? LogLevel::kDebug : quiet ? LogLevel::kError : LogLevel::kWarning);
-    install_interrupt_handler();
     const int code = action();
     flush_output();
     return code;
   } catch (const std::bad_alloc&) {
     return report("there is not enough memory for this");
   } catch (const std::exception& e) {
-    return report(e.what());
+    const int code = report(e.what());
+    return interrupted() ? kInterrupted : code;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "hadal/cli/interrupt.h"
 #include "hadal/core/error.h"
 
 namespace hadal::cli {
@@ -37,6 +38,7 @@ std::string read_stdin() {
   std::string text;
   char block[65536];
   for (std::size_t n; (n = std::fread(block, 1, sizeof(block), stdin)) > 0;) text.append(block, n);
+  HADAL_CHECK(!interrupted(), "interrupted");
   HADAL_CHECK(!std::ferror(stdin), "stdin: cannot be read: {}", std::strerror(errno));
   return text;
 }

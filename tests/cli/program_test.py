@@ -63,12 +63,22 @@ class Program(Case):
         self.refused('quant_method "awq"', "chat", self.broken(edit))
 
     def test_full_disks_and_closed_pipes(self):
-        with open("/dev/full", "w") as full:
-            p = subprocess.run([HADAL, "inspect", MINI], stdout=full, stderr=subprocess.PIPE)
-        self.assertEqual(p.returncode, 2)
-        self.assertIn(b"stdout: cannot be written", p.stderr)
-        p = subprocess.run(f"'{HADAL}' inspect '{MINI}' --tensors | head -n 1", shell=True, capture_output=True)
-        self.assertEqual((p.returncode, p.stderr), (0, b""))
+        # A limit on file size stands for a full disk: it works without a device or a file system of its own.
+        with open(self.dir / "out", "wb") as out:
+            p = subprocess.run(["sh", "-c", f"ulimit -f 1; exec '{HADAL}' inspect '{MINI}' --tensors"], stdout=out, stderr=subprocess.PIPE)
+        self.assertEqual((p.returncode, p.stderr), (2, b"hadal: stdout: cannot be written: File too large\n"))
+        reader, writer = os.pipe()
+        os.close(reader)
+        for command in (["--help"], ["inspect", MINI], ["chat", MINI]):
+            p = subprocess.run([HADAL, *command], input=b"Hello\n", stdout=writer, stderr=subprocess.PIPE)
+            self.assertEqual((p.returncode, p.stderr), (2, b"hadal: stdout: cannot be written: Broken pipe\n"), command)
+        os.close(writer)
+        for command in (["init", MINI, "o"], ["convert", MINI, "o", "--to", "f32"], ["logits", MINI, "--ids", "1,2,3", "--out", "o"],
+                        ["generate", MINI, "--prompt", "Hi", "--max-tokens", "400", "--temperature", "9", "--output", "o"]):
+            p = subprocess.run(["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", HADAL, *command], cwd=self.dir, capture_output=True)
+            self.assertEqual((p.returncode, p.stderr.count(b"\n")), (2, 1), p.stderr)
+            self.assertIn(b"File too large", p.stderr)
+            self.assertFalse((self.dir / "o").exists() and command[0] != "generate", command)
         self.refused("cannot be written", "logits", MINI, "--ids", "1", "--out", "/no/such/dir/o")
 
     def test_small_models_need_little_memory(self):
