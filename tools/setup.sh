@@ -9,7 +9,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 missing_packages() {
   local package
-  for package in "${HADAL_PACKAGES[@]}"; do
+  for package in "$@"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf '%s ' "$package"
   done
 }
@@ -18,14 +18,16 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+# install_missing [PACKAGES...]: those of HADAL_PACKAGES and those given.
 install_missing() {
+  local wanted=("${HADAL_PACKAGES[@]}" "$@")
   if ! command -v apt-get >/dev/null 2>&1; then
     command -v cmake >/dev/null 2>&1 && command -v ninja >/dev/null 2>&1 && command -v g++ >/dev/null 2>&1 && return 0
-    say "hadal: this machine has no apt-get; install what Debian calls ${HADAL_PACKAGES[*]}, then run: cmake --preset release && ninja -C build"
+    say "hadal: this machine has no apt-get; install what Debian calls ${wanted[*]}, then run: cmake --preset release && ninja -C build"
     return 2
   fi
   local packages
-  read -r -a packages <<<"$(missing_packages)"
+  read -r -a packages <<<"$(missing_packages "${wanted[@]}")"
   [ ${#packages[@]} -eq 0 ] && return 0
   if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null 2>&1; then
     say "hadal: packages are missing and there is neither root nor sudo here; as root run: apt-get update && apt-get install ${packages[*]}"
@@ -49,14 +51,21 @@ configure() {
   cmake --preset release >&2 || return 2
 }
 
-# build TARGETS...: quiet when there is nothing to do.
-build() {
+# build TARGETS...: in build/; quiet when there is nothing to do.
+build() { run_ninja build "$@"; }
+
+build_fuzzers() {
+  [ -f build-fuzz/build.ninja ] || cmake --preset fuzz >&2 || return 2
+  run_ninja build-fuzz fuzzers
+}
+
+run_ninja() {
   if [ -t 2 ]; then
-    ninja -C build "$@" >&2 || return 2
+    ninja -C "$@" >&2 || return 2
     return 0
   fi
   local log
   log=$(mktemp)
-  ninja -C build "$@" >"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; return 2; }
+  ninja -C "$@" >"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; return 2; }
   rm -f "$log"
 }

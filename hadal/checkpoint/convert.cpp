@@ -124,7 +124,7 @@ class Converter {
   void emit(const TensorRef& bytes, io::SafetensorsWriter& writer) {
     writer.write(std::span(static_cast<const std::byte*>(bytes.raw()), static_cast<std::size_t>(bytes.num_bytes())));
     done_ += static_cast<std::uint64_t>(bytes.num_bytes());
-    HADAL_CHECK(!progress_ || progress_(done_, total_), "interrupted; run the same command again to go on");
+    if (progress_ && !progress_(done_, total_)) throw Interrupted("interrupted; run the same command again to go on");
   }
 
   // A piece of the source as float32, in ctx.workspace.

@@ -57,7 +57,8 @@ class Initialiser {
   void write_bytes(const TensorRef& piece, io::SafetensorsWriter& writer) {
     writer.write(std::span(static_cast<const std::byte*>(piece.raw()), static_cast<std::size_t>(piece.num_bytes())));
     done_ += static_cast<std::uint64_t>(piece.num_bytes());
-    HADAL_CHECK(!progress_ || progress_(done_, total_), "interrupted; run the same command again to start over");
+    if (progress_ && !progress_(done_, total_))
+      throw Interrupted("interrupted; run the same command again to start over");
   }
 
   Context& ctx_;

@@ -12,7 +12,8 @@
 
 namespace hadal::checkpoint {
 
-// Told bytes done of all; returning false cancels the work (Cancelled is thrown, what is finished stays for resuming).
+// Told bytes done of all; returning false cancels the work (Interrupted is thrown, what is finished stays for
+// resuming).
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
 // Tensors in the order they are written, cut into files.

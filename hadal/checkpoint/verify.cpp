@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "hadal/checkpoint/storage.h"
@@ -51,65 +52,56 @@ bool is_bad(const void* data, DType dtype, Index i, bool& nonzero) {
 
 class Verifier {
  public:
-  Verifier(Context& ctx, const std::filesystem::path& directory, const Progress& progress)
-      : ctx_(ctx),
-        directory_(directory),
-        config_(model::load_config(directory)),
-        files_(directory),
-        progress_(progress) {}
+  Verifier(Context& ctx, const io::CheckpointFiles& files, const Progress& progress, Verification& out)
+      : ctx_(ctx), files_(files), progress_(progress), out_(out) {}
 
-  Verification run(bool quick) {
-    check_parameters();
-    check_extra();
-    check_index();
-    out_.tensors = files_.names().size();
-    out_.bytes = files_.total_bytes();
-    if (quick) {
-      out_.notes.push_back("only headers were read (--quick)");
-      return std::move(out_);
+  void check_tensors(const model::Config& config) {
+    std::set<std::string> expected;
+    for (const model::ParamSpec& spec : model::parameter_list(config)) {
+      expected.insert(spec.name);
+      expected.insert(model::scale_name(spec.name));
+      for (const std::string& fault : model::parameter_faults(spec, files_)) out_.add(Check::kTensors, fault);
     }
-    for (const auto& shard : files_.shards())
-      for (const io::TensorInfo& info : shard.tensors())
-        if (files_.info(info.name) == &info) check_values(shard, info);
-    check_repeats();
-    return std::move(out_);
-  }
-
- private:
-  void finding(std::string text) { out_.findings.push_back(std::move(text)); }
-
-  void check_parameters() {
-    for (const model::ParamSpec& spec : model::parameter_list(config_)) {
-      expected_.insert(spec.name);
-      expected_.insert(model::scale_name(spec.name));
-      for (const std::string& fault : model::parameter_faults(spec, files_)) finding(fault);
-    }
-  }
-
-  void check_extra() {
     for (const std::string& name : files_.names()) {
-      if (expected_.contains(name)) continue;
+      if (expected.contains(name)) continue;
       if (name.ends_with("rotary_emb.inv_freq"))
         out_.notes.push_back(name + ": is ignored, frequencies follow from the config");
       else
-        finding(name + ": has no place in the config");
+        out_.add(Check::kTensors, name + ": has no place in the config");
     }
   }
 
   void check_index() {
-    const auto path = directory_ / io::kIndexFile;
+    const auto path = files_.directory() / io::kIndexFile;
     if (!std::filesystem::exists(path)) return;
     const io::Json index = io::read_json_file(path);
     if (!index.contains("metadata") || !index["metadata"].contains("total_size") ||
-        !index["metadata"]["total_size"].is_number())
+        !index["metadata"]["total_size"].is_number_unsigned())
       return;
     const auto total = index["metadata"]["total_size"].get<std::uint64_t>();
     if (total != files_.total_bytes())
-      finding(
-          fmt::format("{}: total_size is {}, the tensors have {} bytes", io::kIndexFile, total, files_.total_bytes()));
+      out_.add(Check::kFiles, fmt::format("{}: total_size is {}, the tensors have {} bytes", io::kIndexFile, total,
+                                          files_.total_bytes()));
   }
 
-  void check_values(const io::SafetensorsFile& shard, const io::TensorInfo& info) {
+  void check_values(bool scales_are_powers_of_two) {
+    for (const auto& shard : files_.shards())
+      for (const io::TensorInfo& info : shard.tensors())
+        if (files_.info(info.name) == &info) check_values(shard, info, scales_are_powers_of_two);
+  }
+
+  // MTP layers store the embedding and the head again (rule 39).
+  void check_repeats(const model::Config& config) {
+    for (Index i = config.num_hidden_layers; i < config.num_stored_layers(); ++i) {
+      const std::string layer = "model.layers." + std::to_string(i);
+      compare(layer + ".embed_tokens.weight", "model.embed_tokens.weight");
+      compare(layer + ".shared_head.head.weight",
+              config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
+    }
+  }
+
+ private:
+  void check_values(const io::SafetensorsFile& shard, const io::TensorInfo& info, bool powers_of_two) {
     const TensorRef tensor = shard.tensor(info);
     Counts counts;
     constexpr Index kPiece = Index{16} << 20;
@@ -119,15 +111,17 @@ class Verifier {
       count(part, counts);
       shard.release();
       done_ += static_cast<std::uint64_t>(part.num_bytes());
-      HADAL_CHECK(!progress_ || progress_(done_, out_.bytes), "interrupted");
+      if (progress_ && !progress_(done_, files_.total_bytes())) throw Interrupted("interrupted");
     }
+    const bool is_scale = info.name.ends_with(model::scale_name(""));
     if (counts.not_finite > 0)
-      finding(fmt::format("{}: {} of {} values are {}", info.name, counts.not_finite.load(), tensor.num_elements(),
-                          info.dtype == DType::kF8E4M3 ? "the NaN codes 7F or FF" : "NaN or infinite"));
-    if (info.name.ends_with(model::scale_name("")))
-      check_scale(info.name, tensor);
+      out_.add(is_scale ? Check::kScales : Check::kValues,
+               fmt::format("{}: {} of {} values are {}", info.name, counts.not_finite.load(), tensor.num_elements(),
+                           info.dtype == DType::kF8E4M3 ? "the NaN codes 7F or FF" : "NaN or infinite"));
+    if (is_scale)
+      check_scale(info.name, tensor, powers_of_two);
     else if (counts.nonzero == 0 && tensor.num_elements() > 0 && !info.name.ends_with("e_score_correction_bias"))
-      finding(info.name + ": all values are zero");
+      out_.notes.push_back(info.name + ": all values are zero");
   }
 
   void count(const TensorRef& part, Counts& counts) {
@@ -140,7 +134,7 @@ class Verifier {
     });
   }
 
-  void check_scale(const std::string& name, const TensorRef& stored) {
+  void check_scale(const std::string& name, const TensorRef& stored, bool powers_of_two) {
     if (stored.dtype() != DType::kF32 && stored.dtype() != DType::kBF16 && stored.dtype() != DType::kF8E8M0) return;
     const Tensor scale = model::float_scale(stored);
     Index not_positive = 0, not_power = 0;
@@ -149,18 +143,10 @@ class Verifier {
       not_positive += !(s > 0);
       not_power += s > 0 && std::isfinite(s) && round_up_to_power_of_two(s) != s;
     }
-    if (not_positive > 0) finding(fmt::format("{}: {} scales are not positive", name, not_positive));
-    if (config_.fp8 && config_.fp8->ue8m0 && not_power > 0)
-      finding(fmt::format("{}: {} scales are not powers of two, but scale_fmt is ue8m0", name, not_power));
-  }
-
-  void check_repeats() {
-    for (Index i = config_.num_hidden_layers; i < config_.num_stored_layers(); ++i) {
-      const std::string layer = "model.layers." + std::to_string(i);
-      compare(layer + ".embed_tokens.weight", "model.embed_tokens.weight");
-      compare(layer + ".shared_head.head.weight",
-              config_.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
-    }
+    if (not_positive > 0) out_.add(Check::kScales, fmt::format("{}: {} scales are not positive", name, not_positive));
+    if (powers_of_two && not_power > 0)
+      out_.add(Check::kScales,
+               fmt::format("{}: {} scales are not powers of two, but scale_fmt is ue8m0", name, not_power));
   }
 
   void compare(const std::string& repeat, const std::string& original) {
@@ -168,26 +154,84 @@ class Verifier {
     if (!a || !b) return;
     const bool same = a.dtype() == b.dtype() && a.shape() == b.shape() &&
                       std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;
-    out_.notes.push_back(fmt::format("{}: {} {}", repeat, same ? "repeats" : "differs from", original));
+    if (!same)
+      out_.add(Check::kMtpCopies, fmt::format("{}: differs from {}, which it should repeat", repeat, original));
     files_.shard_of(repeat)->release();
     files_.shard_of(original)->release();
   }
 
   Context& ctx_;
-  std::filesystem::path directory_;
-  model::Config config_;
-  io::CheckpointFiles files_;
+  const io::CheckpointFiles& files_;
   const Progress& progress_;
-  std::set<std::string> expected_;
-  Verification out_;
+  Verification& out_;
   std::uint64_t done_ = 0;
 };
 
+void check_readable(const std::filesystem::path& directory) {
+  std::error_code status;
+  HADAL_CHECK(std::filesystem::exists(directory, status), "{}: there is no such model directory", directory.string());
+  HADAL_CHECK(std::filesystem::is_directory(directory, status), "{}: is not a directory; give the model's directory",
+              directory.string());
+  std::filesystem::directory_iterator(directory, status);
+  HADAL_CHECK(!status, "{}: cannot be read: {}", directory.string(), status.message());
+}
+
 }  // namespace
+
+std::string_view check_name(Check check) {
+  switch (check) {
+    case Check::kConfig:
+      return "config";
+    case Check::kFiles:
+      return "files";
+    case Check::kTensors:
+      return "tensors";
+    case Check::kScales:
+      return "scales";
+    case Check::kValues:
+      return "values";
+    case Check::kMtpCopies:
+      return "MTP copies";
+    case Check::kTokenizer:
+      return "tokenizer";
+    case Check::kSpecialIds:
+      return "special ids";
+    case Check::kChatTemplate:
+      return "chat template";
+  }
+  return "";
+}
+
+void Verification::add_lines(Check check, std::string_view lines) {
+  while (!lines.empty()) {
+    const std::size_t end = std::min(lines.find('\n'), lines.size());
+    add(check, std::string(lines.substr(0, end)));
+    lines.remove_prefix(std::min(end + 1, lines.size()));
+  }
+}
 
 Verification verify_weights(Context& ctx, const std::filesystem::path& directory, bool quick,
                             const Progress& progress) {
-  return Verifier(ctx, directory, progress).run(quick);
+  check_readable(directory);
+  Verification out;
+  std::optional<model::Config> config;
+  std::optional<io::CheckpointFiles> files;
+  out.attempt(Check::kConfig, [&] { config = model::load_config(directory); });
+  out.attempt(Check::kFiles, [&] { files.emplace(directory); });
+  if (!files) return out;
+  Verifier verifier(ctx, *files, progress, out);
+  out.tensors = files->names().size();
+  out.bytes = files->total_bytes();
+  out.attempt(Check::kFiles, [&] { verifier.check_index(); });
+  if (config) out.attempt(Check::kTensors, [&] { verifier.check_tensors(*config); });
+  if (quick) {
+    out.notes.push_back("only headers were read (--quick)");
+    return out;
+  }
+  out.attempt(Check::kValues, [&] { verifier.check_values(config && config->fp8 && config->fp8->ue8m0); });
+  out.done.insert(Check::kScales);
+  if (config) out.attempt(Check::kMtpCopies, [&] { verifier.check_repeats(*config); });
+  return out;
 }
 
 }  // namespace hadal::checkpoint

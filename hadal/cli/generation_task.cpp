@@ -152,6 +152,7 @@ std::vector<GenerationTask> parse_tasks(const std::string& input, const std::str
     at = end + 1;
     if (line.ends_with('\r')) line.pop_back();
     if (line.empty()) continue;
+    const std::string place = fmt::format("{}, line {}", where, number);
     try {
       GenerationTask task;
       task.id = number;
@@ -160,16 +161,15 @@ std::vector<GenerationTask> parse_tasks(const std::string& input, const std::str
       task.stop = defaults.stop;
       task.raw = defaults.raw;
       if (line[0] == '{') {
-        const Json json = Json::parse(line, nullptr, false);
-        HADAL_CHECK(!json.is_discarded(), "not valid JSON");
-        task = parse_object(json, std::move(task));
+        task = parse_object(io::parse_json(line, place), std::move(task));
       } else {
         task.text = line;
       }
       HADAL_CHECK(ids.insert(task.id.dump()).second, "id {} occurs twice", task.id.dump());
       tasks.push_back(std::move(task));
     } catch (const Error& e) {
-      faults += fmt::format("{}{}, line {}: {}", faults.empty() ? "" : "\n", where, number, e.what());
+      const std::string what = e.what();
+      faults += (faults.empty() ? "" : "\n") + (what.starts_with(place) ? what : place + ": " + what);
     }
   }
   if (!faults.empty()) throw Error(faults);

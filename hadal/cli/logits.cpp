@@ -39,7 +39,7 @@ int run(Options& o) {
     ProgressBar progress("positions", ids.size());
     eval::write_rows(o.out, eval::compute_logits(*ctx, model.transformer, ids, o.logits, [&](Index done) {
                        progress.update(static_cast<std::uint64_t>(done));
-                       HADAL_CHECK(!interrupted(), "interrupted; nothing was written");
+                       if (interrupted()) throw Interrupted("interrupted; nothing was written");
                      }));
   }
   return 0;

@@ -42,7 +42,7 @@ int run(Options& o) {
     ProgressBar progress("tokens", ids.size());
     result = eval::perplexity(*ctx, model.transformer, ids, o.perplexity, [&](Index done) {
       progress.update(static_cast<std::uint64_t>(done));
-      HADAL_CHECK(!interrupted(), "interrupted");
+      if (interrupted()) throw Interrupted("interrupted");
     });
   }
   const double nats = result.nats_per_token(), bits = result.bits_per_byte(text.size());

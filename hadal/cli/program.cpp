@@ -73,11 +73,13 @@ int run_program(int argc, char** argv) {
     const int code = action();
     flush_output();
     return code;
+  } catch (const Interrupted& e) {
+    report(e.what());
+    return kInterrupted;
   } catch (const std::bad_alloc&) {
     return report("there is not enough memory for this");
   } catch (const std::exception& e) {
-    const int code = report(e.what());
-    return interrupted() ? kInterrupted : code;
+    return report(e.what());
   }
 }
 

@@ -29,15 +29,26 @@ std::string ResultFile::key(const Json& id, int choice) {
   return id.dump() + "#" + std::to_string(choice);
 }
 
+// Empty if the line is not a result.
+std::optional<std::string> ResultFile::key_of(std::string_view line) {
+  try {
+    const Json json = io::parse_json(line, "line");
+    if (!json.is_object() || !json.contains("id") || !json.contains("tokens")) return std::nullopt;
+    const Json choice = json.value("choice", Json(0));
+    if (!choice.is_number_integer()) return std::nullopt;
+    return key(json["id"], choice.get<int>());
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 void ResultFile::read_existing() {
   const std::string text = io::read_text_file(path_);
   std::size_t at = 0;
   for (std::size_t end; (end = text.find('\n', at)) != text.npos; at = end + 1) {
-    const Json line = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(at),
-                                  text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
-    HADAL_CHECK(line.is_object() && line.contains("id") && line.contains("tokens"),
-                "{}: holds something else than results of this command; name another --output", path_);
-    done_.insert(key(line["id"], line.value("choice", 0)));
+    const std::optional<std::string> result = key_of(std::string_view(text).substr(at, end - at));
+    HADAL_CHECK(result, "{}: holds something else than results of this command; name another --output", path_);
+    done_.insert(*result);
   }
   if (at < text.size()) std::filesystem::resize_file(path_, at);
 }

@@ -3,8 +3,10 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 
 namespace hadal::cli {
 
@@ -26,6 +28,7 @@ class ResultFile {
 
  private:
   void read_existing();
+  static std::optional<std::string> key_of(std::string_view line);
 
   std::string path_;
   std::FILE* file_ = nullptr;

@@ -38,7 +38,7 @@ std::string read_stdin() {
   std::string text;
   char block[65536];
   for (std::size_t n; (n = std::fread(block, 1, sizeof(block), stdin)) > 0;) text.append(block, n);
-  HADAL_CHECK(!interrupted(), "interrupted");
+  if (interrupted()) throw Interrupted("interrupted");
   HADAL_CHECK(!std::ferror(stdin), "stdin: cannot be read: {}", std::strerror(errno));
   return text;
 }

@@ -2,7 +2,9 @@
 #include "hadal/checkpoint/verify.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "hadal/cli/byte_progress.h"
 #include "hadal/cli/commands.h"
@@ -24,71 +26,108 @@ struct Options {
   int threads = 0;
 };
 
-void check_tokenizer(const std::filesystem::path& directory, const model::Config& config,
+using checkpoint::Check;
+
+void check_tokenizer(const std::filesystem::path& directory, const std::optional<model::Config>& config,
                      checkpoint::Verification& out) {
-  if (!tokenizer::Tokenizer::exists(directory))
-    return out.notes.push_back("there is no tokenizer; prompts must be token ids");
   const auto t = tokenizer::Tokenizer::load(directory);
-  if (t.vocab_size() > config.vocab_size)
-    out.findings.push_back(
-        fmt::format("tokenizer: has ids up to {}, vocab_size is {}", t.vocab_size() - 1, config.vocab_size));
+  if (config && t.vocab_size() > config->vocab_size)
+    out.add(Check::kTokenizer,
+            fmt::format("tokenizer: has ids up to {}, vocab_size is {}", t.vocab_size() - 1, config->vocab_size));
   for (const std::string text : {"Hello, world! 12345", "naïve 日本語 🙂\n\n  x", "\xFF\xFE<｜User｜>"})
     if (t.decode(t.encode(text)) != text)
-      out.findings.push_back("tokenizer: decoding what it encodes gives other bytes");
+      out.add(Check::kTokenizer, "tokenizer: decoding what it encodes gives other bytes");
   for (const auto& [name, token] : {std::pair{"bos_token", t.config().bos_token}, {"eos_token", t.config().eos_token}})
     if (!token.empty() && !t.added_token(token))
-      out.findings.push_back(fmt::format("tokenizer_config.json: {} {} is not a token", name, token));
+      out.add(Check::kSpecialIds, fmt::format("tokenizer_config.json: {} {} is not a token", name, token));
 }
 
 void check_template(const std::filesystem::path& directory, checkpoint::Verification& out) {
-  if (!tokenizer::ChatTemplate::exists(directory))
-    return out.notes.push_back("there is no chat template; chat needs one");
   const auto t = tokenizer::ChatTemplate::load(directory);
   const Json messages = Json::parse(
       R"([{"role": "user", "content": "ping?"}, {"role": "assistant", "content": "pong"}, {"role": "user", "content": "again"}])");
   const std::string text = t.render(messages, nullptr, {.add_generation_prompt = true}).text;
   for (const char* part : {"ping?", "pong", "again"})
     if (text.find(part) == std::string::npos)
-      out.findings.push_back(fmt::format("chat template: a message \"{}\" is not in the prompt", part));
+      out.add(Check::kChatTemplate, fmt::format("chat template: a message \"{}\" is not in the prompt", part));
+}
+
+void check_generation_config(const std::filesystem::path& directory, const std::optional<model::Config>& config,
+                             checkpoint::Verification& out) {
+  for (const auto id : io::load_generation_config(directory).eos_token_ids)
+    if (config && id >= config->vocab_size)
+      out.add(Check::kSpecialIds, fmt::format("generation_config.json: eos_token_id {} is not below vocab_size {}", id,
+                                              config->vocab_size));
+}
+
+// A config that cannot be read is a finding already.
+std::optional<model::Config> config_if_good(const std::filesystem::path& directory) {
+  try {
+    return model::load_config(directory);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+checkpoint::Verification verify(const Options& o) {
+  const std::filesystem::path directory = o.model;
+  Context ctx(o.threads);
+  checkpoint::Verification out = checkpoint::verify_weights(ctx, directory, o.quick, ByteProgress("reading"));
+  const auto config = config_if_good(directory);
+  if (tokenizer::Tokenizer::exists(directory))
+    out.attempt(Check::kTokenizer, [&] { check_tokenizer(directory, config, out); });
+  else
+    out.notes.push_back("there is no tokenizer; prompts must be token ids");
+  out.attempt(Check::kSpecialIds, [&] { check_generation_config(directory, config, out); });
+  bool has_template = true;
+  out.attempt(Check::kChatTemplate, [&] {
+    has_template = tokenizer::ChatTemplate::exists(directory);
+    if (has_template) check_template(directory, out);
+  });
+  if (!has_template) {
+    out.done.erase(Check::kChatTemplate);
+    out.notes.push_back("there is no chat template; chat needs one");
+  }
+  if (config)
+    for (const std::string& field : config->unknown_fields)
+      out.notes.push_back("config.json: field " + field + " is not known and has no effect");
+  return out;
+}
+
+std::string status_of(const checkpoint::Verification& v, Check check) {
+  const auto count =
+      std::count_if(v.findings.begin(), v.findings.end(), [&](const auto& f) { return f.check == check; });
+  if (count > 0) return fmt::format("{} finding{}", count, count == 1 ? "" : "s");
+  return v.done.contains(check) ? "ok" : "not checked";
+}
+
+void print_json(const checkpoint::Verification& v) {
+  Json checks = Json::object(), findings = Json::array();
+  for (const Check check : checkpoint::kAllChecks)
+    checks[std::string(checkpoint::check_name(check))] = status_of(v, check);
+  for (const auto& f : v.findings)
+    findings.push_back({{"check", checkpoint::check_name(f.check)}, {"finding", f.text}});
+  const Json report = {{"ok", v.findings.empty()}, {"tensors", v.tensors}, {"bytes", v.bytes},
+                       {"checks", checks},         {"findings", findings}, {"notes", v.notes}};
+  print(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+void print_table(const checkpoint::Verification& v) {
+  for (const Check check : checkpoint::kAllChecks)
+    print(fmt::format("{:16}{}\n", checkpoint::check_name(check), status_of(v, check)));
+  print(fmt::format("\n{} tensors, {} bytes: {}\n", v.tensors, v.bytes,
+                    v.findings.empty() ? "nothing wrong was found" : fmt::format("{} findings", v.findings.size())));
+  for (const auto& f : v.findings) print(fmt::format("  {}: {}\n", checkpoint::check_name(f.check), f.text));
+  for (const std::string& n : v.notes) print("  note: " + n + "\n");
 }
 
 int run(const Options& o) {
-  Context ctx(o.threads);
-  checkpoint::Verification result = checkpoint::verify_weights(ctx, o.model, o.quick, ByteProgress("reading"));
-  const model::Config config = model::load_config(o.model);
-  const auto attempt = [&](const auto& check) {
-    try {
-      check();
-    } catch (const Error& e) {
-      result.findings.emplace_back(e.what());
-    }
-  };
-  attempt([&] { check_tokenizer(o.model, config, result); });
-  attempt([&] { check_template(o.model, result); });
-  attempt([&] {
-    for (const auto id : io::load_generation_config(o.model).eos_token_ids)
-      if (id >= config.vocab_size)
-        result.findings.push_back(
-            fmt::format("generation_config.json: eos_token_id {} is not below vocab_size {}", id, config.vocab_size));
-  });
-  for (const std::string& field : config.unknown_fields)
-    result.notes.push_back("config.json: field " + field + " is not known and has no effect");
-  const bool good = result.findings.empty();
-  if (o.json) {
-    print(Json{{"ok", good},
-               {"tensors", result.tensors},
-               {"bytes", result.bytes},
-               {"findings", result.findings},
-               {"notes", result.notes}}
-              .dump(2) +
-          "\n");
-  } else {
-    for (const std::string& f : result.findings) print(f + "\n");
-    for (const std::string& n : result.notes) print("note: " + n + "\n");
-    print(fmt::format("{} tensors, {} bytes: {}\n", result.tensors, result.bytes,
-                      good ? "nothing wrong was found" : fmt::format("{} findings", result.findings.size())));
-  }
-  return good ? 0 : 1;
+  const checkpoint::Verification result = verify(o);
+  if (o.json)
+    print_json(result);
+  else
+    print_table(result);
+  return result.findings.empty() ? 0 : 1;
 }
 
 }  // namespace
@@ -102,7 +141,8 @@ void add_verify(CLI::App& app, Action& action) {
   command->add_flag("--json", o.json, "Print as JSON");
   command->add_option("--threads", o.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   command->footer(
-      "Exit code 0: nothing found, 1: findings (a sentence each), 2: cannot be read.\n\nExample:\n  hadal verify "
+      "Exit code 0: nothing found, 1: findings (a sentence each), 2: not a directory, or one that cannot be "
+      "read.\n\nExample:\n  hadal verify "
       "models/mini");
   command->callback([&action] { action = [] { return run(o); }; });
 }

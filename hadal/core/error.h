@@ -22,6 +22,12 @@ class InvalidRequest : public Error {
   using Error::Error;
 };
 
+// Whoever started the work asked for its end (Ctrl-C): nothing is wrong.
+class Interrupted : public Error {
+ public:
+  using Error::Error;
+};
+
 template <class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
   throw Error(fmt::format(format, std::forward<Args>(args)...));

@@ -11,7 +11,33 @@
 
 namespace hadal::io {
 
+namespace {
+
+// nlohmann's parser needs no stack, but printing and comparing a document recurse.
+constexpr int kDeepest = 500;
+
+void check_depth(std::string_view text, std::string_view where) {
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      HADAL_CHECK(++depth <= kDeepest, "{}: lists and objects are nested more than {} deep", where, kDeepest);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+}
+
+}  // namespace
+
 Json parse_json(std::string_view text, std::string_view where) {
+  check_depth(text, where);
   try {
     return Json::parse(text.begin(), text.end());
   } catch (const nlohmann::json::exception& e) {

@@ -8,25 +8,27 @@
 namespace hadal::io {
 
 std::map<std::string, std::string> read_weight_index(const std::filesystem::path& path) {
-  const std::string text = read_text_file(path);
+  return parse_weight_index(read_text_file(path), path.string());
+}
+
+std::map<std::string, std::string> parse_weight_index(std::string_view text, const std::string& where) {
   simdjson::dom::parser parser;
   simdjson::dom::element document;
-  const auto status = parser.parse(text).get(document);
-  HADAL_CHECK(status == simdjson::SUCCESS, "{}: not valid JSON: {}", path.string(), simdjson::error_message(status));
+  const auto status = parser.parse(text.data(), text.size()).get(document);
+  HADAL_CHECK(status == simdjson::SUCCESS, "{}: not valid JSON: {}", where, simdjson::error_message(status));
   simdjson::dom::object map;
   HADAL_CHECK(document["weight_map"].get_object().get(map) == simdjson::SUCCESS, "{}: weight_map is not an object",
-              path.string());
+              where);
   std::map<std::string, std::string> weights;
   for (const auto [name, value] : map) {
     std::string_view file;
-    HADAL_CHECK(value.get_string().get(file) == simdjson::SUCCESS, "{}: weight_map {} is not a file name",
-                path.string(), name);
+    HADAL_CHECK(value.get_string().get(file) == simdjson::SUCCESS, "{}: weight_map {} is not a file name", where, name);
     HADAL_CHECK(
         !file.empty() && file.find('/') == file.npos && file.find('\0') == file.npos && file != "." && file != "..",
-        "{}: weight_map {} names \"{}\", a file in the same directory was expected", path.string(), name, file);
-    HADAL_CHECK(weights.emplace(name, file).second, "{}: weight_map has {} twice", path.string(), name);
+        "{}: weight_map {} names \"{}\", a file in the same directory was expected", where, name, file);
+    HADAL_CHECK(weights.emplace(name, file).second, "{}: weight_map has {} twice", where, name);
   }
-  HADAL_CHECK(!weights.empty(), "{}: weight_map is empty", path.string());
+  HADAL_CHECK(!weights.empty(), "{}: weight_map is empty", where);
   return weights;
 }
 

@@ -21,7 +21,7 @@ std::string embedded_template(const Json& config, const std::string& where) {
   if (it->is_string()) return it->get<std::string>();
   HADAL_CHECK(it->is_array(), "{}: chat_template is neither a string nor a list", where);
   for (const Json& entry : *it)
-    if (entry.is_object() && entry.value("name", "") == "default" && entry.contains("template") &&
+    if (entry.is_object() && entry.contains("name") && entry["name"] == "default" && entry.contains("template") &&
         entry["template"].is_string())
       return entry["template"].get<std::string>();
   fail("{}: chat_template has none called default", where);

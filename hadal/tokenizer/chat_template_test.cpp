@@ -48,6 +48,10 @@ std::string error_of(const std::string& source) {
   return "";
 }
 
+std::string rendered(const std::string& source) {
+  return jinja::render(jinja::parse(source, "test.jinja"), "test.jinja", {}).text;
+}
+
 TEST(ChatTemplate, The24PublishedVectorsMatch) {
   const ChatTemplate v3 = ChatTemplate::load(HADAL_TEST_DATA "/tokenizer/deepseek-v3");
   const auto vectors = rows("chat_vectors.jsonl");
@@ -172,13 +176,36 @@ TEST(Jinja, HostileTemplatesAreBounded) {
               HasSubstr("steps"));
   EXPECT_THAT(error_of("{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for a in range(100) %}{% set ns.s = ns.s + "
                        "ns.s %}{% endfor %}"),
-              HasSubstr("too long"));
+              HasSubstr("steps"));
   EXPECT_THAT(error_of("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), HasSubstr("deep"));
   EXPECT_THAT(error_of("{{ 100000000000000000000 }}"), HasSubstr("too large"));
   EXPECT_THAT(error_of("{{ " + std::string(100000, '(') + "1" + std::string(100000, ')') + " }}"),
               HasSubstr("nested too deeply"));
   EXPECT_THAT(error_of("{{ " + std::string(100000, '-') + "1 }}"), HasSubstr("nested too deeply"));
   EXPECT_THAT(error_of("{{ 'x' * 1000000000 }}"), HasSubstr("too long"));
+  EXPECT_THAT(error_of("{% for i in range(100000) %}{{ ('x' * 10000000)|length }}{% endfor %}"), HasSubstr("steps"));
+}
+
+std::string repeated(std::string_view text, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += text;
+  return out;
+}
+
+TEST(Jinja, DeepTreesAndValuesAreBounded) {
+  for (const char* row : {"+1", "~1", "*1", " or 0", " and 1", ".a", "[0]", "|length", " is none", "()", " if 1"})
+    EXPECT_THAT(error_of("{{ x" + repeated(row, 200000) + " }}"), HasSubstr("in a row")) << row;
+  EXPECT_EQ(rendered("{{ 1" + repeated("+1", 900) + " }}"), "901");
+  const std::string nest = "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = ";
+  EXPECT_THAT(error_of(nest + "[ns.x] %}{% endfor %}"), HasSubstr("nested more than"));
+  EXPECT_THAT(error_of(nest + "{'a': ns.x} %}{% endfor %}"), HasSubstr("nested more than"));
+  // As a tree this list has 2^60 leaves.
+  EXPECT_THAT(error_of("{% set ns = namespace(x=[]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
+                       "{{ ns.x }}"),
+              HasSubstr("holds more than"));
+  EXPECT_EQ(rendered(nest + "namespace(x=ns.x) %}{% endfor %}{% set ns.x = [ns, ns] %}ok"), "ok");
+  EXPECT_THAT(error_of("{% macro f(x) %}{{ f(x)" + repeated("~1", 900) + " }}{% endmacro %}{{ f(1) }}"),
+              HasSubstr("deep"));
 }
 
 TEST(Jinja, MutatedTemplatesNeverDoWorseThanAnError) {

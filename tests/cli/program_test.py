@@ -29,7 +29,12 @@ class Program(Case):
     def test_missing_and_foreign_directories(self):
         for command in (["chat"], ["inspect"], ["verify"], ["generate", "--prompt", "x"], ["logits", "--ids", "1", "--out", self.dir / "o"]):
             self.refused("there is no such", command[0], "/no/such/model", *command[1:])
-            self.refused("has no config.json", command[0], self.dir, *command[1:])
+            if command != ["verify"]:
+                self.refused("has no config.json", command[0], self.dir, *command[1:])
+        p = run("verify", self.dir)
+        self.assertEqual((p.returncode, p.stderr), (1, b""))
+        self.assertIn(b"has no config.json", p.stdout)
+        self.refused("is not a directory", "verify", MINI + "/config.json")
         self.refused("there is no such directory", "tokenizer", "encode", "/no/such/model")
         self.refused("has no tokenizer", "tokenizer", "encode", self.dir)
 
@@ -41,6 +46,10 @@ class Program(Case):
     def test_a_truncated_model(self):
         m = self.broken(lambda d: os.truncate(d / "model.safetensors", 5_000_000))
         self.assertIn("truncated", self.refused("model.safetensors", "generate", m, "--prompt-ids", "1,2"))
+        p = run("verify", m)
+        self.assertEqual((p.returncode, p.stderr), (1, b""))
+        self.assertRegex(p.stdout.decode(), r"files +1 finding\ntensors +not checked")
+        self.assertIn(b"truncated", p.stdout)
 
     def test_a_model_without_weights(self):
         m = self.broken(lambda d: os.remove(d / "model.safetensors"))
@@ -54,6 +63,21 @@ class Program(Case):
         self.assertIsNone(out["text"])
         self.assertEqual(len(out["tokens"]), 3)
         self.refused("has no tokenizer.json", "generate", m, "--prompt", "hi")
+
+    def test_deeply_nested_files(self):
+        deep = "[" * 500_000 + "]" * 500_000
+        for name, text in (("config.json", '{"model_type": "deepseek_v3", "hidden_size": %s}'), ("generation_config.json", '{"eos_token_id": %s}'),
+                           ("tokenizer.json", "%s"), ("tokenizer_config.json", '{"chat_template": %s}'), ("model.safetensors.index.json", '{"weight_map": %s}')):
+            with self.subTest(name):
+                shutil.rmtree(self.dir / "m", ignore_errors=True)
+                m = self.broken(lambda d: (d / name).write_text(text % deep))
+                self.refused(name, "generate", m, "--prompt", "hi")
+                self.assertEqual(run("verify", m).returncode, 1)
+        f = self.dir / "f"
+        f.write_text('{"prompt": %s}\n' % deep)
+        self.refused("f, line 1: lists and objects are nested", "generate", MINI, "--input", f)
+        self.refused("f: lists and objects are nested", "tokenizer", "render", MINI, "--messages", f)
+        self.refused("stdin: lists and objects are nested", "tokenizer", "decode", MINI, stdin=deep)
 
     def test_other_architectures_are_refused_by_name(self):
         def edit(d):

@@ -14,6 +14,7 @@ constexpr std::int64_t kMostSteps = 4'000'000;
 constexpr std::size_t kLongestOutput = std::size_t{64} << 20;
 constexpr std::int64_t kLongestRange = 100'000;
 constexpr int kDeepestCall = 100;
+constexpr int kDeepestNesting = 1500;  // of expressions and blocks being worked on, calls included
 
 using Scope = std::map<std::string, Value>;
 enum class Flow { kNormal, kBreak, kContinue };
@@ -53,7 +54,7 @@ Value strftime_function(const Arguments& a) {
   return make_text({text, n}, Origin::kTemplate);
 }
 
-Value namespace_function(const Arguments& a) {
+std::shared_ptr<Namespace> make_namespace(const Arguments& a) {
   auto space = std::make_shared<Namespace>();
   for (const Value& v : a.positional) {
     HADAL_CHECK(v.dict(), "namespace: a dict was expected, {} came", v.type_name());
@@ -73,7 +74,6 @@ Value dict_function(const Arguments& a) {
 Scope builtin_functions() {
   return {
       {"range", Function{"range", range_function}},
-      {"namespace", Function{"namespace", namespace_function}},
       {"dict", Function{"dict", dict_function}},
       {"strftime_now", Function{"strftime_now", strftime_function}},
       {"raise_exception", Function{"raise_exception",
@@ -87,9 +87,18 @@ class Interpreter {
  public:
   Interpreter(const std::string& name, Scope variables) : name_(name) {
     scopes_.push_back(builtin_functions());
+    scopes_.back()["namespace"] =
+        Function{"namespace", [this](const Arguments& a) -> Value { return spaces_.emplace_back(make_namespace(a)); }};
     for (auto& [key, value] : variables) scopes_.back()[key] = std::move(value);
     scopes_.emplace_back();
   }
+
+  // Namespaces may hold themselves or make a chain of any length: emptied one by one, they free nothing recursively.
+  ~Interpreter() {
+    for (const auto& space : spaces_) space->fields.clear();
+  }
+  Interpreter(const Interpreter&) = delete;
+  Interpreter& operator=(const Interpreter&) = delete;
 
   Text run(const Body& body) {
     execute(body);
@@ -104,7 +113,23 @@ class Interpreter {
     Interpreter& interpreter;
   };
 
-  void step() { HADAL_CHECK(++steps_ <= kMostSteps, "the template takes more than {} steps", kMostSteps); }
+  struct Nesting {
+    explicit Nesting(Interpreter& in) : interpreter(in) {
+      HADAL_CHECK(++in.nesting_ <= kDeepestNesting, "nested too deeply");
+    }
+    ~Nesting() { --interpreter.nesting_; }
+    Interpreter& interpreter;
+  };
+
+  void step(std::size_t count = 1) {
+    steps_ += static_cast<std::int64_t>(count);
+    HADAL_CHECK(steps_ <= kMostSteps, "the template takes more than {} steps", kMostSteps);
+  }
+  // An operation costs what it walks through.
+  const Value& paid(const Value& operand) {
+    step(operand.weight());
+    return operand;
+  }
 
   void emit(const Text& text) {
     append_text(out_, text);
@@ -121,6 +146,7 @@ class Interpreter {
 
   Flow execute_located(const Stmt& s) {
     try {
+      const Nesting nesting(*this);
       step();
       return std::visit([&](const auto& node) { return execute(node); }, s.node);
     } catch (const LocatedError&) {
@@ -262,6 +288,7 @@ class Interpreter {
   }
 
   Value evaluate(const Expr& e) {
+    const Nesting nesting(*this);
     step();
     return std::visit([&](const auto& node) { return evaluate(node); }, e.node);
   }
@@ -302,6 +329,8 @@ class Interpreter {
     if (b.op == "and") return left.truthy() ? evaluate(*b.right) : left;
     if (b.op == "or") return left.truthy() ? left : evaluate(*b.right);
     const Value right = evaluate(*b.right);
+    paid(left);
+    paid(right);
     if (b.op == "~") return concatenated(to_text(left), to_text(right));
     for (const Value* v : {&left, &right}) HADAL_CHECK(!v->is_undefined(), "'{}' is undefined", v->undefined()->name);
     if (left.text() && right.text() && b.op == "+") return concatenated(*left.text(), *right.text());
@@ -311,8 +340,8 @@ class Interpreter {
       HADAL_CHECK(out.size() <= static_cast<std::size_t>(kLongestRange), "a list of {} items is too long", out.size());
       return out;
     }
-    if (b.op == "*" && left.text() && right.integer()) return repeat(*left.text(), *right.integer());
-    if (b.op == "*" && right.text() && left.integer()) return repeat(*right.text(), *left.integer());
+    if (b.op == "*" && left.text() && right.integer()) return paid(repeat(*left.text(), *right.integer()));
+    if (b.op == "*" && right.text() && left.integer()) return paid(repeat(*right.text(), *left.integer()));
     HADAL_CHECK(left.is_number() && right.is_number(), "{} {} {} is not possible", left.type_name(), b.op,
                 right.type_name());
     return left.floating() || right.floating() || b.op == "/" ? floating(b.op, left.number(), right.number())
@@ -382,7 +411,7 @@ class Interpreter {
     Value left = evaluate(*c.first);
     for (const auto& [op, operand] : c.rest) {
       Value right = evaluate(*operand);
-      if (!holds(op, left, right)) return false;
+      if (!holds(op, paid(left), paid(right))) return false;
       left = std::move(right);
     }
     return true;
@@ -390,19 +419,19 @@ class Interpreter {
 
   Arguments evaluate(const CallArguments& a) {
     Arguments out;
-    for (const ExprPtr& e : a.positional) out.positional.push_back(evaluate(*e));
+    for (const ExprPtr& e : a.positional) out.positional.push_back(paid(evaluate(*e)));
     for (const auto& [name, e] : a.named) out.named.emplace_back(name, evaluate(*e));
     return out;
   }
 
   Value evaluate(const TestExpr& t) {
     const Value operand = evaluate(*t.operand);
-    return apply_test(t.test, operand, evaluate(t.arguments)) != t.negated;
+    return apply_test(t.test, paid(operand), evaluate(t.arguments)) != t.negated;
   }
 
   Value evaluate(const FilterExpr& f) {
     const Value operand = f.operand ? evaluate(*f.operand) : Value(filter_input_);
-    return apply_filter(f.filter, operand, evaluate(f.arguments));
+    return apply_filter(f.filter, paid(operand), evaluate(f.arguments));
   }
 
   Value evaluate(const CallExpr& c) {
@@ -438,7 +467,7 @@ class Interpreter {
   Value evaluate(const SliceExpr& s) {
     const auto bound = [&](const ExprPtr& e) { return e ? evaluate(*e) : Value(None{}); };
     const Value object = evaluate(*s.object), begin = bound(s.begin), end = bound(s.end);
-    return slice(object, begin, end, bound(s.step));
+    return slice(paid(object), begin, end, bound(s.step));
   }
 
   Value evaluate(const ConditionalExpr& c) {
@@ -450,8 +479,9 @@ class Interpreter {
   std::vector<Scope> scopes_;  // built-ins and variables, the template's own, then blocks
   Text out_;
   Text filter_input_;
+  std::vector<std::shared_ptr<Namespace>> spaces_;
   std::int64_t steps_ = 0;
-  int call_depth_ = 0;
+  int call_depth_ = 0, nesting_ = 0;
 };
 
 }  // namespace

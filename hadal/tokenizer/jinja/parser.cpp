@@ -11,7 +11,10 @@
 namespace hadal::tokenizer::jinja {
 namespace {
 
-constexpr int kDeepest = 100;  // nested expressions and blocks; a template is hostile input
+// A template is hostile input: bounds on nested expressions and blocks, and on operators in a row (a + b + c, x.y.z),
+// which make a tree as deep as the row is long.
+constexpr int kDeepest = 100;
+constexpr int kLongestRow = 1000;
 
 using Kind = Token::Kind;
 
@@ -34,6 +37,11 @@ class Parser {
     Parser& parser;
   };
 
+  // One more operator in a row; rows of one whole expression count together.
+  void link() {
+    if (++links_ > kLongestRow)
+      fail_here("an expression has more than " + std::to_string(kLongestRow) + " operators in a row");
+  }
   const Token& peek(std::size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
   const Token& take() { return tokens_[at_ + 1 < tokens_.size() ? at_++ : at_]; }
   [[noreturn]] void fail_here(const std::string& what) const { fail("{}, line {}: {}", name_, peek().line, what); }
@@ -67,6 +75,7 @@ class Parser {
     Body body;
     for (;;) {
       const int line = peek().line;
+      links_ = 0;
       if (peek().kind == Kind::kData) {
         body.push_back({line, Data{make_text(take().text, Origin::kTemplate)}});
       } else if (peek().kind == Kind::kPrintBegin) {
@@ -214,6 +223,7 @@ class Parser {
     const int line = peek().line;
     ExprPtr value = or_expression();
     while (accept_name("if")) {
+      link();
       ConditionalExpr c{or_expression(), std::move(value), nullptr};
       if (accept_name("else")) c.otherwise = expression();
       value = make(line, std::move(c));
@@ -224,6 +234,7 @@ class Parser {
   ExprPtr or_expression() {
     ExprPtr left = and_expression();
     while (is_name("or")) {
+      link();
       const int line = take().line;
       left = make(line, BinaryExpr{"or", std::move(left), and_expression()});
     }
@@ -233,6 +244,7 @@ class Parser {
   ExprPtr and_expression() {
     ExprPtr left = not_expression();
     while (is_name("and")) {
+      link();
       const int line = take().line;
       left = make(line, BinaryExpr{"and", std::move(left), not_expression()});
     }
@@ -278,6 +290,7 @@ class Parser {
       bool found_one = false;
       for (std::string_view op : ops)
         if (is_op(op)) {
+          link();
           const int line = take().line;
           left = make(line, BinaryExpr{std::string(op), std::move(left), (this->*next)()});
           found_one = true;
@@ -365,7 +378,7 @@ class Parser {
   }
 
   ExprPtr postfix(ExprPtr value) {
-    for (;;) {
+    for (;; link()) {
       const int line = peek().line;
       if (accept_op(".")) {
         if (peek().kind == Kind::kInteger)
@@ -410,18 +423,23 @@ class Parser {
     return out;
   }
 
-  ExprPtr filters(ExprPtr operand, std::string filter) {
+  ExprPtr filters(ExprPtr operand, std::string first) {
+    ExprPtr value = filter(std::move(operand), std::move(first));
+    for (; accept_op("|"); link()) value = filter(std::move(value), name());
+    return value;
+  }
+
+  ExprPtr filter(ExprPtr operand, std::string filter) {
     const int line = peek().line;
     if (!is_filter(filter)) fail_here("filter '" + filter + "' is not supported");
     FilterExpr node{std::move(operand), std::move(filter), {}};
     if (accept_op("(")) node.arguments = arguments();
-    ExprPtr value = make(line, std::move(node));
-    return accept_op("|") ? filters(std::move(value), name()) : std::move(value);
+    return make(line, std::move(node));
   }
 
   // Filters and tests after an operand, and what may follow them.
   ExprPtr postfix_filters(ExprPtr value) {
-    for (;;) {
+    for (;; link()) {
       if (accept_op("|"))
         value = filters(std::move(value), name());
       else if (is_name("is"))
@@ -450,7 +468,7 @@ class Parser {
   const std::string& name_;
   std::size_t at_ = 0;
   std::string_view ended_;
-  int depth_ = 0;
+  int depth_ = 0, links_ = 0;
   int loops_ = 0;
 };
 

@@ -200,7 +200,12 @@ Text repeat(const Text& text, std::int64_t times) {
     check_size(text.text.empty() ? 0
                                  : static_cast<std::size_t>(std::min<std::int64_t>(times, 1 << 30)) * text.text.size());
   if (text.text.empty()) return out;
-  for (std::int64_t i = 0; i < times; ++i) append_text(out, text);
+  if (times <= 0) return out;
+  // By doubling: a character repeated a million times is no million appends.
+  out = text;
+  const std::size_t whole = static_cast<std::size_t>(times) * text.text.size();
+  while (out.text.size() * 2 <= whole) append_text(out, Text(out));
+  append_text(out, slice_text(out, 0, whole - out.text.size()));
   return out;
 }
 

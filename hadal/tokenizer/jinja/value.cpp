@@ -12,6 +12,10 @@
 namespace hadal::tokenizer::jinja {
 namespace {
 
+constexpr int kDeepest = 200;
+constexpr std::size_t kHeaviest = 1'000'000;
+constexpr std::size_t kBytesAValue = 64;  // of text
+
 // Python's repr of a float: the shortest digits that read back, with ".0" for whole numbers.
 std::string float_text(double d) {
   if (std::isnan(d)) return "nan";
@@ -97,7 +101,6 @@ class JsonWriter {
   explicit JsonWriter(const JsonStyle& style) : style_(style) {}
 
   void write(const Value& v, int depth) {
-    HADAL_CHECK(depth < 200, "tojson: the value is nested too deeply");
     if (v.is_none())
       out += "null";
     else if (const bool* b = v.boolean())
@@ -184,6 +187,31 @@ void append_text(Text& to, const Text& more) {
     to.append(std::string_view(more.text).substr(at, run.end - at), run.origin);
     at = run.end;
   }
+}
+
+Value::Value(List l) {
+  for (const Value& item : l) hold(item);
+  v_ = std::make_shared<const List>(std::move(l));
+}
+
+Value::Value(Dict d) {
+  for (const auto& [key, value] : d) {
+    hold(key);
+    hold(value);
+  }
+  v_ = std::make_shared<const Dict>(std::move(d));
+}
+
+void Value::hold(const Value& inner) {
+  depth_ = std::max(depth_, inner.depth_ + 1);
+  inner_weight_ += inner.weight();
+  HADAL_CHECK(depth_ <= kDeepest, "lists and dicts are nested more than {} deep", kDeepest);
+  HADAL_CHECK(inner_weight_ <= kHeaviest, "a list or dict holds more than {} values", kHeaviest);
+}
+
+std::size_t Value::weight() const {
+  if (const Text* t = text()) return 1 + t->text.size() / kBytesAValue;
+  return 1 + inner_weight_;
 }
 
 bool Value::truthy() const {

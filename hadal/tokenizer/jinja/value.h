@@ -40,7 +40,9 @@ struct Function {
   std::function<Value(const Arguments&)> call;
 };
 
-// Immutable but for namespaces, which are shared on purpose.
+// Immutable but for namespaces, which are shared on purpose. Lists and dicts that are nested too deeply or hold too
+// much (each mention counts, as printing would) cannot be made: templates are hostile input, and comparing, printing
+// and freeing values recurse.
 class Value {
  public:
   using Variant = std::variant<Undefined, None, bool, std::int64_t, double, std::shared_ptr<const Text>,
@@ -54,8 +56,8 @@ class Value {
   Value(std::int64_t i) : v_(i) {}
   Value(double d) : v_(d) {}
   Value(Text t) : v_(std::make_shared<const Text>(std::move(t))) {}
-  Value(List l) : v_(std::make_shared<const List>(std::move(l))) {}
-  Value(Dict d) : v_(std::make_shared<const Dict>(std::move(d))) {}
+  Value(List l);
+  Value(Dict d);
   Value(std::shared_ptr<Namespace> n) : v_(std::move(n)) {}
   Value(Function f) : v_(std::make_shared<const Function>(std::move(f))) {}
 
@@ -80,6 +82,8 @@ class Value {
   std::int64_t as_integer() const;                // of a bool or an integer
   const char* type_name() const;                  // Python's, for errors
   const Value* find(std::string_view key) const;  // in a dict
+  // How much there is to walk through: values within, 64 bytes of text count as one more.
+  std::size_t weight() const;
 
  private:
   template <class P>
@@ -87,7 +91,11 @@ class Value {
     const auto* p = std::get_if<P>(&v_);
     return p ? p->get() : nullptr;
   }
+  void hold(const Value& inner);
+
   Variant v_;
+  std::size_t inner_weight_ = 0;  // of a list or dict
+  int depth_ = 0;
 };
 
 bool equal(const Value& a, const Value& b);

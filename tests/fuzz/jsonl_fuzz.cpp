@@ -1,0 +1,18 @@
+// Lines of `generate --input` of any bytes: errors or tasks whose settings the sampler accepts.
+#include <cstdint>
+#include <string>
+
+#include "hadal/cli/generation_task.h"
+#include "hadal/core/error.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  try {
+    const std::string text(reinterpret_cast<const char*>(data), size);
+    for (const auto& task : hadal::cli::parse_tasks(text, "input", {.max_tokens = 1})) {
+      hadal::infer::validate(task.sampling);
+      if (task.n < 1 || task.max_tokens < 1) __builtin_trap();
+    }
+  } catch (const hadal::Error&) {
+  }
+  return 0;
+}
