@@ -28,18 +28,11 @@ struct LineEditor::State {
   std::filesystem::path file = history_file();
   EditLine* editor = nullptr;
   History* history = nullptr;
-  bool cleared = false;
 
   static char* show_prompt(EditLine* editor) {
     State* state = nullptr;
     el_get(editor, EL_CLIENTDATA, &state);
     return state->prompt.data();
-  }
-  static unsigned char on_interrupt(EditLine* editor, int) {
-    State* state = nullptr;
-    el_get(editor, EL_CLIENTDATA, &state);
-    state->cleared = true;
-    return CC_NEWLINE;
   }
 };
 
@@ -53,10 +46,9 @@ LineEditor::LineEditor(std::string prompt) : state_(std::make_unique<State>()) {
   el_set(s.editor, EL_CLIENTDATA, &s);
   el_set(s.editor, EL_PROMPT, &State::show_prompt);
   el_set(s.editor, EL_EDITOR, "emacs");
-  // Ctrl-C as a key while a line is edited; during an answer it is a signal.
+  // Ctrl-C is a key that clears the line while one is edited; during an answer it is a signal.
   el_set(s.editor, EL_SETTY, "-d", "-isig", nullptr);
-  el_set(s.editor, EL_ADDFN, "hadal-interrupt", "Clear the line", &State::on_interrupt);
-  el_set(s.editor, EL_BIND, "^C", "hadal-interrupt", nullptr);
+  el_set(s.editor, EL_BIND, "^C", "em-kill-line", nullptr);
   s.history = history_init();
   HistEvent event;
   history(s.history, &event, H_SETSIZE, kHistoryLines);
@@ -79,20 +71,16 @@ LineEditor::~LineEditor() {
 
 std::optional<std::string> LineEditor::read() {
   State& s = *state_;
-  for (;;) {
-    int count = 0;
-    s.cleared = false;
-    // Before the prompt shows: what is typed as soon as it is seen, Ctrl-C above all, must find keys, not signals.
-    el_set(s.editor, EL_PREP_TERM, 1);
-    const char* text = el_gets(s.editor, &count);
-    if (!text || count <= 0) return std::nullopt;
-    if (s.cleared) continue;
-    std::string line(text, static_cast<std::size_t>(count));
-    while (line.ends_with('\n') || line.ends_with('\r')) line.pop_back();
-    HistEvent event;
-    if (!line.empty()) history(s.history, &event, H_ENTER, line.c_str());
-    return line;
-  }
+  // Before the prompt shows: what is typed as soon as it is seen, Ctrl-C above all, must find keys, not signals.
+  el_set(s.editor, EL_PREP_TERM, 1);
+  int count = 0;
+  const char* text = el_gets(s.editor, &count);
+  if (!text || count <= 0) return std::nullopt;
+  std::string line(text, static_cast<std::size_t>(count));
+  while (line.ends_with('\n') || line.ends_with('\r')) line.pop_back();
+  HistEvent event;
+  if (!line.empty()) history(s.history, &event, H_ENTER, line.c_str());
+  return line;
 }
 
 }  // namespace hadal::cli

@@ -97,9 +97,9 @@ class Terminal(Case):
 
     def test_ctrl_c_at_the_prompt_clears_the_line(self):
         self.open()
-        self.send(b"half a mess\x03")
-        self.wait_for(b"> ")
-        self.send(b"What is the capital of France?\r")
+        self.send(b"half a mess")
+        self.wait_for(b"half a mess")
+        self.send(b"\x03What is the capital of France?\r")
         self.wait_for(b"The capital of France is Paris.")
 
     def test_ctrl_c_stops_an_answer_and_keeps_the_chat(self):
