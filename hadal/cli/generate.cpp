@@ -45,12 +45,20 @@ std::vector<GenerationTask> read_tasks(const Options& o, const TextModel& model)
   return {task};
 }
 
+// {"role": "assistant", "content": "The answer is", "prefix": true} as the last message: go on from there.
+bool ends_with_prefix(const Json& messages) {
+  return !messages.empty() && messages.back().value("role", Json()) == "assistant" &&
+         messages.back().value("prefix", Json()) == true;
+}
+
 infer::Request make_request(const GenerationTask& task, const TextModel& model, int choice) {
   infer::Request request;
   if (!task.prompt_ids.empty())
     request.prompt = task.prompt_ids;
   else if (!task.messages.is_null())
-    request.prompt = model.encode_messages(task.messages, task.tools, {.add_generation_prompt = true});
+    request.prompt = model.encode_messages(
+        task.messages, task.tools,
+        {.add_generation_prompt = true, .continue_final_message = ends_with_prefix(task.messages)});
   else if (task.raw)
     request.prompt = model.encode_raw(task.text);
   else
@@ -156,6 +164,7 @@ void add_generate(CLI::App& app, Action& action) {
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
   command->footer(
+      "A last message {\"role\": \"assistant\", \"content\": ..., \"prefix\": true} is continued.\n\n"
       "Example:\n  hadal generate models/mini --prompt 'What is 7 times 8?' --temperature 0\n  hadal generate "
       "models/mini --input prompts.jsonl --output answers.jsonl");
   command->callback([&action] { action = [] { return run(o); }; });

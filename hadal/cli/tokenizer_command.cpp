@@ -17,7 +17,8 @@ using tokenizer::Tokenizer;
 
 struct Options {
   std::string model, messages, tools;
-  bool no_special = false, skip_special = false, generation_prompt = false, ids = false, allow_special = false;
+  bool no_special = false, skip_special = false, generation_prompt = false, ids = false, allow_special = false,
+       continue_final = false;
   std::vector<std::string> variables;
 };
 
@@ -63,7 +64,7 @@ int render(const Options& o) {
   const Json tools = o.tools.empty() ? Json() : io::read_json_file(o.tools);
   const auto chat_template = tokenizer::ChatTemplate::load(o.model);
   const tokenizer::Prompt prompt =
-      chat_template.render(messages, tools, {o.generation_prompt, parse_variables(o.variables)});
+      chat_template.render(messages, tools, {o.generation_prompt, parse_variables(o.variables), o.continue_final});
   if (!o.ids) {
     print(prompt.text);
     if (stdout_is_terminal()) print("\n");
@@ -102,6 +103,8 @@ void add_tokenizer(CLI::App& app, Action& action) {
   r->add_option("--messages", o.messages, "JSON file with a list of {\"role\", \"content\"}")->required();
   r->add_option("--tools", o.tools, "JSON file with a list of tools");
   r->add_flag("--generation-prompt", o.generation_prompt, "End with what opens the assistant's answer");
+  r->add_flag("--continue-final-message", o.continue_final,
+              "End with the last message's text, as the beginning of an answer to be continued");
   r->add_flag("--ids", o.ids, "Print token ids instead of text");
   r->add_flag("--allow-special", o.allow_special, "With --ids: text of messages may spell special tokens");
   r->add_option("--var", o.variables, "Variable of the template, e.g. thinking=true (may be repeated)");

@@ -27,6 +27,22 @@ std::string embedded_template(const Json& config, const std::string& where) {
   fail("{}: chat_template has none called default", where);
 }
 
+Prompt cut_behind_final_message(const Prompt& prompt, const Json& messages, const std::string& where) {
+  const bool good = !messages.empty() && messages.back().is_object() && messages.back().contains("content") &&
+                    messages.back()["content"].is_string();
+  if (!good) throw InvalidRequest("messages: the last one has no text that could be continued");
+  const std::string text = messages.back()["content"];
+  constexpr const char* kSpace = " \t\r\n\v\f";
+  const std::size_t begin = text.find_first_not_of(kSpace);
+  if (begin == text.npos) throw InvalidRequest("messages: the last one is empty, there is nothing to continue");
+  // Templates may strip what they write; trailing space is kept where they do not.
+  const std::string kept = text.substr(begin), stripped = text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
+  const std::size_t at = prompt.text.rfind(stripped);
+  if (at == prompt.text.npos) throw InvalidRequest(where + ": does not write the last message, it cannot be continued");
+  const bool is_kept = std::string_view(prompt.text).substr(at).starts_with(kept);
+  return jinja::slice_text(prompt, 0, at + (is_kept ? kept : stripped).size());
+}
+
 }  // namespace
 
 struct ChatTemplate::Parsed {
@@ -76,10 +92,11 @@ Prompt ChatTemplate::render(const Json& messages, const Json& tools, const Rende
   variables["messages"] = jinja::from_json(messages, Origin::kUser);
   variables["tools"] = jinja::from_json(tools, Origin::kUser);
   variables["documents"] = jinja::None{};
-  variables["add_generation_prompt"] = options.add_generation_prompt;
+  variables["add_generation_prompt"] = options.add_generation_prompt && !options.continue_final_message;
   variables["bos_token"] = jinja::make_text(bos_token_, Origin::kTemplate);
   variables["eos_token"] = jinja::make_text(eos_token_, Origin::kTemplate);
-  return jinja::render(parsed_->body, name_, std::move(variables));
+  const Prompt prompt = jinja::render(parsed_->body, name_, std::move(variables));
+  return options.continue_final_message ? cut_behind_final_message(prompt, messages, name_) : prompt;
 }
 
 std::string ChatTemplate::family() const {

@@ -14,6 +14,9 @@ struct RenderOptions {
   bool add_generation_prompt = false;
   // Further variables of the template, e.g. {"thinking": true}. Their text counts as user data.
   nlohmann::ordered_json variables = nlohmann::ordered_json::object();
+  // The last message is the beginning of an answer that is to be continued: the prompt ends with its text, without the
+  // end token that the template puts behind it and without a generation prompt (rule 4).
+  bool continue_final_message = false;
 };
 
 class ChatTemplate {

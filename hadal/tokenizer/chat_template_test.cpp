@@ -103,6 +103,23 @@ TEST(ChatTemplate, Rule3_BosIsWrittenOnceByTheTemplate) {
   EXPECT_EQ(text.rfind(kBos), 0u);
 }
 
+TEST(ChatTemplate, Rule4_AnAssistantPrefixGetsNoSecondBosNoEosAndNoGenerationPrompt) {
+  const Json messages =
+      Json::parse(R"([{"role": "user", "content": "Q"}, {"role": "assistant", "content": "The answer is: "}])");
+  for (const std::string& name : kTemplates) {
+    const Prompt prompt =
+        load_template(name).render(messages, nullptr, {.add_generation_prompt = true, .continue_final_message = true});
+    EXPECT_TRUE(prompt.text.ends_with("The answer is: ") || prompt.text.ends_with("The answer is:")) << prompt.text;
+    EXPECT_EQ(prompt.text.find(kBos), prompt.text.rfind(kBos)) << name;
+    EXPECT_EQ(prompt.runs.back().end, prompt.text.size());
+    EXPECT_EQ(prompt.runs.back().origin, Origin::kUser) << name;
+  }
+  EXPECT_EQ(load_template("deepseek-v3").render(messages, nullptr, {.continue_final_message = true}).text,
+            kBos + "<｜User｜>Q<｜Assistant｜>The answer is: ");
+  EXPECT_THROW(load_template("deepseek-v3").render(Json::array(), nullptr, {.continue_final_message = true}),
+               InvalidRequest);
+}
+
 TEST(ChatTemplate, Rule5_SystemMessagesAreJoinedByABlankLine) {
   const char* messages =
       R"([{"role": "system", "content": "A"}, {"role": "system", "content": "B"}, {"role": "user", "content": "Q"}])";

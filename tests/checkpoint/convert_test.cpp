@@ -111,6 +111,17 @@ TEST(Convert, Rule36_OnlyTheLinearsOfAttentionAndExpertsBecomeFp8) {
   EXPECT_EQ(tensors(dir.path() / "again"), tensors(dir.path() / "fp8"));
 }
 
+TEST(Convert, Rule25_TheRoutingBiasStaysF32) {
+  const TemporaryDirectory dir;
+  for (const auto& [target, name] : {std::pair{Target::kBf16, "bf16"}, {Target::kFp8, "fp8"}, {Target::kF32, "f32"}}) {
+    convert(kMini, dir.path() / name, target);
+    const io::CheckpointFiles from(kMini), to(dir.path() / name);
+    const std::string bias = "model.layers.1.mlp.gate.e_score_correction_bias";
+    ASSERT_EQ(to.info(bias)->dtype, DType::kF32) << name;
+    EXPECT_EQ(std::memcmp(to.find(bias).raw(), from.find(bias).raw(), to.info(bias)->end - to.info(bias)->begin), 0);
+  }
+}
+
 TEST(Convert, Rule35_PowerOfTwoScalesComeOnRequestAndAreDeclared) {
   const TemporaryDirectory dir;
   convert(kModels / "v3-tiny-fp8", dir.path() / "u", Target::kFp8, true);
