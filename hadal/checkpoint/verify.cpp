@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 
 #include "hadal/checkpoint/storage.h"
@@ -179,27 +178,9 @@ void check_readable(const std::filesystem::path& directory) {
 }  // namespace
 
 std::string_view check_name(Check check) {
-  switch (check) {
-    case Check::kConfig:
-      return "config";
-    case Check::kFiles:
-      return "files";
-    case Check::kTensors:
-      return "tensors";
-    case Check::kScales:
-      return "scales";
-    case Check::kValues:
-      return "values";
-    case Check::kMtpCopies:
-      return "MTP copies";
-    case Check::kTokenizer:
-      return "tokenizer";
-    case Check::kSpecialIds:
-      return "special ids";
-    case Check::kChatTemplate:
-      return "chat template";
-  }
-  return "";
+  static constexpr std::string_view kNames[] = {"config",     "files",     "tensors",     "scales",       "values",
+                                                "MTP copies", "tokenizer", "special ids", "chat template"};
+  return kNames[static_cast<std::size_t>(check)];
 }
 
 void Verification::add_lines(Check check, std::string_view lines) {
@@ -214,23 +195,23 @@ Verification verify_weights(Context& ctx, const std::filesystem::path& directory
                             const Progress& progress) {
   check_readable(directory);
   Verification out;
-  std::optional<model::Config> config;
   std::optional<io::CheckpointFiles> files;
-  out.attempt(Check::kConfig, [&] { config = model::load_config(directory); });
+  out.attempt(Check::kConfig, [&] { out.config = model::load_config(directory); });
   out.attempt(Check::kFiles, [&] { files.emplace(directory); });
   if (!files) return out;
   Verifier verifier(ctx, *files, progress, out);
   out.tensors = files->names().size();
   out.bytes = files->total_bytes();
   out.attempt(Check::kFiles, [&] { verifier.check_index(); });
-  if (config) out.attempt(Check::kTensors, [&] { verifier.check_tensors(*config); });
+  if (out.config) out.attempt(Check::kTensors, [&] { verifier.check_tensors(*out.config); });
   if (quick) {
     out.notes.push_back("only headers were read (--quick)");
     return out;
   }
-  out.attempt(Check::kValues, [&] { verifier.check_values(config && config->fp8 && config->fp8->ue8m0); });
+  const bool ue8m0 = out.config && out.config->fp8 && out.config->fp8->ue8m0;
+  out.attempt(Check::kValues, [&] { verifier.check_values(ue8m0); });
   out.done.insert(Check::kScales);
-  if (config) out.attempt(Check::kMtpCopies, [&] { verifier.check_repeats(*config); });
+  if (out.config) out.attempt(Check::kMtpCopies, [&] { verifier.check_repeats(*out.config); });
   return out;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include "hadal/checkpoint/model_directory.h"
 #include "hadal/core/context.h"
 #include "hadal/core/error.h"
+#include "hadal/model/config.h"
 
 namespace hadal::checkpoint {
 
@@ -27,8 +29,9 @@ struct Finding {
 
 struct Verification {
   std::vector<Finding> findings;
-  std::vector<std::string> notes;  // worth knowing, not wrong
-  std::set<Check> done;            // what could be looked at
+  std::vector<std::string> notes;       // worth knowing, not wrong
+  std::set<Check> done;                 // what could be looked at
+  std::optional<model::Config> config;  // empty if it cannot be read, which is a finding
   std::size_t tensors = 0;
   std::uint64_t bytes = 0;
 

@@ -4,14 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "hadal/cli/byte_progress.h"
 #include "hadal/cli/commands.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/core/error.h"
 #include "hadal/io/generation_config.h"
-#include "hadal/model/config.h"
 #include "hadal/tokenizer/chat_template.h"
 #include "hadal/tokenizer/tokenizer.h"
 
@@ -28,12 +26,11 @@ struct Options {
 
 using checkpoint::Check;
 
-void check_tokenizer(const std::filesystem::path& directory, const std::optional<model::Config>& config,
-                     checkpoint::Verification& out) {
+void check_tokenizer(const std::filesystem::path& directory, checkpoint::Verification& out) {
   const auto t = tokenizer::Tokenizer::load(directory);
-  if (config && t.vocab_size() > config->vocab_size)
+  if (out.config && t.vocab_size() > out.config->vocab_size)
     out.add(Check::kTokenizer,
-            fmt::format("tokenizer: has ids up to {}, vocab_size is {}", t.vocab_size() - 1, config->vocab_size));
+            fmt::format("tokenizer: has ids up to {}, vocab_size is {}", t.vocab_size() - 1, out.config->vocab_size));
   for (const std::string text : {"Hello, world! 12345", "naïve 日本語 🙂\n\n  x", "\xFF\xFE<｜User｜>"})
     if (t.decode(t.encode(text)) != text)
       out.add(Check::kTokenizer, "tokenizer: decoding what it encodes gives other bytes");
@@ -52,33 +49,22 @@ void check_template(const std::filesystem::path& directory, checkpoint::Verifica
       out.add(Check::kChatTemplate, fmt::format("chat template: a message \"{}\" is not in the prompt", part));
 }
 
-void check_generation_config(const std::filesystem::path& directory, const std::optional<model::Config>& config,
-                             checkpoint::Verification& out) {
+void check_generation_config(const std::filesystem::path& directory, checkpoint::Verification& out) {
   for (const auto id : io::load_generation_config(directory).eos_token_ids)
-    if (config && id >= config->vocab_size)
+    if (out.config && id >= out.config->vocab_size)
       out.add(Check::kSpecialIds, fmt::format("generation_config.json: eos_token_id {} is not below vocab_size {}", id,
-                                              config->vocab_size));
-}
-
-// A config that cannot be read is a finding already.
-std::optional<model::Config> config_if_good(const std::filesystem::path& directory) {
-  try {
-    return model::load_config(directory);
-  } catch (const Error&) {
-    return std::nullopt;
-  }
+                                              out.config->vocab_size));
 }
 
 checkpoint::Verification verify(const Options& o) {
   const std::filesystem::path directory = o.model;
   Context ctx(o.threads);
   checkpoint::Verification out = checkpoint::verify_weights(ctx, directory, o.quick, ByteProgress("reading"));
-  const auto config = config_if_good(directory);
   if (tokenizer::Tokenizer::exists(directory))
-    out.attempt(Check::kTokenizer, [&] { check_tokenizer(directory, config, out); });
+    out.attempt(Check::kTokenizer, [&] { check_tokenizer(directory, out); });
   else
     out.notes.push_back("there is no tokenizer; prompts must be token ids");
-  out.attempt(Check::kSpecialIds, [&] { check_generation_config(directory, config, out); });
+  out.attempt(Check::kSpecialIds, [&] { check_generation_config(directory, out); });
   bool has_template = true;
   out.attempt(Check::kChatTemplate, [&] {
     has_template = tokenizer::ChatTemplate::exists(directory);
@@ -88,8 +74,8 @@ checkpoint::Verification verify(const Options& o) {
     out.done.erase(Check::kChatTemplate);
     out.notes.push_back("there is no chat template; chat needs one");
   }
-  if (config)
-    for (const std::string& field : config->unknown_fields)
+  if (out.config)
+    for (const std::string& field : out.config->unknown_fields)
       out.notes.push_back("config.json: field " + field + " is not known and has no effect");
   return out;
 }

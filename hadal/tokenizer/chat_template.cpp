@@ -87,6 +87,9 @@ ChatTemplate ChatTemplate::load(const std::filesystem::path& directory) {
 
 Prompt ChatTemplate::render(const Json& messages, const Json& tools, const RenderOptions& options) const {
   if (!messages.is_array()) throw InvalidRequest("messages: a list was expected");
+  for (const Json& m : messages)
+    if (!m.is_object() || !m.contains("role") || !m["role"].is_string())
+      throw InvalidRequest("messages: each needs a \"role\" that is a string; one has none");
   std::map<std::string, jinja::Value> variables;
   for (const auto& [key, value] : options.variables.items()) variables[key] = jinja::from_json(value, Origin::kUser);
   variables["messages"] = jinja::from_json(messages, Origin::kUser);

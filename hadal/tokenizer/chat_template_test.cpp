@@ -209,6 +209,32 @@ std::string repeated(std::string_view text, int times) {
   return out;
 }
 
+TEST(Jinja, WorkOnLongTextsIsBounded) {
+  const std::string loop = "{% set s = 'x' * 10000000 %}{% for i in range(100000) %}";
+  for (const char* work :
+       {"{% set y = s.upper() %}", "{% set y = s[1:] %}", "{% set y = s|trim %}", "{% set y = s == s %}"})
+    EXPECT_THAT(error_of(loop + work + "{% endfor %}"), HasSubstr("steps")) << work;
+}
+
+TEST(Jinja, LongConversationsAreNotRefused) {
+  Json messages = Json::array();
+  for (int i = 0; i < 2000; ++i)
+    messages.push_back({{"role", i % 2 ? "assistant" : "user"}, {"content", std::string(400, 'x')}});
+  for (const std::string& name : kTemplates)
+    EXPECT_GT(load_template(name).render(messages, nullptr, {.add_generation_prompt = true}).text.size(), 800'000u);
+  const ChatTemplate counts(
+      "{% for m in messages %}{% if messages|length > 3 and messages is defined and "
+      "messages[loop.index0:]|first %}{{ m.content }}{% endif %}{% endfor %}",
+      "", "", "counts");
+  EXPECT_EQ(counts.render(messages, nullptr, {}).text.size(), 800'000u);
+}
+
+TEST(ChatTemplate, MessagesWithoutARoleAreRefused) {
+  const ChatTemplate t = load_template("deepseek-v3");
+  for (const char* messages : {R"(["x"])", R"([{"content": "a"}])", R"([{"role": 5, "content": "a"}])"})
+    EXPECT_THROW(t.render(Json::parse(messages), nullptr), InvalidRequest) << messages;
+}
+
 TEST(Jinja, DeepTreesAndValuesAreBounded) {
   for (const char* row : {"+1", "~1", "*1", " or 0", " and 1", ".a", "[0]", "|length", " is none", "()", " if 1"})
     EXPECT_THAT(error_of("{{ x" + repeated(row, 200000) + " }}"), HasSubstr("in a row")) << row;

@@ -125,9 +125,13 @@ class Interpreter {
     steps_ += static_cast<std::int64_t>(count);
     HADAL_CHECK(steps_ <= kMostSteps, "the template takes more than {} steps", kMostSteps);
   }
-  // An operation costs what it walks through.
+  // An operation costs what it walks through: all of its operand, or the top of it alone.
   const Value& paid(const Value& operand) {
     step(operand.weight());
+    return operand;
+  }
+  const Value& paid_top(const Value& operand) {
+    step(operand.width());
     return operand;
   }
 
@@ -157,7 +161,7 @@ class Interpreter {
   }
 
   Flow execute(const Data& d) { return emit(d.text), Flow::kNormal; }
-  Flow execute(const Print& p) { return emit(to_text(evaluate(*p.value))), Flow::kNormal; }
+  Flow execute(const Print& p) { return emit(to_text(paid(evaluate(*p.value)))), Flow::kNormal; }
   Flow execute(const Group& g) { return execute(g.body); }
   Flow execute(const Break&) { return Flow::kBreak; }
   Flow execute(const ContinueLoop&) { return Flow::kContinue; }
@@ -329,9 +333,9 @@ class Interpreter {
     if (b.op == "and") return left.truthy() ? evaluate(*b.right) : left;
     if (b.op == "or") return left.truthy() ? left : evaluate(*b.right);
     const Value right = evaluate(*b.right);
-    paid(left);
-    paid(right);
-    if (b.op == "~") return concatenated(to_text(left), to_text(right));
+    if (b.op == "~") return concatenated(to_text(paid(left)), to_text(paid(right)));
+    paid_top(left);
+    paid_top(right);
     for (const Value* v : {&left, &right}) HADAL_CHECK(!v->is_undefined(), "'{}' is undefined", v->undefined()->name);
     if (left.text() && right.text() && b.op == "+") return concatenated(*left.text(), *right.text());
     if (left.list() && right.list() && b.op == "+") {
@@ -419,19 +423,22 @@ class Interpreter {
 
   Arguments evaluate(const CallArguments& a) {
     Arguments out;
-    for (const ExprPtr& e : a.positional) out.positional.push_back(paid(evaluate(*e)));
+    for (const ExprPtr& e : a.positional) out.positional.push_back(paid_top(evaluate(*e)));
     for (const auto& [name, e] : a.named) out.named.emplace_back(name, evaluate(*e));
     return out;
   }
 
   Value evaluate(const TestExpr& t) {
     const Value operand = evaluate(*t.operand);
-    return apply_test(t.test, paid(operand), evaluate(t.arguments)) != t.negated;
+    // With an argument it compares, otherwise it looks at the type.
+    if (!t.arguments.positional.empty()) paid(operand);
+    return apply_test(t.test, operand, evaluate(t.arguments)) != t.negated;
   }
 
   Value evaluate(const FilterExpr& f) {
     const Value operand = f.operand ? evaluate(*f.operand) : Value(filter_input_);
-    return apply_filter(f.filter, paid(operand), evaluate(f.arguments));
+    const bool at_top = f.filter == "length" || f.filter == "count" || f.filter == "first" || f.filter == "last";
+    return apply_filter(f.filter, at_top ? paid_top(operand) : paid(operand), evaluate(f.arguments));
   }
 
   Value evaluate(const CallExpr& c) {
@@ -451,7 +458,7 @@ class Interpreter {
       return Undefined{a.name};
     }
     Value method = find_method(object, a.name);
-    if (!method.is_undefined()) return method;
+    if (!method.is_undefined()) return paid_top(object), method;
     const Value* found = object.find(a.name);
     return found ? *found : Value(Undefined{a.name});
   }
@@ -461,13 +468,13 @@ class Interpreter {
     if (object.is_undefined()) fail("'{}' is undefined, it has no {}", object.undefined()->name, repr(index));
     Value item = get_item(object, index);
     if (!item.is_undefined() || !index.text()) return item;
-    return find_method(object, index.text()->text);
+    return find_method(paid_top(object), index.text()->text);
   }
 
   Value evaluate(const SliceExpr& s) {
     const auto bound = [&](const ExprPtr& e) { return e ? evaluate(*e) : Value(None{}); };
     const Value object = evaluate(*s.object), begin = bound(s.begin), end = bound(s.end);
-    return slice(paid(object), begin, end, bound(s.step));
+    return slice(paid_top(object), begin, end, bound(s.step));
   }
 
   Value evaluate(const ConditionalExpr& c) {

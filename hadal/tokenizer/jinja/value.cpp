@@ -14,7 +14,8 @@ namespace {
 
 constexpr int kDeepest = 200;
 constexpr std::size_t kHeaviest = 1'000'000;
-constexpr std::size_t kBytesAValue = 64;  // of text
+// What a step pays for: bytes of text, and references of a list that is copied.
+constexpr std::size_t kBytesAStep = 64, kReferencesAStep = 16;
 
 // Python's repr of a float: the shortest digits that read back, with ".0" for whole numbers.
 std::string float_text(double d) {
@@ -210,8 +211,14 @@ void Value::hold(const Value& inner) {
 }
 
 std::size_t Value::weight() const {
-  if (const Text* t = text()) return 1 + t->text.size() / kBytesAValue;
-  return 1 + inner_weight_;
+  return text() ? width() : 1 + inner_weight_;
+}
+
+std::size_t Value::width() const {
+  if (const Text* t = text()) return 1 + t->text.size() / kBytesAStep;
+  if (const List* l = list()) return 1 + l->size() / kReferencesAStep;
+  if (const Dict* d = dict()) return 1 + d->size() / kReferencesAStep;
+  return 1;
 }
 
 bool Value::truthy() const {

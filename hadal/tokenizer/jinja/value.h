@@ -82,8 +82,10 @@ class Value {
   std::int64_t as_integer() const;                // of a bool or an integer
   const char* type_name() const;                  // Python's, for errors
   const Value* find(std::string_view key) const;  // in a dict
-  // How much there is to walk through: values within, 64 bytes of text count as one more.
+  // What walking through it costs, in steps: `weight` all the way down (comparing, printing), `width` at the top alone
+  // (copying a list, cutting a text).
   std::size_t weight() const;
+  std::size_t width() const;
 
  private:
   template <class P>
