@@ -9,7 +9,7 @@ namespace hadal::cli {
 void ComputeOptions::add_to(CLI::App& command) {
   command.add_option("--threads", threads, "Threads to compute with (default: all cores this process may use)")
       ->check(CLI::Range(1, 1024));
-  command.add_option("--isa", isa, "Instruction set: ref or avx2 (default: the best this machine has)");
+  command.add_option("--isa", isa, "Instruction set: ref, avx2, avx512 or avx512-bf16 (default: the best this machine has)");
   command
       .add_option("--activations", activations,
                   "f32, or fp8 to round the inputs of FP8 linears as the reference code does")
@@ -29,7 +29,7 @@ std::unique_ptr<Context> ComputeOptions::make_context() const {
   Isa chosen = best_isa();
   if (!isa.empty()) {
     const auto named = isa_from_name(isa);
-    HADAL_CHECK(named, "--isa: {} is not known; ref and avx2 are", isa);
+    HADAL_CHECK(named, "--isa: {} is not known; ref, avx2, avx512 and avx512-bf16 are", isa);
     HADAL_CHECK(isa_supported(*named), "--isa: this machine has no {}", isa);
     chosen = *named;
   }

@@ -7,6 +7,7 @@
 #include "hadal/model/config.h"
 #include "hadal/model/param.h"
 #include "hadal/ops/elementwise.h"
+#include "hadal/ops/experts.h"
 #include "hadal/ops/linear.h"
 
 namespace hadal::model {
@@ -49,6 +50,8 @@ struct FeedForward {
   TensorRef forward(Context& ctx, const TensorRef& x) const {
     return down_proj.forward(ctx, ops::swiglu(ctx, gate_proj.forward(ctx, x), up_proj.forward(ctx, x)));
   }
+
+  ops::FeedForwardRef weights() const { return {&gate_proj.weight, &up_proj.weight, &down_proj.weight}; }
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {

@@ -33,17 +33,11 @@ Moe::Moe(const Config& c)
 
 TensorRef Moe::forward(Context& ctx, const TensorRef& u, const Trace& trace) const {
   const ops::Selection chosen = gate.forward(ctx, u, trace);
-  const ops::ExpertGroups groups = ops::group_by_expert(chosen.experts, gate.n_routed_experts);
-  const TensorRef x = ops::gather_rows(ctx, u, groups.token);  // [T * K, hidden], expert by expert
-  const TensorRef y = ctx.workspace.floats(x.shape());
-  for (std::size_t e = 0; e < experts.size(); ++e) {
-    const Index begin = groups.begin[e], end = groups.begin[e + 1];
-    if (begin == end) continue;
-    const Workspace::Scope scope(ctx.workspace);
-    ops::copy_rows(ctx, experts[e].forward(ctx, x.rows(begin, end)), y.rows(begin, end));
-  }
-  const TensorRef out = ops::combine_experts(ctx, y, groups, chosen.weights);  // (12)
-  if (has_shared_experts) ops::add_in_place(ctx, out, shared_experts.forward(ctx, u));
+  std::vector<ops::FeedForwardRef> routed;
+  for (const FeedForward& expert : experts) routed.push_back(expert.weights());
+  const TensorRef out =
+      ops::mixture(ctx, u, chosen, routed, has_shared_experts ? shared_experts.weights() : ops::FeedForwardRef{},
+                   gate.linear.ue8m0);  // (12)
   trace("moe_out", out);
   return out;
 }

@@ -47,7 +47,7 @@ void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, cons
                                             .first_position = first_position,
                                             .scale = static_cast<float>(scale)};
   for_each_query(ctx, tokens, heads, first_position, nope + rope + v, [&](Index token, Index head, float* scores) {
-    if (ctx.isa == Isa::kAvx2)
+    if (ctx.isa != Isa::kRef)
       kernels::avx2::attend_expanded(args, token, head, scores);
     else
       kernels::ref::attend_expanded(args, token, head, scores);
@@ -78,7 +78,7 @@ TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorR
                                             .first_position = first_position,
                                             .scale = static_cast<float>(scale)};
   for_each_query(ctx, tokens, heads, first_position, 2 * latent + rope, [&](Index token, Index head, float* scores) {
-    if (ctx.isa == Isa::kAvx2)
+    if (ctx.isa != Isa::kRef)
       kernels::avx2::attend_absorbed(args, token, head, scores);
     else
       kernels::ref::attend_absorbed(args, token, head, scores);

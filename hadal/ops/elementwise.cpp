@@ -36,7 +36,7 @@ TensorRef rms_norm(Context& ctx, const TensorRef& x, const TensorRef& weight, do
   const auto from = x.view<float, 2>(), to = y.view<float, 2>();
   const float* gain = weight.data<float>();
   for_each_row(ctx, x.size(0), x.size(1), [&](Index r) {
-    if (ctx.isa == Isa::kAvx2)
+    if (ctx.isa != Isa::kRef)
       kernels::avx2::rms_norm(from.row(r), gain, to.row(r), x.size(1), static_cast<float>(eps));
     else
       kernels::ref::rms_norm(from.row(r), gain, to.row(r), x.size(1), static_cast<float>(eps));
@@ -49,7 +49,7 @@ TensorRef swiglu(Context& ctx, const TensorRef& gate, const TensorRef& up) {
   const TensorRef y = ctx.workspace.floats(gate.shape());
   const auto g = gate.view<float, 2>(), u = up.view<float, 2>(), to = y.view<float, 2>();
   for_each_row(ctx, gate.size(0), gate.size(1) * kElementWork, [&](Index r) {
-    if (ctx.isa == Isa::kAvx2)
+    if (ctx.isa != Isa::kRef)
       kernels::avx2::swiglu(g.row(r), u.row(r), to.row(r), gate.size(1));
     else
       kernels::ref::swiglu(g.row(r), u.row(r), to.row(r), gate.size(1));
@@ -124,7 +124,7 @@ void to_float(Context& ctx, const TensorRef& from, const TensorRef& to) {
               from.shape().to_string(), to.shape().to_string());
   const auto out = to.view<float, 2>();
   for_each_row(ctx, from.size(0), from.size(1), [&](Index r) {
-    if (ctx.isa == Isa::kAvx2)
+    if (ctx.isa != Isa::kRef)
       kernels::avx2::to_float(row_of(from, r), from.dtype(), out.row(r), from.size(1));
     else
       kernels::ref::to_float(row_of(from, r), from.dtype(), out.row(r), from.size(1));

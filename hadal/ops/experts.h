@@ -1,10 +1,12 @@
 // The pieces of a mixture of experts that move tokens: selection, grouping by expert, weighted sum.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "hadal/core/context.h"
 #include "hadal/core/tensor.h"
+#include "hadal/ops/weight.h"
 
 namespace hadal::ops {
 
@@ -34,6 +36,19 @@ struct ExpertGroups {
   std::vector<Index> slot;
 };
 ExpertGroups group_by_expert(const TensorRef& experts, Index n_routed_experts);
+
+// The weights of down(silu(gate(x)) * up(x)); all null: not needed by any token, or absent.
+struct FeedForwardRef {
+  const Weight* gate_proj = nullptr;
+  const Weight* up_proj = nullptr;
+  const Weight* down_proj = nullptr;
+  explicit operator bool() const { return gate_proj != nullptr; }
+};
+
+// y [T, D] = sum over slots s of chosen.weights[t, s] * E_{chosen.experts[t, s]}(x_t), in the order of the slots, plus
+// shared(x_t) if there is one. `experts` has an entry per routed expert; those that no token chose may be empty.
+TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
+                  const FeedForwardRef& shared, bool ue8m0);
 
 // y [T, D] = sum over slots of weights[t, s] * outputs[row of (t, s)], in the order of the slots; outputs [T * k, D]
 // lie in the order of `groups`.

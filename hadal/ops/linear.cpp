@@ -40,10 +40,10 @@ void run(Context& ctx, const kernels::LinearArgs& a) {
   const Workspace::Scope scope(ctx.workspace);
   // Four pieces a thread even out foreign load; a piece is a multiple of the tiles' height.
   const Index grain = piece_size(ctx, a.n, a.m * a.k, 32);
-  const Index panel_floats = ctx.isa == Isa::kAvx2 ? kernels::avx2::linear_panel_floats(a.k) : 0;
+  const Index panel_floats = ctx.isa != Isa::kRef ? kernels::avx2::linear_panel_floats(a.k) : 0;
   const TensorRef panels = ctx.workspace.floats({ctx.threads.num_threads(), panel_floats});
   ctx.threads.parallel_for(a.n, grain, [&](Index begin, Index end) {
-    if (ctx.isa == Isa::kAvx2)
+    if (ctx.isa != Isa::kRef)
       kernels::avx2::linear(a, begin, end, panels.data<float>() + ThreadPool::current_thread() * panel_floats);
     else
       kernels::ref::linear(a, begin, end);
@@ -100,7 +100,7 @@ TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset
                                const Weight slice = w.rows(h * stride + offset, h * stride + offset + rows);
                                const TensorRef x_head = x.slice(1, h, h + 1), y_head = y.slice(1, h, h + 1);
                                kernels::LinearArgs a = arguments(x_head, slice, y_head);
-                               if (ctx.isa == Isa::kAvx2)
+                               if (ctx.isa != Isa::kRef)
                                  kernels::avx2::linear_transposed(a, 0, tokens);
                                else
                                  kernels::ref::linear_transposed(a, 0, tokens);
@@ -113,7 +113,7 @@ TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset
   const Index tokens = x.size(0), heads = x.size(1);
   const TensorRef y = ctx.workspace.floats({tokens, heads, rows});
   const Workspace::Scope scope(ctx.workspace);
-  const Index panel_floats = ctx.isa == Isa::kAvx2 ? kernels::avx2::linear_panel_floats(w.num_columns()) : 0;
+  const Index panel_floats = ctx.isa != Isa::kRef ? kernels::avx2::linear_panel_floats(w.num_columns()) : 0;
   const TensorRef panels = ctx.workspace.floats({ctx.threads.num_threads(), panel_floats});
   ctx.threads.parallel_for(
       heads, piece_size(ctx, heads, tokens * rows * w.num_columns(), 1), [&](Index begin, Index end) {
@@ -121,7 +121,7 @@ TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset
           const Weight slice = w.rows(h * stride + offset, h * stride + offset + rows);
           const TensorRef x_head = x.slice(1, h, h + 1), y_head = y.slice(1, h, h + 1);
           const kernels::LinearArgs a = arguments(x_head, slice, y_head);
-          if (ctx.isa == Isa::kAvx2)
+          if (ctx.isa != Isa::kRef)
             kernels::avx2::linear(a, 0, rows, panels.data<float>() + ThreadPool::current_thread() * panel_floats);
           else
             kernels::ref::linear(a, 0, rows);

@@ -1,7 +1,17 @@
-// A parameter as it is stored: a vector [D], or a matrix [N, K] whose rows are outputs. FP8 matrices stay FP8 in memory
-// and carry one float32 scale per 128x128 block: value = e4m3 * scale[row / 128][column / 128] (rule 29), grid sizes
-// rounded up (rule 30). Whether a matrix is quantised is decided by whether it has a scale, not by a list of names
-// (rule 36).
+// A parameter as it is stored: a vector [D], or a matrix [N, K] whose rows are outputs. Quantised matrices stay as they
+// are in memory and carry a grid of scales:
+//
+//   value(r, c) = (code(r, c) - zero) * scale[(first_row + r) / scale_rows][c / scale_columns]
+//
+//   format            codes                                scale_rows x scale_columns
+//   FP8               E4M3 [N, K]                          128 x 128 (rule 29), grid sizes rounded up (rule 30)
+//   INT8, blocks      I8 [N, K]                            128 x 128
+//   INT8, channels    I8 [N, K]                            1 x K
+//   INT4              I32 [N, ceil(K / 8)], eight codes    1 x group (32, 64 or 128); zero is 8 unless `zero` says
+//   otherwise
+//                     each, the first in the low bits
+//
+// Whether a matrix is quantised is decided by whether it has a scale, not by a list of names (rule 36).
 #pragma once
 
 #include "hadal/core/tensor.h"
@@ -11,21 +21,29 @@ namespace hadal::ops {
 inline constexpr Index kBlock =
     128;  // side of a scale block, and the K extent over which FP8 products are summed first
 
-constexpr Index num_blocks(Index n) {
-  return (n + kBlock - 1) / kBlock;
+constexpr Index num_blocks(Index n, Index block = kBlock) {
+  return (n + block - 1) / block;
 }
 
 struct Weight {
-  TensorRef values;     // F32, BF16, F16 or F8_E4M3
-  TensorRef scale;      // F32 [num_blocks(N), num_blocks(K)] for F8_E4M3, otherwise empty
-  Index first_row = 0;  // of `values` within the scale grid: a slice of rows need not start at a block
+  TensorRef values;      // F32, BF16, F16, F8_E4M3, I8 or I32 (packed INT4)
+  TensorRef scale = {};  // the grid: F32, for INT4 also BF16 or F16 as stored; empty for F32, BF16 and F16 values
+  TensorRef zero = {};   // INT4 only: U8, the same grid as `scale`; empty: 8 everywhere
+  Index scale_rows = kBlock;
+  Index scale_columns = kBlock;
+  Index packed_columns = 0;  // K of an INT4 matrix
+  Index first_row = 0;       // of `values` within the scale grid: a slice of rows need not start at a block
 
   explicit operator bool() const { return static_cast<bool>(values); }
+  bool is_int4() const { return values.dtype() == DType::kI32; }
   Index num_rows() const { return values.size(0); }
-  Index num_columns() const { return values.size(1); }
+  Index num_columns() const { return is_int4() ? packed_columns : values.size(1); }
   // Rows [begin, end) as a weight of their own. No copy.
   Weight rows(Index begin, Index end) const {
-    return {.values = values.rows(begin, end), .scale = scale, .first_row = first_row + begin};
+    Weight part = *this;
+    part.values = values.rows(begin, end);
+    part.first_row = first_row + begin;
+    return part;
   }
 };
 
