@@ -1,7 +1,7 @@
 # hadal_library(NAME DEPENDS <libraries> LINK <targets>): everything under hadal/NAME, tests beside their units.
 # Files under a folder named after an instruction set (kernels/cpu/avx2) are compiled for it, and only they are.
 set(HADAL_AVX2_FLAGS -mavx2 -mfma -mf16c -O3)
-set(HADAL_AVX512_FLAGS ${HADAL_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+set(HADAL_AVX512_FLAGS ${HADAL_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-maybe-uninitialized)
 set(HADAL_AVX512BF16_FLAGS ${HADAL_AVX512_FLAGS} -mavx512vnni -mavx512vbmi -mavx512bf16)
 
 function(hadal_isa_flags files)

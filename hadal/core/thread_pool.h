@@ -1,4 +1,5 @@
-// A persistent pool of worker threads. Work is cut into pieces that are handed out dynamically; which thread does a
+// A persistent pool of worker threads. Work is cut into pieces; each thread begins with a contiguous share of them, in
+// ascending order (so that it reads memory as a stream), and then takes over what others have left. Which thread does a
 // piece never influences its result, because every output element is computed by exactly one piece.
 #pragma once
 

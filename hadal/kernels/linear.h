@@ -1,43 +1,82 @@
-// y = x W^T for float32 activations and weights in F32, BF16, F16 or E4M3 with 128x128 scales.
+// y = x W^T for float32 inputs and weights in F32, BF16, F16, E4M3, INT8 or packed INT4.
 //
-// One order of sums per instruction set, whatever the number of rows: the lanes of a vector run along K, each output
-// has one accumulator, with E4M3 the sum over each 128 of K is scaled and added to the running one (rule 34), and the
-// lanes are added at the end. So a product of one row and one of a thousand give the same bits.
+// One order of sums, for every instruction set and whatever the number of rows: lanes are outputs, so each output is a
+// chain of its own. Over a block of K (128, or the group of an INT4 weight) it is the chain of fused multiply-adds with
+// k ascending, from zero; the block's sum is multiplied by its scale and added to the running total with one more fused
+// multiply-add, blocks ascending (rule 34). So one row and a thousand, AVX2 and AVX-512 give the same bits. With
+// activations in BF16 on AVX512-BF16 a step of the chain is vdpbf16ps over two k; with INT8 the block's sum is an exact
+// integer. `ref` sums in double and is the oracle.
 #pragma once
 
+#include <cstdint>
+
+#include "hadal/core/context.h"
 #include "hadal/core/dtype.h"
 #include "hadal/core/tensor.h"
 
 namespace hadal::kernels {
 
 struct LinearArgs {
-  const float* x = nullptr;  // [m, k]
+  const float* x = nullptr;  // [m, k], or with x_rows: row i of the product is row x_rows[i] of x
   Index x_stride = 0;
+  const Index* x_rows = nullptr;
   const float* x_scale = nullptr;  // [m, ceil(k / 128)], only with E4M3 weights: x holds codes' values, not yet scaled
   Index x_scale_stride = 0;
-  const void* w = nullptr;  // [n, k], contiguous rows of w_stride elements
-  DType w_dtype = DType::kF32;
+  Activations activations = Activations::kF32;  // how x is rounded here (kFp8 is x_scale's business)
+
+  const void* w = nullptr;  // [n, k], rows of w_stride elements of w_dtype
+  DType w_dtype =
+      DType::kF32;  // F32, BF16, F16, F8_E4M3, I8, or I32: eight 4-bit codes each, the first in the low bits
   Index w_stride = 0;
-  const float* w_scale = nullptr;  // E4M3: [.., ceil(k / 128)]; row r of w uses row (w_first_row + r) / 128
+  // value = (code - zero) * scale[(w_first_row + row) / scale_rows][column / scale_columns]; see ops/weight.h.
+  const void* w_scale = nullptr;
+  DType w_scale_dtype = DType::kF32;  // INT4: also BF16 and F16
   Index w_scale_stride = 0;
+  Index scale_rows = 128;
+  Index scale_columns = 128;             // at least 32 and a multiple of it unless one scale serves a whole row
+  const std::uint8_t* w_zero = nullptr;  // INT4; nullptr: 8
   Index w_first_row = 0;
+
   float* y = nullptr;  // [m, n]
   Index y_stride = 0;
   Index m = 0, n = 0, k = 0;
 };
 
 namespace ref {
-// Columns [n_begin, n_end) of y; sums in double. The oracle.
+// Columns [n_begin, n_end) of y; sums in double. The oracle. Ignores `activations`: x is taken as it is.
 void linear(const LinearArgs& args, Index n_begin, Index n_end);
 // y[m, k] = x[m, n] W: the transposed product that absorbs W^UK into a query; x has w's rows as columns.
 void linear_transposed(const LinearArgs& args, Index m_begin, Index m_end);
 }  // namespace ref
 
+// The fast kernels of one instruction set. x is packed once, tile by tile of rows, and then read by every piece of
+// columns.
+struct LinearKernels {
+  // Bytes of packed x, and of a thread's scratch for `multiply`; both must be 64-byte aligned.
+  Index (*packed_bytes)(const LinearArgs& args);
+  Index (*scratch_bytes)(const LinearArgs& args);
+  Index (*num_tiles)(const LinearArgs& args);
+  // Tiles [tile_begin, tile_end), columns [k_begin, k_end) of x: k_begin a multiple of 64, k_end one too or k.
+  void (*pack)(const LinearArgs& args, Index tile_begin, Index tile_end, Index k_begin, Index k_end, void* packed);
+  // Columns [n_begin, n_end) of y. `next` is where this thread will go on reading (nullptr: right behind n_end).
+  void (*multiply)(const LinearArgs& args, const void* packed, Index n_begin, Index n_end, const void* next,
+                   void* scratch);
+  Index piece_columns;  // pieces are best multiples of this
+  // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 32.
+  void (*transposed)(const LinearArgs& args, Index k_begin, Index k_end);
+};
+
+// The instruction set must be supported and not kRef.
+const LinearKernels& linear_kernels(Isa isa);
+
 namespace avx2 {
-// `panel` is scratch of at least linear_panel_floats(k) floats; used when m is large.
-void linear(const LinearArgs& args, Index n_begin, Index n_end, float* panel);
-Index linear_panel_floats(Index k);
-void linear_transposed(const LinearArgs& args, Index m_begin, Index m_end);
-}  // namespace avx2
+extern const LinearKernels kLinear;
+}
+namespace avx512 {
+extern const LinearKernels kLinear;
+}
+namespace avx512bf16 {
+extern const LinearKernels kLinear;
+}
 
 }  // namespace hadal::kernels

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -19,36 +20,77 @@ namespace {
 
 constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
 
-struct Problem {
+// A weight format as it comes in checkpoints.
+struct Format {
+  const char* name;
   DType dtype;
-  Index m, n, k, first_row;
-  std::vector<float> x, scale, x_scale;
-  std::vector<std::uint8_t> w;
-  Index blocks;
+  Index scale_rows, scale_columns;  // 0: no scale; columns -1: one scale a row
+  DType scale_dtype = DType::kF32;
+  bool zeros = false;
+};
 
-  Problem(DType type, Index rows, Index columns, Index depth, Index row0, std::uint64_t seed)
-      : dtype(type), m(rows), n(columns), k(depth), first_row(row0) {
+constexpr Format kFormats[] = {{"F32", DType::kF32, 0, 0},
+                               {"BF16", DType::kBF16, 0, 0},
+                               {"F16", DType::kF16, 0, 0},
+                               {"FP8", DType::kF8E4M3, 128, 128},
+                               {"INT8_blocks", DType::kI8, 128, 128},
+                               {"INT8_channels", DType::kI8, 1, -1},
+                               {"INT4_32", DType::kI32, 1, 32, DType::kBF16},
+                               {"INT4_128", DType::kI32, 1, 128, DType::kF32},
+                               {"INT4_64_zeros", DType::kI32, 1, 64, DType::kF16, true}};
+
+template <class T>
+void append(std::vector<std::uint8_t>& bytes, const T& value) {
+  const auto* p = reinterpret_cast<const std::uint8_t*>(&value);
+  bytes.insert(bytes.end(), p, p + sizeof(T));
+}
+
+struct Problem {
+  Format format;
+  Index m, n, k, first_row;
+  Index scale_columns, groups;
+  std::vector<float> x, x_scale;
+  std::vector<std::uint8_t> w, scale, zero;
+
+  Problem(const Format& f, Index rows, Index columns, Index depth, Index row0, std::uint64_t seed)
+      : format(f), m(rows), n(columns), k(depth), first_row(f.scale_rows == 0 ? 0 : row0) {
     const Philox random(seed, 1);
     std::uint64_t at = 0;
     const auto uniform = [&] { return static_cast<float>(random.uniform(at++) * 2 - 1); };
-    blocks = (k + 127) / 128;
+    scale_columns = format.scale_columns > 0 ? format.scale_columns : k;
+    groups = (k + scale_columns - 1) / scale_columns;
     for (Index i = 0; i < m * k; ++i) x.push_back(uniform());
-    for (Index i = 0; i < ((first_row + n + 127) / 128) * blocks; ++i) scale.push_back(0.01f + std::abs(uniform()));
-    for (Index i = 0; i < m * blocks; ++i) x_scale.push_back(0.5f + std::abs(uniform()));
-    w.resize(static_cast<std::size_t>(n * k) * dtype_bytes(dtype));
-    for (Index i = 0; i < n * k; ++i) {
-      const float v = uniform();
-      if (dtype == DType::kF32)
-        std::memcpy(&w[static_cast<std::size_t>(i) * 4], &v, 4);
-      else if (dtype == DType::kBF16) {
-        const bf16 b = float_to_bf16(v);
-        std::memcpy(&w[static_cast<std::size_t>(i) * 2], &b, 2);
-      } else if (dtype == DType::kF16) {
-        const f16 b = float_to_f16(v);
-        std::memcpy(&w[static_cast<std::size_t>(i) * 2], &b, 2);
-      } else
-        w[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(random.block(at++)[0] % 0x7F) | (v < 0 ? 0x80 : 0);
+    for (Index i = 0; i < m * ((k + 127) / 128); ++i) x_scale.push_back(0.5f + std::abs(uniform()));
+    const Index scale_rows = format.scale_rows ? (first_row + n + format.scale_rows - 1) / format.scale_rows : 0;
+    for (Index i = 0; i < scale_rows * groups; ++i) {
+      append_number(scale, format.scale_dtype, 0.01f + std::abs(uniform()));
+      zero.push_back(static_cast<std::uint8_t>(random.block(at++)[0] % 16));
     }
+    for (Index r = 0; r < n; ++r) append_row(random, at);
+  }
+
+  static void append_number(std::vector<std::uint8_t>& to, DType dtype, float v) {
+    if (dtype == DType::kF32)
+      append(to, v);
+    else if (dtype == DType::kBF16)
+      append(to, float_to_bf16(v));
+    else
+      append(to, float_to_f16(v));
+  }
+
+  void append_row(const Philox& random, std::uint64_t& at) {
+    if (format.dtype == DType::kI32)
+      for (Index c = 0; c < (k + 7) / 8; ++c) append(w, random.block(at++)[0]);
+    else
+      for (Index c = 0; c < k; ++c) {
+        const std::uint32_t bits = random.block(at++)[0];
+        if (format.dtype == DType::kI8)
+          w.push_back(static_cast<std::uint8_t>(bits));
+        else if (format.dtype == DType::kF8E4M3)
+          w.push_back(static_cast<std::uint8_t>((bits >> 8) % 0x7F | (bits & 0x80)));
+        else
+          append_number(w, format.dtype, static_cast<float>(bits) * 0x1p-31f - 1);
+      }
   }
 
   LinearArgs args(std::vector<float>& y, bool rounded = false) const {
@@ -56,13 +98,17 @@ struct Problem {
     a.x = x.data();
     a.x_stride = k;
     a.w = w.data();
-    a.w_dtype = dtype;
-    a.w_stride = k;
-    if (dtype == DType::kF8E4M3) {
+    a.w_dtype = format.dtype;
+    a.w_stride = format.dtype == DType::kI32 ? (k + 7) / 8 : k;
+    if (format.scale_rows > 0) {
       a.w_scale = scale.data();
-      a.w_scale_stride = blocks;
+      a.w_scale_dtype = format.scale_dtype;
+      a.w_scale_stride = groups;
+      a.scale_rows = format.scale_rows;
+      a.scale_columns = scale_columns;
       a.w_first_row = first_row;
-      if (rounded) a.x_scale = x_scale.data(), a.x_scale_stride = blocks;
+      if (format.zeros) a.w_zero = zero.data();
+      if (rounded && format.dtype == DType::kF8E4M3) a.x_scale = x_scale.data(), a.x_scale_stride = (k + 127) / 128;
     }
     y.assign(static_cast<std::size_t>(m * n), kPoison);
     a.y = y.data();
@@ -74,9 +120,25 @@ struct Problem {
   }
 };
 
-std::vector<float> run_avx2(const Problem& p, bool rounded = false) {
-  std::vector<float> y, panel(static_cast<std::size_t>(avx2::linear_panel_floats(p.k)), kPoison);
-  avx2::linear(p.args(y, rounded), 0, p.n, panel.data());
+// Scratch full of NaN, so that whatever is read before it is written shows.
+struct Scratch {
+  explicit Scratch(Index bytes) : memory(DType::kF32, {bytes / 4 + 16}) {
+    std::fill_n(memory->data<float>(), memory->num_elements(), kPoison);
+  }
+  void* data() { return memory->raw(); }
+  Tensor memory;
+};
+
+void multiply(Isa isa, const LinearArgs& a, Index n_begin, Index n_end) {
+  const LinearKernels& k = linear_kernels(isa);
+  Scratch packed(k.packed_bytes(a)), scratch(k.scratch_bytes(a));
+  k.pack(a, 0, k.num_tiles(a), 0, a.k, packed.data());
+  k.multiply(a, packed.data(), n_begin, n_end, nullptr, scratch.data());
+}
+
+std::vector<float> run(Isa isa, const Problem& p, bool rounded = false) {
+  std::vector<float> y;
+  multiply(isa, p.args(y, rounded), 0, p.n);
   return y;
 }
 
@@ -89,55 +151,91 @@ double worst(const std::vector<float>& a, const std::vector<float>& b) {
   return largest > 0 ? difference / largest : difference;
 }
 
-class Linear : public ::testing::TestWithParam<DType> {
+bool same_bits(const std::vector<float>& a, const float* b) {
+  return std::memcmp(a.data(), b, a.size() * sizeof(float)) == 0;
+}
+
+class Linear : public ::testing::TestWithParam<std::tuple<Format, Isa>> {
  protected:
   void SetUp() override {
-    if (!isa_supported(Isa::kAvx2)) GTEST_SKIP() << "this CPU has no AVX2";
+    if (!isa_supported(isa)) GTEST_SKIP() << "this CPU has no " << isa_name(isa);
   }
+  Format format = std::get<0>(GetParam());
+  Isa isa = std::get<1>(GetParam());
 };
 
 TEST_P(Linear, AgreesWithTheReferenceForEveryShape) {
   std::uint64_t seed = 0;
-  for (const Index m : {1, 2, 3, 4, 5, 17})
-    for (const Index n : {1, 3, 8, 33})
-      for (const Index k : {1, 7, 8, 15, 16, 100, 128, 129, 300}) {
+  for (const Index m : {1, 2, 3, 4, 5, 7, 9, 12, 13, 17, 25, 38})
+    for (const Index n : {1, 3, 16, 33, 70})
+      for (const Index k : {1, 7, 8, 31, 32, 100, 128, 129, 300, 1100}) {
         ++seed;
-        const Problem p(GetParam(), m, n, k, static_cast<Index>(seed % 130), seed);
+        const Problem p(format, m, n, k, static_cast<Index>(seed % 130), seed);
         for (const bool rounded : {false, true}) {
           std::vector<float> expected;
           ref::linear(p.args(expected, rounded), 0, n);
-          ASSERT_LE(worst(run_avx2(p, rounded), expected), 2e-6) << m << " " << n << " " << k;
+          ASSERT_LE(worst(run(isa, p, rounded), expected), 1e-5) << m << " " << n << " " << k;
         }
       }
 }
 
 TEST_P(Linear, Rule18_ARowHasTheSameBitsAloneAndAmongOthers) {
   for (const Index k : {96, 128, 300, 1000}) {
-    const Problem all(GetParam(), 70, 21, k, 100, 5);
-    const auto together = run_avx2(all);
-    for (const Index m : {1, 2, 3, 4, 7, 64})
+    const Problem all(format, 70, 37, k, 100, 5);
+    const auto together = run(isa, all);
+    for (const Index m : {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 64})
       for (Index begin = 0; begin + m <= 70; begin += 13) {
         Problem some = all;
         some.m = m;
         some.x.assign(all.x.begin() + begin * k, all.x.begin() + (begin + m) * k);
-        const auto got = run_avx2(some);
-        ASSERT_EQ(std::memcmp(got.data(), together.data() + begin * 21, got.size() * 4), 0)
+        ASSERT_TRUE(same_bits(run(isa, some), &together[static_cast<std::size_t>(begin * 37)]))
             << "k " << k << ", rows " << begin << " + " << m;
       }
   }
 }
 
-TEST_P(Linear, SlicesOfColumnsHaveTheSameBits) {
-  const Problem p(GetParam(), 9, 50, 200, 77, 6);
-  const auto whole = run_avx2(p);
-  std::vector<float> y, panel(static_cast<std::size_t>(avx2::linear_panel_floats(p.k)));
+TEST_P(Linear, EveryInstructionSetGivesTheSameBits) {
+  for (const Index m : {1, 6, 30})
+    for (const Index k : {64, 77, 640}) {
+      const Problem p(format, m, 90, k, 17, 3);
+      EXPECT_TRUE(same_bits(run(isa, p), run(Isa::kAvx2, p).data())) << m << " " << k;
+    }
+}
+
+TEST_P(Linear, SlicesOfColumnsAndGatheredRowsHaveTheSameBits) {
+  for (const Index m : {9, 20}) {
+    const Problem p(format, m, 50, 200, 77, 6);
+    const auto whole = run(isa, p);
+    std::vector<float> y;
+    LinearArgs a = p.args(y);
+    for (Index begin = 0; begin < 50; begin += 7) multiply(isa, a, begin, std::min<Index>(begin + 7, 50));
+    EXPECT_TRUE(same_bits(y, whole.data()));
+    const std::vector<Index> rows = {7, 0, 7};
+    a = p.args(y);
+    a.x_rows = rows.data();
+    a.m = 3;
+    multiply(isa, a, 0, 50);
+    for (std::size_t i = 0; i < 3; ++i)
+      EXPECT_EQ(std::memcmp(&y[i * 50], &whole[static_cast<std::size_t>(rows[i]) * 50], 200), 0);
+  }
+}
+
+TEST_P(Linear, PackingByPiecesIsTheSame) {
+  const Problem p(format, 14, 40, 300, 0, 11);
+  const auto whole = run(isa, p);
+  std::vector<float> y;
   const LinearArgs a = p.args(y);
-  for (Index begin = 0; begin < 50; begin += 7) avx2::linear(a, begin, std::min<Index>(begin + 7, 50), panel.data());
-  EXPECT_EQ(std::memcmp(y.data(), whole.data(), y.size() * 4), 0);
+  const LinearKernels& k = linear_kernels(isa);
+  Scratch packed(k.packed_bytes(a)), scratch(k.scratch_bytes(a));
+  for (Index tile = k.num_tiles(a); tile-- > 0;)
+    for (Index begin = 256; begin >= 0; begin -= 128)
+      k.pack(a, tile, tile + 1, begin, std::min<Index>(begin + 128, 300), packed.data());
+  k.multiply(a, packed.data(), 0, 40, nullptr, scratch.data());
+  EXPECT_TRUE(same_bits(y, whole.data()));
 }
 
 TEST_P(Linear, ReadsNoByteBehindTheWeights) {
-  const Problem p(GetParam(), 5, 6, 45, 0, 7);
+  const Problem p(format, 14, 6, 45, 0, 7);
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::size_t room = (p.w.size() + page - 1) / page * page;
   auto* memory = static_cast<std::uint8_t*>(
@@ -145,72 +243,99 @@ TEST_P(Linear, ReadsNoByteBehindTheWeights) {
   ASSERT_EQ(::mprotect(memory + room, page, PROT_NONE), 0);
   std::uint8_t* end_aligned = memory + room - p.w.size();
   std::memcpy(end_aligned, p.w.data(), p.w.size());
-  for (const Index m : {1, 2, 3, 5}) {
-    std::vector<float> y, panel(static_cast<std::size_t>(avx2::linear_panel_floats(p.k)));
+  for (const Index m : {1, 2, 3, 5, 14}) {
+    std::vector<float> y;
     LinearArgs a = p.args(y);
     a.w = end_aligned;
     a.m = m;
-    avx2::linear(a, 0, p.n, panel.data());
-    Problem transposed = p;
+    multiply(isa, a, 0, p.n);
     std::vector<float> x(static_cast<std::size_t>(m * p.n), 1.0f), out(static_cast<std::size_t>(m * p.k));
     a.x = x.data();
     a.x_stride = p.n;
     a.y = out.data();
     a.y_stride = p.k;
-    avx2::linear_transposed(a, 0, m);
+    linear_kernels(isa).transposed(a, 0, a.k);
   }
   ::munmap(memory, room + page);
 }
 
-TEST_P(Linear, TransposedAgreesWithTheReference) {
+TEST_P(Linear, TransposedAgreesWithTheReferenceAndHasTheSameBitsForEveryRowCount) {
   for (const Index k : {5, 64, 130, 300}) {
-    Problem p(GetParam(), 4, 37, k, 60, 8);
-    p.x.resize(static_cast<std::size_t>(4 * 37), 0.25f);
+    Problem p(format, 7, 37, k, 60, 8);
+    p.x.resize(static_cast<std::size_t>(7 * 37), 0.25f);
     std::vector<float> got, expected;
     LinearArgs a = p.args(got);
     a.x_stride = 37;
-    got.assign(static_cast<std::size_t>(4 * k), kPoison);
+    got.assign(static_cast<std::size_t>(7 * k), kPoison);
     expected = got;
     a.y_stride = k;
     a.y = got.data();
-    avx2::linear_transposed(a, 0, 4);
+    linear_kernels(isa).transposed(a, 0, k);
     a.y = expected.data();
-    ref::linear_transposed(a, 0, 4);
-    EXPECT_LE(worst(got, expected), 2e-6) << k;
+    ref::linear_transposed(a, 0, 7);
+    EXPECT_LE(worst(got, expected), 1e-5) << k;
+    std::vector<float> one(static_cast<std::size_t>(k));
+    a.x = p.x.data() + 5 * 37;
+    a.y = one.data();
+    a.m = 1;
+    linear_kernels(isa).transposed(a, 0, k);
+    EXPECT_TRUE(same_bits(one, &got[static_cast<std::size_t>(5 * k)]));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, Linear, ::testing::Values(DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3),
-                         [](const auto& p) { return std::string(dtype_name(p.param)); });
+INSTANTIATE_TEST_SUITE_P(Formats, Linear,
+                         ::testing::Combine(::testing::ValuesIn(kFormats),
+                                            ::testing::Values(Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16)),
+                         [](const auto& p) {
+                           std::string name = std::get<0>(p.param).name + std::string("_") +
+                                              std::string(isa_name(std::get<1>(p.param)));
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
-TEST(Linear, Rule32_NanCodesGiveNan) {
-  if (!isa_supported(Isa::kAvx2)) GTEST_SKIP() << "this CPU has no AVX2";
+class Fp8Linear : public ::testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    if (!isa_supported(GetParam())) GTEST_SKIP() << "this CPU has no " << isa_name(GetParam());
+  }
+  static constexpr Format kFp8 = kFormats[3];
+};
+
+TEST_P(Fp8Linear, Rule32_NanCodesGiveNan) {
   for (const std::uint8_t code : {0x7F, 0xFF})
-    for (const Index m : {1, 3, 8}) {
-      Problem p(DType::kF8E4M3, m, 9, 40, 0, 9);
+    for (const Index m : {1, 3, 8, 14}) {
+      Problem p(kFp8, m, 9, 40, 0, 9);
       p.w[2 * 40 + 37] = code;
-      const auto y = run_avx2(p);
+      const auto y = run(GetParam(), p);
       for (Index i = 0; i < m; ++i)
         for (Index j = 0; j < 9; ++j) EXPECT_EQ(std::isnan(y[static_cast<std::size_t>(i * 9 + j)]), j == 2);
     }
 }
 
-TEST(Linear, EveryE4m3CodeIsDecodedExactly) {
-  if (!isa_supported(Isa::kAvx2)) GTEST_SKIP() << "this CPU has no AVX2";
+TEST_P(Fp8Linear, EveryE4m3CodeIsDecodedExactly) {
   for (int code = 0; code < 256; ++code) {
     if ((code & 0x7F) == 0x7F) continue;
-    Problem p(DType::kF8E4M3, 1, 1, 16, 0, 10);
-    std::fill(p.x.begin(), p.x.end(), 0.0f);
-    std::fill(p.w.begin(), p.w.end(), std::uint8_t{0});
-    for (const std::size_t at : {std::size_t{0}, std::size_t{13}}) {
-      p.x[at] = 1;
-      p.w[at] = static_cast<std::uint8_t>(code);
-      p.scale[0] = 1;
-      EXPECT_EQ(run_avx2(p)[0], e4m3_to_float({static_cast<std::uint8_t>(code)}));
-      p.x[at] = 0;
+    for (const Index m : {1, 20}) {
+      Problem p(kFp8, m, 1, 16, 0, 10);
+      const float one = 1;
+      std::memcpy(p.scale.data(), &one, 4);
+      for (const std::size_t at : {std::size_t{0}, std::size_t{13}}) {
+        std::fill(p.x.begin(), p.x.end(), 0.0f);
+        std::fill(p.w.begin(), p.w.end(), std::uint8_t{0});
+        p.x[at] = 1;
+        p.w[at] = static_cast<std::uint8_t>(code);
+        EXPECT_EQ(run(GetParam(), p)[0], e4m3_to_float({static_cast<std::uint8_t>(code)}));
+      }
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Isas, Fp8Linear, ::testing::Values(Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16),
+                         [](const auto& p) {
+                           std::string name(isa_name(p.param));
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 // The goldens of the FP8 linear: x [7, 384], W [300, 384].
 class GoldenLinear : public ::testing::TestWithParam<Isa> {
@@ -221,26 +346,26 @@ class GoldenLinear : public ::testing::TestWithParam<Isa> {
   std::vector<std::uint8_t> w = golden.bytes("weight.q"), x_codes = golden.bytes("act.q");
 
   std::vector<float> run(const std::vector<float>& values, const float* scales) const {
-    std::vector<float> y(7 * 300), panel(static_cast<std::size_t>(avx2::linear_panel_floats(384)));
-    LinearArgs a{.x = values.data(),
-                 .x_stride = 384,
-                 .x_scale = scales,
-                 .x_scale_stride = 3,
-                 .w = w.data(),
-                 .w_dtype = DType::kF8E4M3,
-                 .w_stride = 384,
-                 .w_scale = scale.data(),
-                 .w_scale_stride = 3,
-                 .w_first_row = 0,
-                 .y = y.data(),
-                 .y_stride = 300,
-                 .m = 7,
-                 .n = 300,
-                 .k = 384};
+    std::vector<float> y(7 * 300);
+    LinearArgs a;
+    a.x = values.data();
+    a.x_stride = 384;
+    a.x_scale = scales;
+    a.x_scale_stride = 3;
+    a.w = w.data();
+    a.w_dtype = DType::kF8E4M3;
+    a.w_stride = 384;
+    a.w_scale = scale.data();
+    a.w_scale_stride = 3;
+    a.y = y.data();
+    a.y_stride = 300;
+    a.m = 7;
+    a.n = 300;
+    a.k = 384;
     if (GetParam() == Isa::kRef)
       ref::linear(a, 0, 300);
     else
-      avx2::linear(a, 0, 300, panel.data());
+      multiply(GetParam(), a, 0, 300);
     return y;
   }
 };
@@ -261,8 +386,11 @@ TEST_P(GoldenLinear, Rule33_Fp8ActivationsMatch) {
   EXPECT_LE(worst(run(values, scales.data()), golden.floats("linear.fp8_both.out")), 1e-5);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, GoldenLinear, ::testing::Values(Isa::kRef, Isa::kAvx2),
-                         [](const auto& p) { return std::string(isa_name(p.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, GoldenLinear, ::testing::ValuesIn(kAllIsas), [](const auto& p) {
+  std::string name(isa_name(p.param));
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
 
 TEST(Quantize, Rule33_ActivationCodesAndScalesAreExact) {
   const test::Golden golden(HADAL_TEST_DATA "/golden/formats.safetensors");

@@ -4,50 +4,42 @@
 
 #include "hadal/kernels/elementwise.h"
 #include "hadal/kernels/linear.h"
+#include "hadal/ops/product.h"
 #include "hadal/ops/work.h"
 
 namespace hadal::ops {
 namespace {
 
-kernels::LinearArgs arguments(const TensorRef& x, const Weight& w, const TensorRef& y) {
-  kernels::LinearArgs a;
-  a.x = x.data<float>();
-  a.x_stride = x.stride(0);
-  a.w = w.values.raw();
-  a.w_dtype = w.values.dtype();
-  a.w_stride = w.values.stride(0);
-  if (w.scale) {
-    a.w_scale = w.scale.data<float>();
-    a.w_scale_stride = w.scale.stride(0);
-    a.w_first_row = w.first_row;
-  }
-  a.y = y.data<float>();
-  a.y_stride = y.stride(0);
-  a.m = x.size(0);
-  a.n = w.num_rows();
-  a.k = w.num_columns();
-  return a;
-}
-
 void check(const char* op, const TensorRef& x, const Weight& w) {
   HADAL_CHECK(x.rank() == 2 && w.values.rank() == 2 && x.size(1) == w.num_columns(),
               "{}: x has shape {}, the weight {}", op, x.shape().to_string(), w.values.shape().to_string());
-  HADAL_CHECK((w.values.dtype() == DType::kF8E4M3) == static_cast<bool>(w.scale),
-              "{}: an F8_E4M3 weight has a scale, others have none; this one is {}", op, dtype_name(w.values.dtype()));
+  const DType dtype = w.values.dtype();
+  const bool quantised = dtype == DType::kF8E4M3 || dtype == DType::kI8 || dtype == DType::kI32;
+  HADAL_CHECK(quantised == static_cast<bool>(w.scale),
+              "{}: F8_E4M3, I8 and I32 weights have a scale, others have none; this one is {}", op, dtype_name(dtype));
+}
+
+void pack(Context& ctx, const kernels::LinearKernels& k, const Product& p) {
+  const Index tiles = k.num_tiles(p.args);
+  ctx.threads.parallel_for(tiles, piece_size(ctx, tiles, p.args.k * 24, 1),
+                           [&](Index begin, Index end) { k.pack(p.args, begin, end, 0, p.args.k, p.packed); });
 }
 
 void run(Context& ctx, const kernels::LinearArgs& a) {
+  if (a.m == 0) return;
+  if (ctx.isa == Isa::kRef) {
+    ctx.threads.parallel_for(a.n, piece_size(ctx, a.n, a.m * a.k, 8),
+                             [&](Index begin, Index end) { kernels::ref::linear(a, begin, end); });
+    return;
+  }
   const Workspace::Scope scope(ctx.workspace);
-  // Four pieces a thread even out foreign load; a piece is a multiple of the tiles' height.
-  const Index grain = piece_size(ctx, a.n, a.m * a.k, 32);
-  const Index panel_floats = ctx.isa != Isa::kRef ? kernels::avx2::linear_panel_floats(a.k) : 0;
-  const TensorRef panels = ctx.workspace.floats({ctx.threads.num_threads(), panel_floats});
-  ctx.threads.parallel_for(a.n, grain, [&](Index begin, Index end) {
-    if (ctx.isa != Isa::kRef)
-      kernels::avx2::linear(a, begin, end, panels.data<float>() + ThreadPool::current_thread() * panel_floats);
-    else
-      kernels::ref::linear(a, begin, end);
-  });
+  const kernels::LinearKernels& k = kernels::linear_kernels(ctx.isa);
+  const Product p = Product::make(ctx, a);
+  pack(ctx, k, p);
+  const ThreadScratch scratch(ctx, k.scratch_bytes(a));
+  const Index grain = piece_columns(ctx, a, k.piece_columns);
+  ctx.threads.parallel_for(
+      a.n, grain, [&](Index begin, Index end) { k.multiply(a, p.packed, begin, end, nullptr, scratch.mine()); });
 }
 
 struct RoundedInput {
@@ -75,7 +67,7 @@ RoundedInput round_to_fp8(Context& ctx, const TensorRef& x, bool ue8m0) {
 TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w) {
   check("linear", x, w);
   const TensorRef y = ctx.workspace.floats({x.size(0), w.num_rows()});
-  run(ctx, arguments(x, w, y));
+  run(ctx, linear_args(x, w, y));
   return y;
 }
 
@@ -84,7 +76,7 @@ TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0) 
   check("linear", x, w);
   const TensorRef y = ctx.workspace.floats({x.size(0), w.num_rows()});
   const RoundedInput rounded = round_to_fp8(ctx, x, ue8m0);
-  kernels::LinearArgs a = arguments(rounded.values, w, y);
+  kernels::LinearArgs a = linear_args(rounded.values, w, y);
   a.x_scale = rounded.scale.data<float>();
   a.x_scale_stride = rounded.scale.stride(0);
   run(ctx, a);
@@ -94,18 +86,17 @@ TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0) 
 TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride) {
   const Index tokens = x.size(0), heads = x.size(1), rows = x.size(2);
   const TensorRef y = ctx.workspace.floats({tokens, heads, w.num_columns()});
-  ctx.threads.parallel_for(heads, piece_size(ctx, heads, tokens * rows * w.num_columns(), 1),
-                           [&](Index begin, Index end) {
-                             for (Index h = begin; h < end; ++h) {
-                               const Weight slice = w.rows(h * stride + offset, h * stride + offset + rows);
-                               const TensorRef x_head = x.slice(1, h, h + 1), y_head = y.slice(1, h, h + 1);
-                               kernels::LinearArgs a = arguments(x_head, slice, y_head);
-                               if (ctx.isa != Isa::kRef)
-                                 kernels::avx2::linear_transposed(a, 0, tokens);
-                               else
-                                 kernels::ref::linear_transposed(a, 0, tokens);
-                             }
-                           });
+  ctx.threads.parallel_for(
+      heads, piece_size(ctx, heads, tokens * rows * w.num_columns(), 1), [&](Index begin, Index end) {
+        for (Index h = begin; h < end; ++h) {
+          const Weight slice = w.rows(h * stride + offset, h * stride + offset + rows);
+          const kernels::LinearArgs a = linear_args(x.slice(1, h, h + 1), slice, y.slice(1, h, h + 1));
+          if (ctx.isa == Isa::kRef)
+            kernels::ref::linear_transposed(a, 0, tokens);
+          else
+            kernels::linear_kernels(ctx.isa).transposed(a, 0, a.k);
+        }
+      });
   return y;
 }
 
@@ -113,21 +104,67 @@ TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset
   const Index tokens = x.size(0), heads = x.size(1);
   const TensorRef y = ctx.workspace.floats({tokens, heads, rows});
   const Workspace::Scope scope(ctx.workspace);
-  const Index panel_floats = ctx.isa != Isa::kRef ? kernels::avx2::linear_panel_floats(w.num_columns()) : 0;
-  const TensorRef panels = ctx.workspace.floats({ctx.threads.num_threads(), panel_floats});
-  ctx.threads.parallel_for(
-      heads, piece_size(ctx, heads, tokens * rows * w.num_columns(), 1), [&](Index begin, Index end) {
-        for (Index h = begin; h < end; ++h) {
-          const Weight slice = w.rows(h * stride + offset, h * stride + offset + rows);
-          const TensorRef x_head = x.slice(1, h, h + 1), y_head = y.slice(1, h, h + 1);
-          const kernels::LinearArgs a = arguments(x_head, slice, y_head);
-          if (ctx.isa != Isa::kRef)
-            kernels::avx2::linear(a, 0, rows, panels.data<float>() + ThreadPool::current_thread() * panel_floats);
-          else
-            kernels::ref::linear(a, 0, rows);
-        }
-      });
+  const auto args_of = [&](Index h) {
+    return linear_args(x.slice(1, h, h + 1), w.rows(h * stride + offset, h * stride + offset + rows),
+                       y.slice(1, h, h + 1));
+  };
+  const Index grain = piece_size(ctx, heads, tokens * rows * w.num_columns(), 1);
+  if (ctx.isa == Isa::kRef) {
+    ctx.threads.parallel_for(heads, grain, [&](Index begin, Index end) {
+      for (Index h = begin; h < end; ++h) kernels::ref::linear(args_of(h), 0, rows);
+    });
+    return y;
+  }
+  const kernels::LinearKernels& k = kernels::linear_kernels(ctx.isa);
+  const kernels::LinearArgs first = args_of(0);
+  const Index packed_bytes = (k.packed_bytes(first) + 63) / 64 * 64;
+  const ThreadScratch scratch(ctx, packed_bytes + k.scratch_bytes(first));
+  ctx.threads.parallel_for(heads, grain, [&](Index begin, Index end) {
+    auto* packed = static_cast<std::byte*>(scratch.mine());
+    for (Index h = begin; h < end; ++h) {
+      const kernels::LinearArgs a = args_of(h);
+      k.pack(a, 0, k.num_tiles(a), 0, a.k, packed);
+      k.multiply(a, packed, 0, rows, nullptr, packed + packed_bytes);
+    }
+  });
   return y;
+}
+
+kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const TensorRef& y) {
+  kernels::LinearArgs a;
+  a.x = x.data<float>();
+  a.x_stride = x.stride(0);
+  a.w = w.values.raw();
+  a.w_dtype = w.values.dtype();
+  a.w_stride = w.values.stride(0);
+  if (w.scale) {
+    a.w_scale = w.scale.raw();
+    a.w_scale_dtype = w.scale.dtype();
+    a.w_scale_stride = w.scale.stride(0);
+    a.scale_rows = w.scale_rows;
+    a.scale_columns = w.scale_columns;
+    a.w_zero = w.zero ? static_cast<const std::uint8_t*>(w.zero.raw()) : nullptr;
+    a.w_first_row = w.first_row;
+  }
+  a.y = y.data<float>();
+  a.y_stride = y.stride(0);
+  a.m = x.size(0);
+  a.n = w.num_rows();
+  a.k = w.num_columns();
+  return a;
+}
+
+Product Product::make(Context& ctx, const kernels::LinearArgs& args) {
+  return {args, ctx.workspace.tensor(DType::kU8, {kernels::linear_kernels(ctx.isa).packed_bytes(args)}).raw()};
+}
+
+Index piece_columns(const Context& ctx, const kernels::LinearArgs& a, Index set) {
+  const Index threads = ctx.threads.num_threads();
+  if (threads == 1 || a.m * a.n * a.k < kSmallWork) return std::max<Index>(a.n, 1);
+  // Whole sets of columns; fewer where the matrix is too narrow to give every thread a few.
+  Index grain = set;
+  while (grain > 16 && a.n < grain * threads * 2) grain /= 2;
+  return grain;
 }
 
 }  // namespace hadal::ops

@@ -135,7 +135,7 @@ TEST_P(GoldenModel, Rule18_AbsorbedAndExpandedFormsAgree) {
 INSTANTIATE_TEST_SUITE_P(Models, GoldenModel,
                          ::testing::Combine(::testing::Values("v3-tiny", "v3-tiny-fp8", "moonlight-tiny",
                                                               "v2-lite-tiny", "v2-tiny"),
-                                            ::testing::Values(Isa::kRef, Isa::kAvx2)),
+                                            ::testing::ValuesIn(kAllIsas)),
                          [](const auto& p) {
                            std::string name =
                                std::string(std::get<0>(p.param)) + "_" + std::string(isa_name(std::get<1>(p.param)));

@@ -5,7 +5,11 @@
 namespace hadal::kernels::ref {
 namespace {
 
-double stored_value(const LinearArgs& a, Index row, Index column) {
+Index scale_index(const LinearArgs& a, Index row, Index column) {
+  return (a.w_first_row + row) / a.scale_rows * a.w_scale_stride + column / a.scale_columns;
+}
+
+double code_value(const LinearArgs& a, Index row, Index column) {
   const Index i = row * a.w_stride + column;
   switch (a.w_dtype) {
     case DType::kF32:
@@ -14,13 +18,33 @@ double stored_value(const LinearArgs& a, Index row, Index column) {
       return bf16_to_float(static_cast<const bf16*>(a.w)[i]);
     case DType::kF16:
       return f16_to_float(static_cast<const f16*>(a.w)[i]);
+    case DType::kI8:
+      return static_cast<const std::int8_t*>(a.w)[i];
+    case DType::kI32: {
+      const std::uint32_t eight = static_cast<const std::uint32_t*>(a.w)[row * a.w_stride + column / 8];
+      const int code = static_cast<int>(eight >> (4 * (column % 8)) & 15);
+      return code - (a.w_zero ? a.w_zero[scale_index(a, row, column)] : 8);
+    }
     default:
       return e4m3_to_float(static_cast<const e4m3*>(a.w)[i]);
   }
 }
 
 double weight_scale(const LinearArgs& a, Index row, Index column) {
-  return a.w_scale ? a.w_scale[(a.w_first_row + row) / 128 * a.w_scale_stride + column / 128] : 1.0;
+  if (!a.w_scale) return 1;
+  const Index i = scale_index(a, row, column);
+  switch (a.w_scale_dtype) {
+    case DType::kBF16:
+      return bf16_to_float(static_cast<const bf16*>(a.w_scale)[i]);
+    case DType::kF16:
+      return f16_to_float(static_cast<const f16*>(a.w_scale)[i]);
+    default:
+      return static_cast<const float*>(a.w_scale)[i];
+  }
+}
+
+const float* input_row(const LinearArgs& a, Index i) {
+  return a.x + (a.x_rows ? a.x_rows[i] : i) * a.x_stride;
 }
 
 double input_scale(const LinearArgs& a, Index row, Index column) {
@@ -34,7 +58,7 @@ void linear(const LinearArgs& a, Index n_begin, Index n_end) {
     for (Index j = n_begin; j < n_end; ++j) {
       double sum = 0;
       for (Index c = 0; c < a.k; ++c)
-        sum += double{a.x[i * a.x_stride + c]} * input_scale(a, i, c) * (stored_value(a, j, c) * weight_scale(a, j, c));
+        sum += double{input_row(a, i)[c]} * input_scale(a, i, c) * (code_value(a, j, c) * weight_scale(a, j, c));
       a.y[i * a.y_stride + j] = static_cast<float>(sum);
     }
 }
@@ -43,8 +67,7 @@ void linear_transposed(const LinearArgs& a, Index m_begin, Index m_end) {
   for (Index i = m_begin; i < m_end; ++i)
     for (Index c = 0; c < a.k; ++c) {
       double sum = 0;
-      for (Index j = 0; j < a.n; ++j)
-        sum += double{a.x[i * a.x_stride + j]} * (stored_value(a, j, c) * weight_scale(a, j, c));
+      for (Index j = 0; j < a.n; ++j) sum += double{input_row(a, i)[j]} * (code_value(a, j, c) * weight_scale(a, j, c));
       a.y[i * a.y_stride + c] = static_cast<float>(sum);
     }
 }

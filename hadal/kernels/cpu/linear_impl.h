@@ -1,0 +1,541 @@
+// The product of linear.h, written once for every instruction set. Included by one translation unit per set, after its
+// vector header and decode.h; the anonymous namespace keeps the copies apart.
+//
+// Few rows (up to kTileRows): weights are transposed chunk by chunk in the L1 cache, decoded in registers and used at
+// once: bound by reading them from memory. Many rows: a panel of decoded weights, kPanelColumns of K by kLanes * 2
+// outputs, stays in the L2 cache while tiles of kTileRows rows pass over it: bound by multiply-adds.
+#pragma once
+
+#include "hadal/kernels/linear.h"
+
+namespace hadal::kernels::HADAL_ISA {
+namespace {
+
+constexpr Index kScaleBlock = 128;
+constexpr Index kChunkBytes = kLanes * 4;  // of each row, per transposition
+constexpr Index kStageBytes = 256;         // of each row, transposed before they are used
+constexpr int kSetGroups = 64 / kLanes;    // groups of kLanes outputs that are worked on together
+constexpr Index kSetRows = kSetGroups * kLanes;
+constexpr int kPanelGroups = 2;
+constexpr Index kPanelColumns = 512;
+
+constexpr Index round_up(Index n, Index step) {
+  return (n + step - 1) / step * step;
+}
+
+constexpr Index bits_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return 32;
+    case DType::kBF16:
+    case DType::kF16:
+      return 16;
+    case DType::kI32:
+      return 4;
+    default:
+      return 8;
+  }
+}
+
+// Heights of tiles that exist; a tile with other heights is filled up with zero rows.
+constexpr int kHeights[] = {1, 2, 3, 4, 6, 8, 12};
+
+HADAL_INLINE int tile_height(Index rows) {
+  for (int h : kHeights)
+    if (h >= rows && h <= kTileRows) return h;
+  return kTileRows;
+}
+
+HADAL_INLINE Index tiles_of(const LinearArgs& a) {
+  return (a.m + kTileRows - 1) / kTileRows;
+}
+HADAL_INLINE Index rows_in_tile(const LinearArgs& a, Index tile) {
+  return a.m - tile * kTileRows < kTileRows ? a.m - tile * kTileRows : kTileRows;
+}
+
+// The weights as bytes, and how their sums are scaled.
+struct Matrix {
+  const std::uint8_t* base;
+  Index row_bytes;   // from one row to the next
+  Index used_bytes;  // of a row
+  Index n, k;
+  Index block;   // k per partial sum
+  Index blocks;  // per row
+
+  HADAL_INLINE explicit Matrix(const LinearArgs& a) : base(static_cast<const std::uint8_t*>(a.w)), n(a.n), k(a.k) {
+    const Index bits = bits_of(a.w_dtype);
+    row_bytes = a.w_dtype == DType::kI32 ? a.w_stride * 4 : a.w_stride * bits / 8;
+    used_bytes = (a.k * bits + 7) / 8;
+    block = a.w_scale && a.scale_columns < kScaleBlock ? a.scale_columns : kScaleBlock;
+    blocks = (k + block - 1) / block;
+  }
+};
+
+// kLanes rows from `row` on (rows beyond the last repeat it), one chunk of each, as kLanes columns at out[i * stride].
+// kCodes: the largest E4M3 magnitude of each byte's place goes to `codes`, so that NaN codes are noticed.
+template <bool kCodes>
+HADAL_INLINE void stage(const Matrix& w, Index row, Index byte, IVec* out, Index stride, IVec& codes) {
+  IVec r[kLanes];
+  const std::uint8_t* p = w.base + row * w.row_bytes + byte;
+  if (row + kLanes <= w.n && byte + kChunkBytes <= w.used_bytes) {
+    load_transposed(p, w.row_bytes, r);
+  } else {
+    const Index count = w.used_bytes - byte < kChunkBytes ? w.used_bytes - byte : kChunkBytes;
+    for (int i = 0; i < kLanes; ++i) {
+      const std::uint8_t* at = w.base + (row + i < w.n ? row + i : w.n - 1) * w.row_bytes + byte;
+      r[i] = count < kChunkBytes ? load_first_bytes(at, count) : load_dwords(at);
+    }
+    transpose(r);
+  }
+  if constexpr (kCodes)
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) codes = max_bytes(codes, bit_and(r[i], all_dwords(0x7F7F7F7Fu)));
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) store_dwords(out + i * stride, r[i]);
+}
+
+// What each block's sum is multiplied by, [blocks][set_rows], and for INT4 with zero points what is subtracted from
+// codes - 8 first.
+struct Factors {
+  float* scale;
+  float* zero;
+};
+
+HADAL_INLINE float scale_at(const LinearArgs& a, Index row, Index group) {
+  const Index i = (a.w_first_row + row) / a.scale_rows * a.w_scale_stride + group;
+  switch (a.w_scale_dtype) {
+    case DType::kBF16:
+      return bf16_to_float(static_cast<const bf16*>(a.w_scale)[i]);
+    case DType::kF16:
+      return f16_to_float(static_cast<const f16*>(a.w_scale)[i]);
+    default:
+      return static_cast<const float*>(a.w_scale)[i];
+  }
+}
+
+// Scales of kLanes rows, each its own, by transposing chunks of the grid.
+template <class Scales>
+void lane_scales(const LinearArgs& a, Index row, Index blocks, float* to, Index stride) {
+  Matrix grid{a};
+  grid.base = static_cast<const std::uint8_t*>(a.w_scale);
+  const Index bits = bits_of(a.w_scale_dtype);
+  grid.row_bytes = a.w_scale_stride * bits / 8;
+  grid.used_bytes = blocks * bits / 8;
+  grid.base += a.w_first_row * grid.row_bytes;
+  IVec columns[kLanes], unused;
+  for (Index byte = 0, block = 0; byte < grid.used_bytes; byte += kChunkBytes) {
+    stage<false>(grid, row, byte, columns, 1, unused);
+    for (int c = 0; c < kLanes; ++c) {
+      IVec w[Scales::kSteps];
+      Scales::decode(columns[c], zero(), w);
+      for (int s = 0; s < Scales::kSteps && block < blocks; ++s, ++block) store(to + block * stride, as_float(w[s]));
+    }
+  }
+}
+
+void fill_scales(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float* to) {
+  const float unit = a.w_dtype == DType::kF8E4M3 ? kE4m3Half : 1.0f;
+  for (Index g = 0; g < set_rows; g += kLanes) {
+    const Index first = row + g < w.n ? row + g : w.n - 1,
+                last = row + g + kLanes <= w.n ? row + g + kLanes - 1 : w.n - 1;
+    const bool shared = (a.w_first_row + first) / a.scale_rows == (a.w_first_row + last) / a.scale_rows;
+    if (shared || a.scale_columns >= a.k) {
+      float lanes[kLanes];
+      for (Index b = 0; b < w.blocks; ++b) {
+        const Index group = b * w.block / a.scale_columns;
+        if (shared)
+          store(to + b * set_rows + g, broadcast(scale_at(a, first, group) * unit));
+        else if (b == 0)
+          for (int i = 0; i < kLanes; ++i) lanes[i] = scale_at(a, first + i < last ? first + i : last, 0) * unit;
+        if (!shared) store(to + b * set_rows + g, load(lanes));
+      }
+    } else if (a.scale_rows == 1 && a.scale_columns == w.block) {
+      if (a.w_scale_dtype == DType::kF32)
+        lane_scales<F32Weights>(a, first, w.blocks, to + g, set_rows);
+      else if (a.w_scale_dtype == DType::kBF16)
+        lane_scales<Bf16Weights>(a, first, w.blocks, to + g, set_rows);
+      else
+        lane_scales<F16Weights>(a, first, w.blocks, to + g, set_rows);
+    } else {
+      for (Index b = 0; b < w.blocks; ++b)
+        for (int i = 0; i < kLanes; ++i)
+          to[b * set_rows + g + i] =
+              scale_at(a, first + i < last ? first + i : last, b * w.block / a.scale_columns) * unit;
+    }
+  }
+}
+
+void fill_zeros(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float* to) {
+  for (Index b = 0; b < w.blocks; ++b)
+    for (Index i = 0; i < set_rows; ++i) {
+      const Index r = row + i < w.n ? row + i : w.n - 1;
+      const std::uint8_t z =
+          a.w_zero[(a.w_first_row + r) / a.scale_rows * a.w_scale_stride + b * w.block / a.scale_columns];
+      to[b * set_rows + i] = static_cast<float>(z) - 8.0f;
+    }
+}
+
+// total += block sums * factors, for one tile of G groups by R rows.
+template <class Step, int G, int R>
+HADAL_INLINE void fold(const typename Step::Acc (&acc)[R][G], const float* factor, const float* row_scale,
+                       Index row_scale_stride, Vec (&total)[R][G]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int g = 0; g < G; ++g) {
+      if (!factor) {
+        total[i][g] = add(total[i][g], Step::sum(acc[i][g]));
+        continue;
+      }
+      Vec f = load(factor + g * kLanes);
+      if (row_scale) f = mul(f, broadcast(row_scale[i * row_scale_stride]));
+      total[i][g] = fma(Step::sum(acc[i][g]), f, total[i][g]);
+    }
+}
+
+// Outputs [row, row + G * kLanes) of one tile of R rows, straight from the stored weights.
+template <class Step, class Weights, int G, int R>
+void direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint32_t* x, const Factors& factors,
+                const std::uint8_t* ahead) {
+  constexpr Index kStageColumns = kStageBytes / 4 * Weights::kColumns;
+  alignas(64) IVec staged[kStageBytes / 4][G];
+  Vec total[R][G];
+  IVec codes[G];
+  for (auto& t : total)
+    for (Vec& v : t) v = zero();
+  for (IVec& c : codes) c = all_dwords(0);
+  typename Step::Acc acc[R][G];
+  for (Index block = 0, column = 0; block < w.blocks; ++block) {
+    for (auto& t : acc)
+      for (auto& v : t) v = Step::zero_acc();
+    const Index end = (block + 1) * w.block < w.k ? (block + 1) * w.block : w.k;
+    while (column < end) {
+      const Index in_stage = column % kStageColumns, stage_begin = column - in_stage;
+      if (in_stage == 0) {
+        const Index byte = column * bits_of(a.w_dtype) / 8;
+        for (int g = 0; g < G; ++g)
+          for (Index b = 0; b < kStageBytes && byte + b < w.used_bytes; b += kChunkBytes)
+            stage<Weights::kHasNan>(w, row + g * kLanes, byte + b, &staged[b / 4][g], G, codes[g]);
+      }
+      const Index stop = stage_begin + kStageColumns < end ? stage_begin + kStageColumns : end;
+      const int last = static_cast<int>((stop - stage_begin + Weights::kColumns - 1) / Weights::kColumns);
+      for (int c = static_cast<int>(in_stage / Weights::kColumns); c < last; ++c) {
+#pragma GCC unroll 8
+        for (int g = 0; g < G; ++g) {
+          const Vec zeros = factors.zero ? load(factors.zero + (block * G + g) * kLanes) : zero();
+          const IVec dword = load_dwords(&staged[c][g]);
+          IVec v[Weights::kSteps];
+          Weights::decode(dword, zeros, v);
+#pragma GCC unroll 8
+          for (int s = 0; s < Weights::kSteps; ++s)
+#pragma GCC unroll 16
+            for (int i = 0; i < R; ++i) acc[i][g] = Step::mac(acc[i][g], broadcast_dword(x + s * R + i), v[s]);
+        }
+        x += Weights::kSteps * R;
+#pragma GCC unroll 4
+        for (int line = 0; line < G * kLanes * 4 / 64; ++line) __builtin_prefetch(ahead + line * 64);
+        ahead += G * kLanes * 4;
+      }
+      column = stop;
+    }
+    fold<Step, G, R>(acc, factors.scale ? factors.scale + block * G * kLanes : nullptr,
+                     a.x_scale ? a.x_scale + block : nullptr, a.x_scale_stride, total);
+  }
+  for (Index i = 0; i < R && i < a.m; ++i)
+    for (int g = 0; g < G; ++g) {
+      const Vec y = Weights::kHasNan ? poison(total[i][g], codes[g]) : total[i][g];
+      float* to = a.y + i * a.y_stride + row + g * kLanes;
+      const Index room = w.n - row - g * kLanes;
+      if (room >= kLanes)
+        store(to, y);
+      else if (room > 0)
+        store_first(to, y, room);
+    }
+}
+
+// Columns [begin, end) of kPanelGroups groups of rows, decoded: [steps][kPanelGroups * kLanes].
+template <class Step, class Weights>
+void decode_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, Index end, const Factors& factors,
+                  Index set_rows, std::uint32_t* panel, IVec (&codes)[kPanelGroups]) {
+  constexpr Index kChunkColumns = kLanes * Weights::kColumns;
+  alignas(64) IVec staged[kLanes];
+  for (int g = 0; g < kPanelGroups; ++g) {
+    std::uint32_t* to = panel + g * kLanes;
+    for (Index column = begin; column < end; column += kChunkColumns) {
+      stage<Weights::kHasNan>(w, row + g * kLanes < w.n ? row + g * kLanes : w.n - 1, column * bits_of(a.w_dtype) / 8,
+                              staged, 1, codes[g]);
+      const Index left_columns = end - column < kChunkColumns ? end - column : kChunkColumns;
+      const int count = static_cast<int>((left_columns + Weights::kColumns - 1) / Weights::kColumns);
+      for (int c = 0; c < count; ++c) {
+        IVec v[Weights::kSteps];
+        const Index block = (column + c * Weights::kColumns) / w.block;
+        const Vec zeros = factors.zero ? load(factors.zero + block * set_rows + g * kLanes) : zero();
+        Weights::decode(staged[c], zeros, v);
+#pragma GCC unroll 8
+        for (int s = 0; s < Weights::kSteps; ++s) {
+          store_dwords(to, v[s]);
+          to += kPanelGroups * kLanes;
+        }
+      }
+    }
+  }
+}
+
+// One tile of R rows by two vectors of outputs over the panel's columns [begin, end), added to y.
+template <class Step, int R>
+void panel_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index column, Index begin, Index end,
+                const std::uint32_t* x, const std::uint32_t* panel, const float* factors, Index set_rows) {
+  float* y[R];
+  const Index rows = a.m - first_row;
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) y[i] = a.y + (first_row + (i < rows ? i : rows - 1)) * a.y_stride + column;
+  const Index room = w.n - column;
+  for (Index from = begin; from < end; from += w.block) {
+    const Index to = from + w.block < end ? from + w.block : end;
+    typename Step::Acc acc[R][kPanelGroups];
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) acc[i][0] = acc[i][1] = Step::zero_acc();
+    for (Index steps = (to - from + Step::kColumns - 1) / Step::kColumns; steps > 0; --steps) {
+      const IVec w0 = load_dwords(panel), w1 = load_dwords(panel + kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) {
+        const IVec xs = broadcast_dword(x + i);
+        acc[i][0] = Step::mac(acc[i][0], xs, w0);
+        acc[i][1] = Step::mac(acc[i][1], xs, w1);
+      }
+      panel += 2 * kLanes;
+      x += R;
+    }
+    const Index block = from / w.block;
+    const float* f = factors ? factors + block * set_rows : nullptr;
+    const Vec f0 = f ? load(f) : zero(), f1 = f ? load(f + kLanes) : zero();
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const bool last_of_few = i < rows;
+      if (!last_of_few) break;
+      const Vec s0 = Step::sum(acc[i][0]), s1 = Step::sum(acc[i][1]);
+      const bool whole = room >= 2 * kLanes;
+      const Index n0 = room < kLanes ? room : kLanes, n1 = room - kLanes < kLanes ? room - kLanes : kLanes;
+      Vec t0 = zero(), t1 = zero();
+      if (from > 0) {
+        t0 = whole ? load(y[i]) : load_first(y[i], n0);
+        if (n1 > 0) t1 = whole ? load(y[i] + kLanes) : load_first(y[i] + kLanes, n1);
+      }
+      if (f) {
+        Vec g0 = f0, g1 = f1;
+        if (a.x_scale) {
+          const Vec r = broadcast(a.x_scale[(first_row + i) * a.x_scale_stride + block]);
+          g0 = mul(g0, r);
+          g1 = mul(g1, r);
+        }
+        t0 = fma(s0, g0, t0);
+        t1 = fma(s1, g1, t1);
+      } else {
+        t0 = add(t0, s0);
+        t1 = add(t1, s1);
+      }
+      if (whole) {
+        store(y[i], t0);
+        store(y[i] + kLanes, t1);
+      } else {
+        store_first(y[i], t0, n0);
+        if (n1 > 0) store_first(y[i] + kLanes, t1, n1);
+      }
+    }
+  }
+}
+
+// Groups worked on together, for tiles of `rows`: enough independent chains, and sums that fit into the registers.
+constexpr int set_groups(int rows) {
+  if (rows == 1) return kSetGroups;
+  return rows * 4 <= kTileRows * kPanelGroups ? 4 : kPanelGroups;
+}
+
+struct Scratch {
+  Factors factors;
+  std::uint32_t* panel;
+};
+
+HADAL_INLINE Scratch cut_scratch(const LinearArgs& a, const Matrix& w, void* memory) {
+  float* at = static_cast<float*>(memory);
+  Scratch s{};
+  if (a.w_scale) s.factors.scale = at, at += w.blocks * kSetRows;
+  if (a.w_zero) s.factors.zero = at, at += w.blocks * kSetRows;
+  s.panel = reinterpret_cast<std::uint32_t*>(at);
+  return s;
+}
+
+template <class Step, class Weights, int R>
+void direct(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin, Index n_end, const void* next,
+            const Scratch& s) {
+  constexpr int G = set_groups(R);
+  Matrix cut = w;
+  cut.n = n_end;  // rows behind the piece are another's
+  for (Index row = n_begin; row < n_end; row += G * kLanes) {
+    const std::uint8_t* ahead = w.base + (row + G * kLanes) * w.row_bytes;
+    if (next && row + G * kLanes >= n_end) ahead = static_cast<const std::uint8_t*>(next);
+    if (s.factors.scale) fill_scales(a, w, row, G * kLanes, s.factors.scale);
+    if (s.factors.zero) fill_zeros(a, w, row, G * kLanes, s.factors.zero);
+    direct_set<Step, Weights, G, R>(a, cut, row, x, s.factors, ahead);
+  }
+}
+
+template <class Step, int R>
+HADAL_INLINE void tile_of(const LinearArgs& a, const Matrix& w, Index tile, Index column, Index begin, Index end,
+                          const std::uint32_t* x, const std::uint32_t* panel, const float* factors) {
+  panel_tile<Step, R>(a, w, tile * kTileRows, column, begin, end, x + begin / Step::kColumns * R, panel, factors,
+                      kSetRows);
+}
+
+template <class Step>
+void any_tile(int height, const LinearArgs& a, const Matrix& w, Index tile, Index column, Index begin, Index end,
+              const std::uint32_t* x, const std::uint32_t* panel, const float* factors) {
+  switch (height) {
+    case 1:
+      return tile_of<Step, 1>(a, w, tile, column, begin, end, x, panel, factors);
+    case 2:
+      return tile_of<Step, 2>(a, w, tile, column, begin, end, x, panel, factors);
+    case 3:
+      return tile_of<Step, 3>(a, w, tile, column, begin, end, x, panel, factors);
+    case 4:
+      return tile_of<Step, 4>(a, w, tile, column, begin, end, x, panel, factors);
+    case 6:
+      return tile_of<Step, 6>(a, w, tile, column, begin, end, x, panel, factors);
+    default:
+      if constexpr (kTileRows > 6)
+        return height == 8 ? tile_of<Step, 8>(a, w, tile, column, begin, end, x, panel, factors)
+                           : tile_of<Step, 12>(a, w, tile, column, begin, end, x, panel, factors);
+  }
+}
+
+HADAL_INLINE Index steps_of(const LinearArgs& a, Index columns_per_step) {
+  return round_up(a.k, 32) / columns_per_step;  // whole dwords of every format
+}
+
+template <class Step, class Weights>
+void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_t* x, Index n_begin, Index n_end,
+                    const Scratch& s) {
+  constexpr Index kPanelRows = kPanelGroups * kLanes;
+  Matrix w = whole;
+  w.n = n_end;
+  const Index steps = steps_of(a, Step::kColumns);
+  for (Index row = n_begin; row < n_end; row += kSetRows) {
+    if (s.factors.scale) fill_scales(a, whole, row, kSetRows, s.factors.scale);
+    if (s.factors.zero) fill_zeros(a, whole, row, kSetRows, s.factors.zero);
+    const Index panels = (n_end - row < kSetRows ? n_end - row + kPanelRows - 1 : kSetRows) / kPanelRows;
+    IVec codes[kSetGroups / kPanelGroups][kPanelGroups];
+    for (auto& c : codes) c[0] = c[1] = all_dwords(0);
+    for (Index begin = 0; begin < w.k; begin += kPanelColumns) {
+      const Index end = begin + kPanelColumns < w.k ? begin + kPanelColumns : w.k;
+      constexpr Index kPanelDwords = kPanelColumns * kPanelRows;
+      for (Index p = 0; p < panels; ++p) {
+        const Factors f{s.factors.scale, s.factors.zero ? s.factors.zero + p * kPanelRows : nullptr};
+        decode_panel<Step, Weights>(a, w, row + p * kPanelRows, begin, end, f, kSetRows, s.panel + p * kPanelDwords,
+                                    codes[p]);
+      }
+      for (Index tile = 0; tile < tiles_of(a); ++tile)
+        for (Index p = 0; p < panels; ++p)
+          any_tile<Step>(tile_height(rows_in_tile(a, tile)), a, w, tile, row + p * kPanelRows, begin, end,
+                         x + tile * kTileRows * steps, s.panel + p * kPanelDwords,
+                         s.factors.scale ? s.factors.scale + p * kPanelRows : nullptr);
+    }
+    if constexpr (Weights::kHasNan)
+      for (Index p = 0; p < panels; ++p)
+        for (int g = 0; g < kPanelGroups; ++g) {
+          if (!any_byte_7f(codes[p][g])) continue;
+          const Index column = row + p * kPanelRows + g * kLanes, room = w.n - column < kLanes ? w.n - column : kLanes;
+          for (Index i = 0; i < a.m && room > 0; ++i) {
+            float* y = a.y + i * a.y_stride + column;
+            store_first(y, poison(load_first(y, room), codes[p][g]), room);
+          }
+        }
+  }
+}
+
+template <class Step, class Weights>
+void multiply_as(const LinearArgs& a, const void* packed, Index n_begin, Index n_end, const void* next, void* memory) {
+  const Matrix w{a};
+  const Scratch s = cut_scratch(a, w, memory);
+  const auto* x = static_cast<const std::uint32_t*>(packed);
+  if (a.m > kTileRows) return through_panels<Step, Weights>(a, w, x, n_begin, n_end, s);
+  switch (tile_height(a.m)) {
+    case 1:
+      return direct<Step, Weights, 1>(a, w, x, n_begin, n_end, next, s);
+    case 2:
+      return direct<Step, Weights, 2>(a, w, x, n_begin, n_end, next, s);
+    case 3:
+      return direct<Step, Weights, 3>(a, w, x, n_begin, n_end, next, s);
+    case 4:
+      return direct<Step, Weights, 4>(a, w, x, n_begin, n_end, next, s);
+    case 6:
+      return direct<Step, Weights, 6>(a, w, x, n_begin, n_end, next, s);
+    default:
+      if constexpr (kTileRows > 6)
+        return a.m <= 8 ? direct<Step, Weights, 8>(a, w, x, n_begin, n_end, next, s)
+                        : direct<Step, Weights, 12>(a, w, x, n_begin, n_end, next, s);
+  }
+}
+
+HADAL_INLINE float packed_unit(const LinearArgs& a) {
+  return a.w_dtype == DType::kF8E4M3 ? kE4m3Half : 1.0f;
+}
+
+HADAL_INLINE const float* input_row(const LinearArgs& a, Index row) {
+  return a.x + (a.x_rows ? a.x_rows[row] : row) * a.x_stride;
+}
+
+HADAL_INLINE Vec round_to_bf16(Vec v) {
+  const IVec bits = as_int(v);
+  const IVec odd = bit_and(right<16>(bits), all_dwords(1));
+  const IVec rounded = bit_and(add_dwords(bits, add_dwords(odd, all_dwords(0x7FFF))), all_dwords(0xFFFF0000u));
+  return keep_nan(as_float(rounded), v);
+}
+
+HADAL_INLINE Vec packed_values(const float* x, Vec unit, bool bf16) {
+  const Vec v = load(x);
+  return mul(bf16 ? round_to_bf16(v) : v, unit);
+}
+
+// Columns [k_begin, k_end) of [k][height] float32, times packed_unit; k_end = k fills the padding behind with zeros.
+void pack_f32(const LinearArgs& a, Index tile, Index k_begin, Index k_end, float* to) {
+  const int height = tile_height(rows_in_tile(a, tile));
+  const Index first = tile * kTileRows, padded = k_end == a.k ? round_up(a.k, 32) : k_end;
+  const Vec unit = broadcast(packed_unit(a));
+  const bool bf16 = a.activations == Activations::kBf16;
+  for (Index c = k_begin; c < padded; c += kLanes) {
+    IVec r[kLanes];
+    const Index columns = a.k - c < kLanes ? (a.k > c ? a.k - c : 0) : kLanes;
+    for (int i = 0; i < kLanes; ++i) {
+      if (i >= height || first + i >= a.m || columns == 0) {
+        r[i] = all_dwords(0);
+        continue;
+      }
+      const float* x = input_row(a, first + i) + c;
+      float tail[kLanes] = {};
+      if (columns < kLanes) {
+        for (Index j = 0; j < columns; ++j) tail[j] = x[j];
+        x = tail;
+      }
+      r[i] = as_int(packed_values(x, unit, bf16));
+    }
+    if (height == 1) {
+      store_dwords(to + c, r[0]);
+      continue;
+    }
+    transpose(r);
+    for (int j = 0; j < kLanes; ++j)
+      store_first(to + (c + j) * height, as_float(r[j]), height < kLanes ? height : kLanes);
+  }
+}
+
+Index packed_bytes_f32(const LinearArgs& a) {
+  // The last vector stored of a tile may reach beyond it.
+  return (tiles_of(a) * kTileRows * round_up(a.k, 32) + kLanes) * 4;
+}
+Index scratch_bytes(const LinearArgs& a) {
+  const Matrix w{a};
+  return (2 * w.blocks * kSetRows + kPanelColumns * kSetRows + kLanes) * 4;
+}
+
+}  // namespace
+}  // namespace hadal::kernels::HADAL_ISA

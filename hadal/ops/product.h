@@ -1,0 +1,44 @@
+// One product x W^T on its way through the fast kernels: arguments, packed input. Internal to ops: linear.cpp and
+// experts.cpp cut the work, this knows how a Weight becomes arguments.
+#pragma once
+
+#include "hadal/core/context.h"
+#include "hadal/kernels/linear.h"
+#include "hadal/ops/weight.h"
+
+namespace hadal::ops {
+
+// x [m, k], y [m, n].
+kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const TensorRef& y);
+
+// The bytes of rows from `row` on, for prefetching.
+inline const void* weight_row(const kernels::LinearArgs& a, Index row) {
+  const Index bits = a.w_dtype == DType::kI32 ? 32 : static_cast<Index>(dtype_bytes(a.w_dtype)) * 8;
+  return static_cast<const std::byte*>(a.w) + row * a.w_stride * bits / 8;
+}
+
+struct Product {
+  kernels::LinearArgs args;
+  void* packed = nullptr;
+
+  // Room for the packed input in ctx.workspace.
+  static Product make(Context& ctx, const kernels::LinearArgs& args);
+};
+
+// How many columns of y a piece of a parallel loop takes.
+Index piece_columns(const Context& ctx, const kernels::LinearArgs& args, Index set);
+
+// Scratch for `multiply`, a piece per thread; lives as long as the workspace's scope.
+class ThreadScratch {
+ public:
+  ThreadScratch(Context& ctx, Index bytes_each)
+      : bytes_((bytes_each + 63) / 64 * 64),
+        memory_(ctx.workspace.tensor(DType::kU8, {ctx.threads.num_threads() * bytes_})) {}
+  void* mine() const { return static_cast<std::byte*>(memory_.raw()) + ThreadPool::current_thread() * bytes_; }
+
+ private:
+  Index bytes_;
+  TensorRef memory_;
+};
+
+}  // namespace hadal::ops
