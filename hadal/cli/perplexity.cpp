@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/cli/commands.h"
-#include "hadal/cli/interrupt.h"
 #include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/io/json.h"
@@ -40,10 +39,8 @@ int run(Options& o) {
   eval::PerplexityResult result;
   {
     ProgressBar progress("tokens", ids.size());
-    result = eval::perplexity(*ctx, model.transformer, ids, o.perplexity, [&](Index done) {
-      progress.update(static_cast<std::uint64_t>(done));
-      if (interrupted()) throw Interrupted("interrupted");
-    });
+    result = eval::perplexity(*ctx, model.transformer, ids, o.perplexity,
+                              [&](Index done) { progress.update(static_cast<std::uint64_t>(done)); });
   }
   const double nats = result.nats_per_token(), bits = result.bits_per_byte(text.size());
   if (o.json) {

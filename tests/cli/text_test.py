@@ -83,6 +83,31 @@ class Generate(Case):
         self.ok("generate", MINI, "--input", tasks, "--output", out)
         self.assertEqual(out.read_bytes(), whole)
 
+    def varied(self):
+        """Prompts and answers of different lengths and ends, sampled."""
+        words = ["What is 7 times 8?", "The", "Tell me of the sea and of ships, and of those who came back.", "Hello!", "a b c", "Who?", "Why is that so?"]
+        tasks = [{"id": i, "prompt": w, "raw": i % 2 == 1, "temperature": 0.5 + 0.2 * i, "top_p": 0.95, "seed": i, "max_tokens": 3 + 7 * i, "top_logprobs": 2, "n": 1 + (i == 2), "stop": ["ing"]} for i, w in enumerate(words)]
+        return "".join(json.dumps(t) + "\n" for t in tasks)
+
+    def test_batches_change_no_byte(self):
+        one = self.ok("generate", MINI, "--input", "-", stdin=self.varied())
+        self.assertEqual([json.loads(l)["id"] for l in one.splitlines()], [0, 1, 2, 2, 3, 4, 5, 6])
+        for flags in (["--batch", "2"], ["--batch", "5", "--chunk", "9", "--threads", "1"], ["--batch", "100"]):
+            self.assertEqual(self.ok("generate", MINI, "--input", "-", *flags, stdin=self.varied()), one, flags)
+
+    def test_an_interrupted_batch_keeps_what_was_finished(self):
+        tasks, out = self.dir / "in.jsonl", self.dir / "out.jsonl"
+        # The first answer is the last to end, so that all others wait for it; at this temperature it finds no end.
+        tasks.write_text("".join(json.dumps({"id": i, "prompt": "The", "temperature": 50, "seed": i, "ignore_eos": True, "max_tokens": 2 if i else 1000}) + "\n" for i in range(4)))
+        p = subprocess.Popen([HADAL, "generate", MINI, "--input", str(tasks), "--output", str(out), "--batch", "4", "--isa", "ref", "--threads", "1"], stderr=subprocess.PIPE)
+        while not out.exists():
+            time.sleep(0.01)
+        time.sleep(1.5)  # the file is made before the first pass
+        p.send_signal(signal.SIGINT)
+        self.assertIn(b"what was finished is kept", p.communicate()[1])
+        self.assertEqual(p.returncode, 130)
+        self.assertEqual([json.loads(l)["id"] for l in out.read_text().splitlines()], [1, 2, 3])
+
     def test_output_of_something_else_is_left_alone(self):
         out = self.dir / "out.jsonl"
         out.write_text("precious\n")
