@@ -18,11 +18,17 @@ void ComputeOptions::add_to(CLI::App& command) {
       ->check(CLI::IsMember({"f32", "fp8"}));
 }
 
+void ComputeOptions::add_cache_to(CLI::App& command) {
+  command
+      .add_option("--kv-cache", kv_cache,
+                  "Number format of the cache: f32, bf16 or fp8 (656 bytes a token and layer at V3's size)")
+      ->check(CLI::IsMember({"f32", "bf16", "fp8"}));
+}
+
 void ComputeOptions::add_sequence_to(CLI::App& command) {
   command.add_option("--context", context, "Tokens a sequence may have (default: max_position_embeddings)")
       ->check(CLI::PositiveNumber);
-  command.add_option("--kv-cache", kv_cache, "Number format of the cache: f32 or bf16")
-      ->check(CLI::IsMember({"f32", "bf16"}));
+  add_cache_to(command);
   command.add_option("--chunk", chunk, "Prompt tokens computed at a time (default 1024); changes no bit of the result")
       ->check(CLI::PositiveNumber);
 }
@@ -44,7 +50,7 @@ std::unique_ptr<Context> ComputeOptions::make_context() const {
 }
 
 DType ComputeOptions::cache_dtype() const {
-  return kv_cache == "bf16" ? DType::kBF16 : DType::kF32;
+  return kv_cache == "fp8" ? DType::kF8E4M3 : kv_cache == "bf16" ? DType::kBF16 : DType::kF32;
 }
 
 void SamplingOptions::add_to(CLI::App& command) {

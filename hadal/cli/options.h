@@ -26,6 +26,7 @@ struct ComputeOptions {
   Index chunk = 1024;
 
   void add_to(CLI::App& command);           // --threads, --isa, --activations
+  void add_cache_to(CLI::App& command);     // --kv-cache
   void add_sequence_to(CLI::App& command);  // --context, --kv-cache, --chunk
   // Its passes end with Interrupted after Ctrl-C.
   std::unique_ptr<Context> make_context() const;

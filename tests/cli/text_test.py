@@ -169,6 +169,11 @@ class Numbers(Case):
         short, strided = (json.loads(self.ok("perplexity", MINI, DATA / "tokenizer/vectors/wikitext-8192.txt", "--json", "--context", "128", *more)) for more in ([], ["--stride", "64"]))
         self.assertEqual(strided["tokens"], r["tokens"])
         self.assertLess(strided["nats_per_token"], short["nats_per_token"])
+        # What the cache's format costs.
+        for form, bound in (("bf16", 5e-4), ("fp8", 1e-3)):
+            cached = json.loads(self.ok("perplexity", MINI, DATA / "tokenizer/vectors/wikitext-8192.txt", "--json", "--kv-cache", form))
+            self.assertNotEqual(cached["nats_per_token"], r["nats_per_token"])
+            self.assertAlmostEqual(cached["nats_per_token"], r["nats_per_token"], delta=bound)
         empty = self.dir / "e"
         empty.write_text("")
         self.refused("is empty", "perplexity", MINI, empty)
@@ -184,6 +189,18 @@ class Numbers(Case):
         self.assertEqual(outs[0], outs[2])
         t = safetensors(self.dir / "0")
         self.assertEqual((t["logits"][1], t["mtp0.logits"][1], t["layer4.hidden_normed"][1], t["layer1.topk_idx"][0]), ([150, 4096], [149, 4096], [149, 192], "I32"))
+
+    def test_cache_formats_move_decoded_logits_by_little(self):
+        ids = ",".join(str(5 + i * 37 % 4000) for i in range(60))
+        logits = {}
+        for form in ("f32", "bf16", "fp8"):
+            out = self.dir / form
+            self.ok("logits", MINI, "--ids", ids, "--out", out, "--decode-from", "10", "--kv-cache", form)
+            logits[form] = array.array("f", safetensors(out)["logits"][2])
+        rms = lambda values: (sum(v * v for v in values) / len(values)) ** 0.5
+        for form, bound in (("bf16", 0.01), ("fp8", 0.08)):
+            error = rms([a - b for a, b in zip(logits[form], logits["f32"])]) / rms(logits["f32"])
+            self.assertTrue(0 < error < bound, (form, error))
 
     def test_ids_come_from_files_too(self):
         f, a, b = self.dir / "ids", self.dir / "a", self.dir / "b"

@@ -29,10 +29,11 @@ void append(std::vector<float>& to, const TensorRef& rows) {
 }
 
 // All prompts in one pass, then a pass for each token of the answers that are not yet at their end.
-std::vector<Result> compute(const Transformer& t, const std::vector<Sequence>& all, int threads, Isa isa) {
+std::vector<Result> compute(const Transformer& t, const std::vector<Sequence>& all, int threads, Isa isa,
+                            DType cache = DType::kF32) {
   Context ctx(threads, isa);
   std::vector<SequenceState> states;
-  for (std::size_t i = 0; i < all.size(); ++i) states.push_back(t.new_sequence(100));
+  for (std::size_t i = 0; i < all.size(); ++i) states.push_back(t.new_sequence(100, cache));
   std::vector<Result> results(all.size());
   for (std::size_t step = 0;; ++step) {
     std::vector<Segment> segments;
@@ -92,6 +93,16 @@ TEST_P(Batch, Rule18_BitsDoNotDependOnTheOtherSequences) {
       EXPECT_TRUE(same_bits(together[i].main, alone[i].main)) << i << " with " << threads << " threads";
       EXPECT_TRUE(same_bits(together[i].mtp, alone[i].mtp)) << i << " with " << threads << " threads, MTP";
     }
+  }
+}
+
+TEST_P(Batch, Rule18_NorWithACacheInFp8) {
+  const std::vector<Sequence> all = {sequence(0, 5, 3), sequence(20, 9, 1)};
+  const std::vector<Result> together = compute(model.transformer, all, 2, isa, DType::kF8E4M3);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Result alone = compute(model.transformer, {all[i]}, 1, isa, DType::kF8E4M3)[0];
+    EXPECT_TRUE(same_bits(together[i].main, alone.main)) << i;
+    EXPECT_FALSE(same_bits(alone.main, compute(model.transformer, {all[i]}, 1, isa)[0].main)) << i;
   }
 }
 
