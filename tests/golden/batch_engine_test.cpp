@@ -76,7 +76,8 @@ TEST_F(BatchEngineTest, BadRequestsAreKnownBeforeAnythingIsComputed) {
 }
 
 TEST_F(BatchEngineTest, CallersEndSingleAnswersAndThePollEndsAll) {
-  const std::vector<Request> all(3, Request{.prompt = {0, 4084}, .sampling = {.temperature = 0}, .max_tokens = 6});
+  const std::vector<Request> all(
+      3, Request{.prompt = {0, 4084}, .sampling = {.temperature = 0}, .max_tokens = 6, .stop_token_ids = {}});
   std::map<std::size_t, Completion> done;
   const auto keep = [&](std::size_t i, const Completion& c) { done[i] = c; };
   BatchEngine engine(ctx, model.transformer, {}, 3);
@@ -106,7 +107,8 @@ TEST_F(BatchEngineTest, CallersEndSingleAnswersAndThePollEndsAll) {
 
 TEST_F(BatchEngineTest, ThePollEndsASingleAnswerAsCancelled) {
   Engine engine(ctx, model.transformer);
-  const Request request{.prompt = {0, 4084, 579}, .sampling = {.temperature = 0}, .max_tokens = 6};
+  const Request request{
+      .prompt = {0, 4084, 579}, .sampling = {.temperature = 0}, .max_tokens = 6, .stop_token_ids = {}};
   int polls = 0;
   ctx.poll = [&] {
     if (++polls == 10) throw Interrupted("enough");
