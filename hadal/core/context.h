@@ -2,6 +2,7 @@
 // reference; there are no globals.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string_view>
 
@@ -44,6 +45,8 @@ struct Context {
   Workspace workspace;
   Isa isa;
   Activations activations = Activations::kF32;
+  // Asked between the layers of a forward pass; ends it by throwing, e.g. Interrupted after Ctrl-C.
+  std::function<void()> poll;
 };
 
 }  // namespace hadal
