@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "hadal/core/phase_timer.h"
 #include "hadal/core/thread_pool.h"
 #include "hadal/core/workspace.h"
 
@@ -44,6 +45,7 @@ struct Context {
   Workspace workspace;
   Isa isa;
   Activations activations = Activations::kF32;
+  PhaseTimes* phases = nullptr;  // where to charge time, if somebody wants to know
 };
 
 }  // namespace hadal
