@@ -12,7 +12,8 @@ MAY_INCLUDE = {
     "checkpoint": ["core", "io", "ops", "model"],
     "infer": ["core", "ops", "model"],
     "eval": ["core", "io", "tokenizer", "model", "infer"],
-    "cli": ["core", "io", "ops", "tokenizer", "model", "checkpoint", "infer", "eval"],
+    "perf": ["core", "io", "kernels", "ops", "tokenizer", "model", "infer"],
+    "cli": ["core", "io", "ops", "tokenizer", "model", "checkpoint", "infer", "eval", "perf"],
 }
 
 

@@ -20,6 +20,7 @@ void add_perplexity(CLI::App& app, Action& action);
 void add_tokenizer(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_init(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
 

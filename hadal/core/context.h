@@ -6,6 +6,7 @@
 #include <optional>
 #include <string_view>
 
+#include "hadal/core/phase_timer.h"
 #include "hadal/core/thread_pool.h"
 #include "hadal/core/workspace.h"
 
@@ -47,6 +48,7 @@ struct Context {
   Activations activations = Activations::kF32;
   // Asked between the layers of a forward pass; ends it by throwing, e.g. Interrupted after Ctrl-C.
   std::function<void()> poll;
+  PhaseTimes* phases = nullptr;  // where to charge time, if somebody wants to know
 };
 
 }  // namespace hadal

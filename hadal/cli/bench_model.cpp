@@ -1,0 +1,102 @@
+// hadal bench decode | prompt | batch
+#include <CLI/CLI.hpp>
+
+#include "hadal/cli/bench.h"
+#include "hadal/model/loader.h"
+
+namespace hadal::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  BenchOutput output;
+  BenchContexts contexts;
+  std::vector<std::string> kv_cache = {"f32"};
+  std::vector<Index> depths = {0}, lengths = {512}, batches;
+  Index steps = 16, chunk = 256;
+};
+
+using Measure = std::function<void(perf::ModelBench&, Context&, const perf::RunOptions&, std::vector<perf::Row>&)>;
+
+// Calls `measure` for every context and cache format.
+std::vector<perf::Row> measure_all(const Options& o, const Measure& measure) {
+  o.contexts.for_each([](Context&) {});  // names are checked before a model is loaded
+  model::LoadedModel model = model::load_model(o.model);
+  perf::ModelBench bench(model);
+  std::vector<perf::Row> rows;
+  o.contexts.for_each([&](Context& ctx) {
+    for (const std::string& format : o.kv_cache) {
+      perf::RunOptions run;
+      run.runs = o.output.runs;
+      run.cache_dtype = format == "bf16" ? DType::kBF16 : DType::kF32;
+      run.chunk = o.chunk;
+      run.poll = bench_poll;
+      measure(bench, ctx, run, rows);
+    }
+  });
+  return rows;
+}
+
+std::vector<perf::Row> measure_decode(const Options& o) {
+  return measure_all(o, [&](perf::ModelBench& bench, Context& ctx, const perf::RunOptions& run, auto& rows) {
+    for (const Index depth : o.depths)
+      for (const Index batch : o.batches)
+        rows.push_back(bench.decode(ctx, {.depth = depth, .sequences = batch, .steps = o.steps}, run));
+  });
+}
+
+std::vector<perf::Row> measure_prompt(const Options& o) {
+  return measure_all(o, [&](perf::ModelBench& bench, Context& ctx, const perf::RunOptions& run, auto& rows) {
+    for (const Index length : o.lengths) rows.push_back(bench.prompt(ctx, length, run));
+  });
+}
+
+CLI::App* add(CLI::App& group, Action& action, Options& o, const char* name, const char* help, const char* example,
+              std::vector<perf::Row> (*measure)(const Options&)) {
+  CLI::App* command = group.add_subcommand(name, help);
+  command->add_option("MODEL", o.model, "Model directory")->required();
+  o.contexts.add_to(*command);
+  command->add_option("--kv-cache", o.kv_cache, "Number formats of the cache: f32, bf16")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  o.output.add_to(*command);
+  command->footer(std::string("Every combination of the lists is a row. Token ids are random; bytes and operations are "
+                              "counted from the shapes and the experts really chosen.\n\nExample:\n  ") +
+                  example);
+  command->callback([&action, &o, name, measure] {
+    action = [&o, name, measure] { return run_bench(o.output, name, [&] { return measure(o); }); };
+  });
+  return command;
+}
+
+void add_steps(CLI::App& command, Options& o) {
+  command.add_option("--depth", o.depths, "Tokens in the cache before the first step, e.g. 0,4096 (default 0)")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--steps", o.steps, "Steps of one run (default 16)")->check(CLI::PositiveNumber);
+}
+
+}  // namespace
+
+void add_bench_model(CLI::App& group, Action& action) {
+  static Options decode, prompt, batch;
+  decode.batches = {1};
+  add_steps(*add(group, action, decode, "decode", "One sequence, token by token",
+                 "hadal bench decode models/mini --depth 0,100 --threads 1,2", measure_decode),
+            decode);
+  CLI::App* p = add(group, action, prompt, "prompt", "Prompts from an empty cache to the logits of their last token",
+                    "hadal bench prompt models/mini --lengths 128,512", measure_prompt);
+  p->add_option("--lengths", prompt.lengths, "Tokens of the prompts, e.g. 128,512,2048 (default 512)")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  p->add_option("--chunk", prompt.chunk, "Prompt tokens computed at a time (default 256)")->check(CLI::PositiveNumber);
+  batch.batches = {1, 4, 8};
+  CLI::App* b = add(group, action, batch, "batch", "Several sequences, a token of each at a time",
+                    "hadal bench batch models/mini --batch 1,4,8", measure_decode);
+  b->add_option("--batch", batch.batches, "Numbers of sequences (default 1,4,8)")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096));
+  add_steps(*b, batch);
+}
+
+}  // namespace hadal::cli

@@ -1,0 +1,142 @@
+#include "hadal/perf/work.h"
+
+#include <charconv>
+
+namespace hadal::perf {
+namespace {
+
+double stored_bytes(const std::string&, const model::Weight& weight, const model::ParamInfo&) {
+  double bytes = 0;
+  for (const TensorRef& part : {weight.values, weight.scale, weight.zero})
+    if (part) bytes += static_cast<double>(part.num_bytes());
+  return bytes;
+}
+
+// The number behind `key`: "model.layers.3.mlp.experts.7.up_proj.weight", ".experts." -> 7.
+Index number_after(std::string_view name, std::string_view key) {
+  const std::size_t at = name.find(key);
+  HADAL_CHECK(at != name.npos, "{}: has no \"{}\"", name, key);
+  Index value = 0;
+  std::from_chars(name.data() + at + key.size(), name.data() + name.size(), value);
+  return value;
+}
+
+Phase phase_of(const std::string& name, const model::ParamInfo& info) {
+  switch (info.role) {
+    case model::ParamRole::kNorm:
+    case model::ParamRole::kRouter:
+    case model::ParamRole::kRouterBias:
+      return Phase::kNorms;
+    case model::ParamRole::kEmbedding:
+      return Phase::kEmbedding;
+    case model::ParamRole::kHead:
+      return Phase::kHead;
+    default:
+      break;
+  }
+  if (name.find(".self_attn.") != name.npos) return Phase::kProjections;
+  if (info.routed_expert) return Phase::kExperts;
+  return name.find(".shared_experts.") != name.npos ? Phase::kSharedExperts : Phase::kFeedForward;
+}
+
+double number(Index n) {
+  return static_cast<double>(n);
+}
+
+}  // namespace
+
+PassWork& PassWork::operator+=(const PassWork& other) {
+  for (std::size_t i = 0; i < phases.size(); ++i) phases[i] += other.phases[i];
+  return *this;
+}
+
+Work PassWork::linears() const {
+  Work sum;
+  for (std::size_t i = 0; i < phases.size(); ++i)
+    if (static_cast<Phase>(i) != Phase::kAttention) sum += phases[i];
+  return sum;
+}
+
+model::Trace TouchedExperts::trace() {
+  return model::Trace([this](const std::string& name, const TensorRef& value) {
+    if (!name.ends_with(".topk_idx")) return;
+    const Index layer = number_after(name, "layer");
+    const auto chosen = value.view<std::int32_t, 2>();
+    for (Index t = 0; t < chosen.shape[0]; ++t)
+      for (Index s = 0; s < chosen.shape[1]; ++s) add(layer, chosen(t, s));
+  });
+}
+
+void TouchedExperts::clear() {
+  for (auto& experts : of_layer_) experts.clear();
+}
+
+ModelWork::ModelWork(model::Transformer& transformer) : ModelWork(transformer, stored_bytes) {
+  // A tied head is the embedding's memory, read whole.
+  if (head_.bytes == 0) head_.bytes = stored_bytes("", transformer.lm_head.weight, {});
+}
+
+ModelWork::ModelWork(model::Transformer& transformer, const BytesOf& bytes_of)
+    : config_(transformer.config),
+      expert_bytes_(static_cast<std::size_t>(config_.num_hidden_layers),
+                    std::vector<double>(static_cast<std::size_t>(config_.n_routed_experts))) {
+  transformer.for_each_param([&](const std::string& name, model::Weight& weight, const model::ParamInfo& info) {
+    if (info.layer < config_.num_hidden_layers) add(name, info, bytes_of(name, weight, info));
+  });
+}
+
+void ModelWork::add(const std::string& name, const model::ParamInfo& info, double bytes) {
+  const double flops = is_matrix(info.role) ? 2 * number(info.shape.num_elements()) : 0;
+  total_bytes_ += bytes;
+  switch (const Phase phase = phase_of(name, info)) {
+    case Phase::kEmbedding:
+      embedding_row_ = bytes / number(config_.vocab_size);
+      break;
+    case Phase::kHead:
+      head_ = {bytes, flops};
+      break;
+    case Phase::kExperts:
+      expert_bytes_[static_cast<std::size_t>(info.layer)][static_cast<std::size_t>(number_after(name, ".experts."))] +=
+          bytes;
+      expert_flops_ += flops * number(config_.num_experts_per_tok) / number(config_.n_routed_experts);
+      break;
+    default:
+      once_[phase] += {bytes, flops};
+  }
+}
+
+PassWork ModelWork::rows(Index count, const TouchedExperts& touched) const {
+  PassWork work = once_;
+  for (Work& phase : work.phases) phase.flops *= number(count);
+  work[Phase::kEmbedding].bytes = embedding_row_ * number(count);
+  work[Phase::kExperts].flops = expert_flops_ * number(count);
+  for (Index layer = 0; layer < config_.num_hidden_layers; ++layer)
+    for (const Index expert : touched.of_layer(layer))
+      work[Phase::kExperts].bytes += expert_bytes_[static_cast<std::size_t>(layer)][static_cast<std::size_t>(expert)];
+  return work;
+}
+
+PassWork ModelWork::decode_step(std::span<const Index> visible, const TouchedExperts& touched,
+                                double cache_value_bytes) const {
+  const auto sequences = static_cast<Index>(visible.size());
+  PassWork work = rows(sequences, touched);
+  work[Phase::kHead] = {head_.bytes, head_.flops * number(sequences)};
+  const double per_key = number(config_.num_attention_heads * (config_.kv_cache_width() + config_.kv_lora_rank));
+  for (const Index keys : visible) {
+    const double all_layers = number(keys * config_.num_hidden_layers);
+    work[Phase::kAttention] +=
+        {all_layers * number(config_.kv_cache_width()) * cache_value_bytes, all_layers * per_key * 2};
+  }
+  return work;
+}
+
+PassWork ModelWork::prompt(Index length, const TouchedExperts& touched) const {
+  PassWork work = rows(length, touched);
+  work[Phase::kHead] = head_;
+  const double pairs = number(length) * number(length + 1) / 2;
+  work[Phase::kAttention].flops = 2 * pairs * number(config_.num_hidden_layers * config_.num_attention_heads) *
+                                  number(config_.qk_head_dim() + config_.v_head_dim);
+  return work;
+}
+
+}  // namespace hadal::perf
