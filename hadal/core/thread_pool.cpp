@@ -58,8 +58,8 @@ struct ThreadPool::State {
     const auto threads = static_cast<std::int64_t>(shares.size());
     for (std::int64_t t = 0; t < threads; ++t) {
       Share& share = shares[static_cast<std::size_t>(t)];
-      share.next.store(pieces * t / threads, std::memory_order_relaxed);
-      share.end = pieces * (t + 1) / threads;
+      share.next.store(share_begin(pieces, threads, t), std::memory_order_relaxed);
+      share.end = share_begin(pieces, threads, t + 1);
     }
   }
 

@@ -27,6 +27,11 @@ class ThreadPool {
   // Which of the pool's threads is running: 0 for the caller, 1.. for workers. For per-thread scratch inside a body.
   static int current_thread();
 
+  // Where the share of pieces that `thread` starts with begins; that of the thread after it is its end.
+  static std::int64_t share_begin(std::int64_t pieces, std::int64_t threads, std::int64_t thread) {
+    return pieces * thread / threads;
+  }
+
   static int available_cores();  // respects the process's affinity mask
 
  private:

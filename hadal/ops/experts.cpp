@@ -4,8 +4,6 @@
 
 #include "hadal/kernels/elementwise.h"
 #include "hadal/kernels/gate.h"
-#include "hadal/ops/elementwise.h"
-#include "hadal/ops/linear.h"
 #include "hadal/ops/work.h"
 
 namespace hadal::ops {
@@ -76,31 +74,6 @@ TensorRef combine_experts(Context& ctx, const TensorRef& outputs, const ExpertGr
     }
   });
   return y;
-}
-
-namespace {
-
-TensorRef feed_forward(Context& ctx, const TensorRef& x, const FeedForwardRef& w, bool ue8m0) {
-  const TensorRef gate = linear(ctx, x, *w.gate_proj, ue8m0), up = linear(ctx, x, *w.up_proj, ue8m0);
-  return linear(ctx, swiglu(ctx, gate, up), *w.down_proj, ue8m0);
-}
-
-}  // namespace
-
-TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
-                  const FeedForwardRef& shared, bool ue8m0) {
-  const ExpertGroups groups = group_by_expert(chosen.experts, static_cast<Index>(experts.size()));
-  const TensorRef rows = gather_rows(ctx, x, groups.token);  // [T * K, D], expert by expert
-  const TensorRef y = ctx.workspace.floats(rows.shape());
-  for (std::size_t e = 0; e < experts.size(); ++e) {
-    const Index begin = groups.begin[e], end = groups.begin[e + 1];
-    if (begin == end) continue;
-    const Workspace::Scope scope(ctx.workspace);
-    copy_rows(ctx, feed_forward(ctx, rows.rows(begin, end), experts[e], ue8m0), y.rows(begin, end));
-  }
-  const TensorRef out = combine_experts(ctx, y, groups, chosen.weights);
-  if (shared) add_in_place(ctx, out, feed_forward(ctx, x, shared, ue8m0));
-  return out;
 }
 
 }  // namespace hadal::ops

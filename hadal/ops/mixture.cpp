@@ -1,0 +1,260 @@
+// The mixture of experts in two waves: gate, up and SwiGLU of every network that some token chose, then down and the
+// weighted sums. A network's rows are gathered while they are packed, so that nothing is copied in between. With few
+// tokens all waves are bound by reading the experts, so every piece says what its thread will read next.
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "hadal/kernels/elementwise.h"
+#include "hadal/ops/elementwise.h"
+#include "hadal/ops/experts.h"
+#include "hadal/ops/linear.h"
+#include "hadal/ops/product.h"
+
+namespace hadal::ops {
+namespace {
+
+using kernels::LinearArgs;
+using kernels::LinearKernels;
+
+// Up to here the sums over experts are made piece by piece of columns, which saves a wave.
+constexpr Index kFewTokens = 16;
+
+// An expert (or the shared ones) with the tokens that go to it.
+struct Network {
+  LinearArgs gate, up, down;
+  void* gate_input = nullptr;  // packed
+  void* up_input = nullptr;
+  void* inner = nullptr;  // the packed input of down
+  Index first_row = 0;    // of its rows among all networks'
+};
+
+// Columns [begin, end) of a product as a product of its own, written to y from its first column on.
+LinearArgs columns_of(LinearArgs a, Index begin, Index end, float* y, Index y_stride) {
+  a.w = weight_row(a, begin);
+  a.w_first_row += begin;
+  a.n = end - begin;
+  a.y = y;
+  a.y_stride = y_stride;
+  return a;
+}
+
+class FastMixture {
+ public:
+  FastMixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
+              const FeedForwardRef& shared)
+      : ctx_(ctx),
+        kernels_(kernels::linear_kernels(ctx.isa)),
+        x_(x),
+        weights_(chosen.weights),
+        groups_(group_by_expert(chosen.experts, static_cast<Index>(experts.size()))),
+        tokens_(x.size(0)),
+        width_(x.size(1)) {
+    routed_rows_ = static_cast<Index>(groups_.token.size());
+    for (std::size_t e = 0; e < experts.size(); ++e)
+      if (groups_.begin[e] < groups_.begin[e + 1])
+        add(experts[e], groups_.token.data() + groups_.begin[e], groups_.begin[e], groups_.begin[e + 1]);
+    has_shared_ = static_cast<bool>(shared);
+    if (has_shared_) add(shared, nullptr, routed_rows_, routed_rows_ + tokens_);
+    row_of_.resize(static_cast<std::size_t>(routed_rows_));
+    const Index k = weights_.size(1);
+    for (std::size_t row = 0; row < groups_.token.size(); ++row)
+      row_of_[static_cast<std::size_t>(groups_.token[row] * k + groups_.slot[row])] = static_cast<Index>(row);
+  }
+
+  TensorRef run() {
+    const TensorRef out = ctx_.workspace.floats({tokens_, width_});
+    const Workspace::Scope scope(ctx_.workspace);
+    allocate();
+    pack_inputs();
+    inner_wave();
+    if (tokens_ <= kFewTokens)
+      outer_wave_few(out);
+    else
+      outer_wave_many(out);
+    return out;
+  }
+
+ private:
+  void add(const FeedForwardRef& w, const Index* rows, Index begin, Index end) {
+    Network n;
+    for (auto [args, weight] : {std::pair{&n.gate, w.gate_proj}, {&n.up, w.up_proj}, {&n.down, w.down_proj}}) {
+      *args = linear_args(x_, *weight, x_);
+      args->activations = ctx_.activations;
+      args->x_rows = rows;
+      args->m = end - begin;
+    }
+    n.down.x_rows = nullptr;
+    n.first_row = begin;
+    networks_.push_back(n);
+    inner_ = std::max(inner_, n.gate.n);
+    rows_ = std::max(rows_, end);
+    piece_end_.push_back((piece_end_.empty() ? 0 : piece_end_.back()) + (n.gate.n + piece() - 1) / piece());
+  }
+
+  Index piece() const { return kernels_.piece_columns; }
+  Index outer_pieces() const { return (width_ + piece() - 1) / piece(); }
+
+  void* room(const LinearArgs& a) { return Product::make(ctx_, a).packed; }
+
+  void allocate() {
+    inner_values_ = ctx_.workspace.floats({rows_, inner_});
+    Index scratch = 0;
+    for (Network& n : networks_) {
+      n.down.x = inner_values_.view<float, 2>().row(n.first_row);
+      n.down.x_stride = inner_;
+      // A token alone is the same input for every expert.
+      const Network& first = networks_[0];
+      const bool same = &n != &first && tokens_ == 1 && n.gate.w_dtype == first.gate.w_dtype;
+      n.gate_input = same ? first.gate_input : room(n.gate);
+      n.up_input = n.up.w_dtype == n.gate.w_dtype ? n.gate_input : room(n.up);
+      n.inner = room(n.down);
+      for (const LinearArgs* a : {&n.gate, &n.up, &n.down}) scratch = std::max(scratch, kernels_.scratch_bytes(*a));
+    }
+    kernel_scratch_ = (scratch + 63) / 64 * 64;
+    scratch_.emplace(ctx_, kernel_scratch_ + 2 * rows_ * piece() * static_cast<Index>(sizeof(float)));
+  }
+
+  void* kernel_scratch() const { return scratch_->mine(); }
+  float* piece_scratch() const {
+    return reinterpret_cast<float*>(static_cast<std::byte*>(scratch_->mine()) + kernel_scratch_);
+  }
+
+  void pack_inputs() {
+    std::vector<std::pair<const LinearArgs*, void*>> inputs;
+    for (const Network& n : networks_) {
+      if (inputs.empty() || n.gate_input != networks_[0].gate_input) inputs.emplace_back(&n.gate, n.gate_input);
+      if (n.up_input != n.gate_input) inputs.emplace_back(&n.up, n.up_input);
+    }
+    const auto pack = [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        const auto& [args, packed] = inputs[static_cast<std::size_t>(i)];
+        kernels_.pack(*args, 0, kernels_.num_tiles(*args), 0, args->k, packed);
+      }
+    };
+    const auto count = static_cast<Index>(inputs.size());
+    ctx_.threads.parallel_for(count, tokens_ <= kFewTokens ? count : 1, pack);
+  }
+
+  // gate, up and SwiGLU of `piece()` columns of one network, packed for down.
+  void inner_wave() {
+    const Index pieces = piece_end_.back();
+    ctx_.threads.parallel_for(pieces, 1, [&](Index p, Index) {
+      const auto e =
+          static_cast<std::size_t>(std::upper_bound(piece_end_.begin(), piece_end_.end(), p) - piece_end_.begin());
+      const Network& n = networks_[e];
+      const Index begin = (p - (e ? piece_end_[e - 1] : 0)) * piece(), end = std::min(begin + piece(), n.gate.n);
+      float* gate = piece_scratch();
+      float* up = gate + n.gate.m * piece();
+      const LinearArgs g = columns_of(n.gate, begin, end, gate, piece()), u = columns_of(n.up, begin, end, up, piece());
+      kernels_.multiply(g, n.gate_input, 0, g.n, u.w, kernel_scratch());
+      kernels_.multiply(u, n.up_input, 0, u.n, read_after(p, e, end), kernel_scratch());
+      for (Index i = 0; i < n.gate.m; ++i)
+        kernels::avx2::swiglu(gate + i * piece(), up + i * piece(),
+                              inner_values_.view<float, 2>().row(n.first_row + i) + begin, end - begin);
+      kernels_.pack(n.down, 0, kernels_.num_tiles(n.down), begin, end, n.inner);
+    });
+  }
+
+  // What a thread reads after columns up to `end` of network e: the next piece, or at the end of its share the first
+  // one of its share of the next wave.
+  const void* read_after(Index p, std::size_t e, Index end) const {
+    if (tokens_ > kFewTokens) return nullptr;
+    const Index threads = ctx_.threads.num_threads();
+    const int me = ThreadPool::current_thread();
+    if (p + 1 == ThreadPool::share_begin(piece_end_.back(), threads, me + 1))
+      return weight_row(networks_[0].down, ThreadPool::share_begin(outer_pieces(), threads, me) * piece());
+    if (end < networks_[e].gate.n) return weight_row(networks_[e].gate, end);
+    return e + 1 < networks_.size() ? networks_[e + 1].gate.w : nullptr;
+  }
+
+  void outer_wave_few(const TensorRef& out) {
+    ctx_.threads.parallel_for(outer_pieces(), 1, [&](Index p, Index) {
+      const Index begin = p * piece(), end = std::min(begin + piece(), width_);
+      float* y = piece_scratch();
+      for (std::size_t e = 0; e < networks_.size(); ++e) {
+        const Network& n = networks_[e];
+        const LinearArgs d = columns_of(n.down, begin, end, y + n.first_row * piece(), piece());
+        const bool last = e + 1 == networks_.size();
+        const void* next = !last          ? weight_row(networks_[e + 1].down, begin)
+                           : end < width_ ? weight_row(networks_[0].down, end)
+                                          : nullptr;
+        kernels_.multiply(d, n.inner, 0, d.n, next, kernel_scratch());
+      }
+      for (Index t = 0; t < tokens_; ++t) combine(t, y, piece(), out.view<float, 2>().row(t) + begin, end - begin);
+    });
+  }
+
+  void outer_wave_many(const TensorRef& out) {
+    const TensorRef y = ctx_.workspace.floats({rows_, width_});
+    const Index per_network = outer_pieces();
+    ctx_.threads.parallel_for(per_network * static_cast<Index>(networks_.size()), 1, [&](Index p, Index) {
+      const Network& n = networks_[static_cast<std::size_t>(p / per_network)];
+      const Index begin = p % per_network * piece(), end = std::min(begin + piece(), width_);
+      const LinearArgs d = columns_of(n.down, begin, end, y.view<float, 2>().row(n.first_row) + begin, width_);
+      kernels_.multiply(d, n.inner, 0, d.n, nullptr, kernel_scratch());
+    });
+    ctx_.threads.parallel_for(tokens_, 8, [&](Index begin, Index end) {
+      for (Index t = begin; t < end; ++t) combine(t, y.data<float>(), width_, out.view<float, 2>().row(t), width_);
+    });
+  }
+
+  // out = sum over the slots of token t, in their order, of weight * row; then the shared experts' row.
+  void combine(Index t, const float* rows, Index stride, float* out, Index n) const {
+    const auto weights = weights_.view<float, 2>();
+    const Index k = weights.shape[1];
+    std::memset(out, 0, static_cast<std::size_t>(n) * sizeof(float));
+    for (Index s = 0; s < k; ++s)
+      kernels::avx2::axpy(weights(t, s), rows + row_of_[static_cast<std::size_t>(t * k + s)] * stride, out, n);
+    if (has_shared_) kernels::avx2::axpy(1.0f, rows + (routed_rows_ + t) * stride, out, n);
+  }
+
+  Context& ctx_;
+  const LinearKernels& kernels_;
+  const TensorRef& x_;
+  const TensorRef& weights_;
+  ExpertGroups groups_;
+  Index tokens_, width_;
+  Index routed_rows_ = 0, rows_ = 0, inner_ = 0;
+  bool has_shared_ = false;
+  std::vector<Index> row_of_;  // of (token, slot)
+  std::vector<Network> networks_;
+  std::vector<Index> piece_end_;  // of each network's columns, counted over all of them
+  TensorRef inner_values_;
+  Index kernel_scratch_ = 0;
+  std::optional<ThreadScratch> scratch_;
+};
+
+TensorRef feed_forward(Context& ctx, const TensorRef& x, const FeedForwardRef& w, bool ue8m0) {
+  const TensorRef gate = linear(ctx, x, *w.gate_proj, ue8m0), up = linear(ctx, x, *w.up_proj, ue8m0);
+  return linear(ctx, swiglu(ctx, gate, up), *w.down_proj, ue8m0);
+}
+
+// The same from the other operations, network by network: for the scalar reference, and for inputs rounded to FP8.
+TensorRef plain_mixture(Context& ctx, const TensorRef& x, const Selection& chosen,
+                        std::span<const FeedForwardRef> experts, const FeedForwardRef& shared, bool ue8m0) {
+  const ExpertGroups groups = group_by_expert(chosen.experts, static_cast<Index>(experts.size()));
+  const TensorRef rows = gather_rows(ctx, x, groups.token);  // [T * K, D], expert by expert
+  const TensorRef y = ctx.workspace.floats(rows.shape());
+  for (std::size_t e = 0; e < experts.size(); ++e) {
+    const Index begin = groups.begin[e], end = groups.begin[e + 1];
+    if (begin == end) continue;
+    const Workspace::Scope scope(ctx.workspace);
+    copy_rows(ctx, feed_forward(ctx, rows.rows(begin, end), experts[e], ue8m0), y.rows(begin, end));
+  }
+  const TensorRef out = combine_experts(ctx, y, groups, chosen.weights);
+  if (shared) add_in_place(ctx, out, feed_forward(ctx, x, shared, ue8m0));
+  return out;
+}
+
+}  // namespace
+
+TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
+                  const FeedForwardRef& shared, bool ue8m0) {
+  if (ctx.isa == Isa::kRef || ctx.activations == Activations::kFp8 || x.size(0) == 0)
+    return plain_mixture(ctx, x, chosen, experts, shared, ue8m0);
+  return FastMixture(ctx, x, chosen, experts, shared).run();
+}
+
+}  // namespace hadal::ops
