@@ -13,6 +13,7 @@ namespace {
 
 constexpr Index kScaleBlock = 128;
 constexpr Index kChunkBytes = kLanes * 4;  // of each row, per transposition
+constexpr Index kLine = 64;                // of the caches
 constexpr Index kStageBytes = 256;         // of each row, transposed before they are used
 constexpr int kSetGroups = 64 / kLanes;    // groups of kLanes outputs that are worked on together
 constexpr Index kSetRows = kSetGroups * kLanes;
@@ -193,11 +194,20 @@ HADAL_INLINE void fold(const typename Step::Acc (&acc)[R][G], const float* facto
     }
 }
 
+template <int kCount>
+HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kCount; ++i) __builtin_prefetch(lines + i * kLine);
+  lines += kCount * kLine;
+}
+
 // Outputs [row, row + G * kLanes) of one tile of R rows, straight from the stored weights.
 template <class Step, class Weights, int G, int R>
 void direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint32_t* x, const Factors& factors,
                 const std::uint8_t* ahead) {
   constexpr Index kStageColumns = kStageBytes / 4 * Weights::kColumns;
+  // Half of the lines ahead are asked for while rows are transposed, half while they are multiplied.
+  constexpr int kStageLines = kChunkBytes * kLanes / kLine / 2, kLines = G * kLanes * 4 / kLine / 2;
   alignas(64) IVec staged[kStageBytes / 4][G];
   Vec total[R][G];
   IVec codes[G];
@@ -214,8 +224,10 @@ void direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
       if (in_stage == 0) {
         const Index byte = column * bits_of(a.w_dtype) / 8;
         for (int g = 0; g < G; ++g)
-          for (Index b = 0; b < kStageBytes && byte + b < w.used_bytes; b += kChunkBytes)
+          for (Index b = 0; b < kStageBytes && byte + b < w.used_bytes; b += kChunkBytes) {
             stage<Weights::kHasNan>(w, row + g * kLanes, byte + b, &staged[b / 4][g], G, codes[g]);
+            ask_for<kStageLines>(ahead);
+          }
       }
       const Index stop = stage_begin + kStageColumns < end ? stage_begin + kStageColumns : end;
       const int last = static_cast<int>((stop - stage_begin + Weights::kColumns - 1) / Weights::kColumns);
@@ -232,9 +244,10 @@ void direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
             for (int i = 0; i < R; ++i) acc[i][g] = Step::mac(acc[i][g], broadcast_dword(x + s * R + i), v[s]);
         }
         x += Weights::kSteps * R;
-#pragma GCC unroll 4
-        for (int line = 0; line < G * kLanes * 4 / 64; ++line) __builtin_prefetch(ahead + line * 64);
-        ahead += G * kLanes * 4;
+        if (kLines > 0)
+          ask_for<kLines>(ahead);
+        else if (c % 2)
+          ask_for<1>(ahead);
       }
       column = stop;
     }
