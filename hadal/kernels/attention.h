@@ -2,6 +2,8 @@
 // the order of their positions, all of them in one pass, so results do not depend on how a prompt was cut into chunks.
 #pragma once
 
+#include "hadal/core/context.h"
+#include "hadal/core/dtype.h"
 #include "hadal/core/tensor.h"
 
 namespace hadal::kernels {
@@ -43,9 +45,61 @@ void attend_expanded(const ExpandedAttentionArgs& args, Index token, Index head,
 void attend_absorbed(const AbsorbedAttentionArgs& args, Index token, Index head, float* scores);
 }  // namespace ref
 
+// The fast kernels, in blocks of keys that begin at fixed positions: within a block, scores are chains over the head
+// dimension, exponentials are taken relative to the largest score so far, sums over keys are chains in the order of the
+// positions. A query's result therefore depends on its own keys only, and on no instruction set.
+inline constexpr Index kExpandedBlock = 256;
+inline constexpr Index kAbsorbedBlock = 128;
+
+// Keys and values of every head, repacked for tiles of queries.
+struct PackedHeads {
+  float* keys = nullptr;    // [heads][panels of keys][nope + rope][lanes of a panel]
+  float* values = nullptr;  // [heads][panels of v][keys][lanes of a panel]
+};
+
+// The cache entries of one block of keys as float32, and what attention makes of them for all heads of one token.
+struct AbsorbedBlockArgs {
+  const float* q = nullptr;        // packed by pack_query
+  const float* entries = nullptr;  // [keys, latent + rope]
+  Index entry_stride = 0;
+  Index keys = 0;
+  Index heads = 0, latent = 0, rope = 0;
+  float* largest = nullptr;  // [heads]: the largest score of the block
+  float* sum = nullptr;      // [heads]: sum of exp(score - largest)
+  float* out = nullptr;      // [heads, latent]: sum of exp(score - largest) * entry
+};
+
+struct AttentionKernels {
+  // Expanded form. Sizes in floats, for all heads of `args`; `keys` is first_position + tokens.
+  Index (*packed_keys_floats)(const ExpandedAttentionArgs& args, Index heads, Index keys);
+  Index (*packed_values_floats)(const ExpandedAttentionArgs& args, Index heads, Index keys);
+  // Keys [begin, end) of one head; begin is a multiple of 32.
+  void (*pack)(const ExpandedAttentionArgs& args, Index head, Index keys, Index begin, Index end,
+               const PackedHeads& to);
+  Index (*expanded_scratch_floats)(const ExpandedAttentionArgs& args);
+  void (*expanded)(const ExpandedAttentionArgs& args, const PackedHeads& packed, Index head, Index keys, Index begin,
+                   Index end, float* scratch);  // queries [begin, end)
+
+  // Absorbed form.
+  Index (*packed_query_floats)(const AbsorbedAttentionArgs& args, Index heads);
+  void (*pack_query)(const AbsorbedAttentionArgs& args, Index token, Index heads, float* to);
+  // `stored` entries of a cache in F32, BF16 or FP8 (`scales_at` and `rope_at` bytes into an entry) as float32.
+  void (*unpack)(const void* stored, DType dtype, Index latent, Index rope, Index scales_at, Index rope_at, float* to);
+  Index (*absorbed_scratch_floats)(Index heads);
+  void (*absorbed_block)(const AbsorbedBlockArgs& args, float* scratch);
+  // out [latent] = the blocks of one head put together: partial results of `blocks` blocks lie `stride` floats apart.
+  void (*merge)(const float* largest, const float* sum, Index head_stride, const float* parts, Index part_stride,
+                Index blocks, Index latent, float* out);
+};
+
+// The instruction set must be supported and not kRef.
+const AttentionKernels& attention_kernels(Isa isa);
+
 namespace avx2 {
-void attend_expanded(const ExpandedAttentionArgs& args, Index token, Index head, float* scores);
-void attend_absorbed(const AbsorbedAttentionArgs& args, Index token, Index head, float* scores);
-}  // namespace avx2
+extern const AttentionKernels kAttention;
+}
+namespace avx512 {
+extern const AttentionKernels kAttention;
+}
 
 }  // namespace hadal::kernels

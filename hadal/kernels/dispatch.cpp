@@ -1,4 +1,5 @@
 #include "hadal/core/error.h"
+#include "hadal/kernels/attention.h"
 #include "hadal/kernels/linear.h"
 
 namespace hadal::kernels {
@@ -15,6 +16,11 @@ const LinearKernels& linear_kernels(Isa isa) {
       break;
   }
   fail("linear: {} has no fast kernels", isa_name(isa));
+}
+
+const AttentionKernels& attention_kernels(Isa isa) {
+  HADAL_CHECK(isa != Isa::kRef, "attention: {} has no fast kernels", isa_name(isa));
+  return isa == Isa::kAvx2 ? avx2::kAttention : avx512::kAttention;
 }
 
 }  // namespace hadal::kernels

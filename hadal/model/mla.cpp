@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "hadal/model/rotary.h"
 #include "hadal/ops/attention.h"
@@ -99,16 +100,11 @@ void Mla::attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& ent
 TensorRef Mla::attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
                                Index layer) const {
   const TensorRef q_c = ops::absorb(ctx, q_nope, kv_b_proj.weight, 0, nope + v);  // (2)  [T, H, c]
-  const TensorRef o_c = ctx.workspace.floats(q_c.shape());
-  const auto rows_of = [&](const TensorRef& o) { return o.reshape({o.size(0), num_heads * kv_lora_rank}); };
-  for (const SequenceRows& s : at.sequences) {
-    const Workspace::Scope scope(ctx.workspace);
-    const TensorRef entries = s.cache.read(ctx, layer, s.end - s.begin);  // [L, c + rope], as stored
-    const TensorRef o = ops::attend_absorbed(ctx, q_c.rows(s.begin, s.end), q_pe.rows(s.begin, s.end), entries,
-                                             s.cache.length(), softmax_scale);  // (10)
-    ops::copy_rows(ctx, rows_of(o), rows_of(o_c.rows(s.begin, s.end)));
-  }
-  return ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, v);  // (5)  [T, H, v]
+  std::vector<ops::CachedRows> rows;
+  for (const SequenceRows& s : at.sequences)
+    rows.push_back({s.begin, s.end, s.cache.length(), s.cache.stored(layer, s.end - s.begin), s.cache.fp8_entry()});
+  const TensorRef o_c = ops::attend_absorbed(ctx, q_c, q_pe, rows, softmax_scale);  // (10)  [T, H, c]
+  return ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, v);                // (5)  [T, H, v]
 }
 
 }  // namespace hadal::model

@@ -1,19 +1,30 @@
-// Causal attention of one sequence over its latent cache, in both forms of MLA (DeepSeek-V3 report, equation 10). Query
-// t stands at position first_position + t and sees all positions up to its own; results do not depend on how many
-// queries come together.
+// Causal attention over a latent cache, in both forms of MLA (DeepSeek-V3 report, equation 10). A query sees all
+// positions up to its own; results do not depend on how many queries come together.
 #pragma once
+
+#include <span>
 
 #include "hadal/core/context.h"
 #include "hadal/core/tensor.h"
+#include "hadal/ops/latent_entry.h"
 
 namespace hadal::ops {
 
-// q [T, H, nope + rope]; kv [L, H, nope + v] with k_nope and v side by side; k_pe [L, rope]. Writes out [T, H, v].
+// q [T, H, nope + rope]; kv [L, H, nope + v] with k_nope and v side by side; k_pe [L, rope]. Query t stands at position
+// first_position + t. Writes out [T, H, v].
 void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, const TensorRef& k_pe, Index first_position,
                      double scale, const TensorRef& out);
 
-// q_latent [T, H, latent], q_pe [T, H, rope], cache [L, latent + rope] -> [T, H, latent].
-TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorRef& q_pe, const TensorRef& cache,
-                          Index first_position, double scale);
+// Rows [begin, end) of the queries, at positions first_position on, and the cache they look at, as it is stored.
+struct CachedRows {
+  Index begin = 0, end = 0;
+  Index first_position = 0;
+  TensorRef stored;  // F32 or BF16 [L, latent + rope], or U8 [L, fp8.bytes()]
+  Fp8Entry fp8 = {};
+};
+
+// q_latent [T, H, latent], q_pe [T, H, rope] -> [T, H, latent].
+TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorRef& q_pe,
+                          std::span<const CachedRows> sequences, double scale);
 
 }  // namespace hadal::ops

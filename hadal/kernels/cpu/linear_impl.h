@@ -6,6 +6,8 @@
 // outputs, stays in the L2 cache while tiles of kTileRows rows pass over it: bound by multiply-adds.
 #pragma once
 
+#include "hadal/kernels/cpu/decode.h"
+#include "hadal/kernels/cpu/tiles.h"
 #include "hadal/kernels/linear.h"
 
 namespace hadal::kernels::HADAL_ISA {
@@ -17,12 +19,7 @@ constexpr Index kLine = 64;                // of the caches
 constexpr Index kStageBytes = 256;         // of each row, transposed before they are used
 constexpr int kSetGroups = 64 / kLanes;    // groups of kLanes outputs that are worked on together
 constexpr Index kSetRows = kSetGroups * kLanes;
-constexpr int kPanelGroups = 2;
 constexpr Index kPanelColumns = 512;
-
-constexpr Index round_up(Index n, Index step) {
-  return (n + step - 1) / step * step;
-}
 
 constexpr Index bits_of(DType dtype) {
   switch (dtype) {

@@ -2,7 +2,6 @@
 #define HADAL_ISA avx2
 #include "hadal/kernels/cpu/avx2/wide.h"
 // The vector header comes first.
-#include "hadal/kernels/cpu/decode.h"
 #include "hadal/kernels/cpu/linear_table.h"
 
 namespace hadal::kernels::avx2 {

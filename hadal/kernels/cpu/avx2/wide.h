@@ -43,6 +43,9 @@ HADAL_INLINE IVec load_first_bytes(const std::uint8_t* p, Index count) {
   for (Index i = 0; i < count; ++i) bytes[i] = p[i];
   return load_dwords(bytes);
 }
+HADAL_INLINE Vec max(Vec a, Vec b) {
+  return _mm256_max_ps(a, b);
+}
 HADAL_INLINE Vec fma(Vec a, Vec b, Vec c) {
   return _mm256_fmadd_ps(a, b, c);
 }

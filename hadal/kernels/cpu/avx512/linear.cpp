@@ -2,7 +2,6 @@
 #define HADAL_ISA avx512
 #include "hadal/kernels/cpu/avx512/vec.h"
 // The vector header comes first.
-#include "hadal/kernels/cpu/decode.h"
 #include "hadal/kernels/cpu/linear_table.h"
 
 namespace hadal::kernels::avx512 {

@@ -155,6 +155,36 @@ HADAL_INLINE IVec load_row_nibbles(const std::uint8_t* p) {
   return _mm512_and_si512(_mm512_srlv_epi32(each, shift), _mm512_set1_epi32(15));
 }
 
+// As vmaxps: the second operand where one is NaN or both are zero.
+HADAL_INLINE Vec max(Vec a, Vec b) {
+  return _mm512_max_ps(a, b);
+}
+
+// e^x: the same steps as in avx2/vec.h, and so the same bits.
+HADAL_INLINE Vec exp(Vec x) {
+  const Vec n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)),
+                                     _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const Vec clamped = _mm512_max_ps(_mm512_min_ps(n, _mm512_set1_ps(129.0f)), _mm512_set1_ps(-160.0f));
+  Vec r = _mm512_fnmadd_ps(clamped, _mm512_set1_ps(0.693359375f), x);
+  r = _mm512_fnmadd_ps(clamped, _mm512_set1_ps(-2.12194440e-4f), r);
+  Vec p = _mm512_set1_ps(1.9875691500e-4f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
+  p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r), _mm512_set1_ps(1.0f));
+  const IVec k = _mm512_cvtps_epi32(clamped);
+  const IVec half = _mm512_srai_epi32(k, 1);
+  const IVec bias = _mm512_set1_epi32(127);
+  const Vec first = as_float(_mm512_slli_epi32(_mm512_add_epi32(half, bias), 23));
+  const Vec second = as_float(_mm512_slli_epi32(_mm512_add_epi32(_mm512_sub_epi32(k, half), bias), 23));
+  Vec y = _mm512_mul_ps(_mm512_mul_ps(p, first), second);
+  y = _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, _mm512_set1_ps(88.8f), _CMP_GT_OQ), _mm512_set1_ps(__builtin_inff()));
+  y = _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, _mm512_set1_ps(-104.0f), _CMP_LT_OQ), _mm512_setzero_ps());
+  return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+}
+
 // r[i] lane j -> r[j] lane i.
 HADAL_INLINE void transpose(IVec (&r)[16]) {
   IVec a[16], b[16];

@@ -1,0 +1,428 @@
+// Attention of attention.h, written once for every instruction set; included like linear_impl.h. Scores and weighted
+// sums are products of packed tiles, bound by multiply-adds; the softmax between them runs on sixteen lanes
+// whatever the width of a vector, so that its sums have one order.
+#pragma once
+
+#include "hadal/kernels/attention.h"
+#include "hadal/kernels/cpu/tiles.h"
+
+namespace hadal::kernels::HADAL_ISA {
+namespace {
+
+constexpr Index kPanelLanes = kPanelGroups * kLanes;
+constexpr int kWideVecs = 16 / kLanes;
+constexpr Index kScoreStride = kExpandedBlock + 16;  // off the power of two, so that rows do not share cache sets
+
+// Sixteen floats.
+struct Wide {
+  Vec v[kWideVecs];
+};
+HADAL_INLINE Wide wide_load(const float* p) {
+  Wide w;
+  for (int i = 0; i < kWideVecs; ++i) w.v[i] = load(p + i * kLanes);
+  return w;
+}
+HADAL_INLINE void wide_store(float* p, const Wide& w) {
+  for (int i = 0; i < kWideVecs; ++i) store(p + i * kLanes, w.v[i]);
+}
+HADAL_INLINE Wide wide_broadcast(float x) {
+  Wide w;
+  for (int i = 0; i < kWideVecs; ++i) w.v[i] = broadcast(x);
+  return w;
+}
+template <class Op>
+HADAL_INLINE Wide wide_map(const Wide& a, const Wide& b, Op op) {
+  Wide w;
+  for (int i = 0; i < kWideVecs; ++i) w.v[i] = op(a.v[i], b.v[i]);
+  return w;
+}
+HADAL_INLINE Wide wide_exp(const Wide& a) {
+  Wide w;
+  for (int i = 0; i < kWideVecs; ++i) w.v[i] = exp(a.v[i]);
+  return w;
+}
+// One tree over the sixteen.
+template <class Op>
+HADAL_INLINE float wide_fold(const Wide& w, Op op) {
+  alignas(64) float x[16];
+  wide_store(x, w);
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) x[i] = op(x[i], x[i + width]);
+  return x[0];
+}
+HADAL_INLINE float larger(float a, float b) {
+  return a > b ? a : b;
+}
+
+// acc[i][g] += sum over k of a(k, i) * b[k * b_stride + g * kLanes ..], k ascending; a(k, i) = a[k * a_step + i *
+// a_row].
+template <int R, int G>
+HADAL_INLINE void add_products(const float* a, Index a_step, Index a_row, const float* b, Index b_stride, Index count,
+                               Vec (&acc)[R][G]) {
+  for (Index k = 0; k < count; ++k) {
+    Vec w[G];
+#pragma GCC unroll 4
+    for (int g = 0; g < G; ++g) w[g] = load(b + g * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Vec x = broadcast(a[i * a_row]);
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) acc[i][g] = fma(x, w[g], acc[i][g]);
+    }
+    a += a_step;
+    b += b_stride;
+  }
+}
+
+// ---- expanded form
+
+HADAL_INLINE Index panels(Index n) {
+  return (n + kPanelLanes - 1) / kPanelLanes;
+}
+Index packed_keys_floats(const ExpandedAttentionArgs& a, Index heads, Index keys) {
+  return heads * panels(keys) * (a.nope + a.rope) * kPanelLanes;
+}
+Index packed_values_floats(const ExpandedAttentionArgs& a, Index heads, Index keys) {
+  return heads * panels(a.v) * keys * kPanelLanes;
+}
+HADAL_INLINE float* key_panel(const ExpandedAttentionArgs& a, const PackedHeads& p, Index head, Index keys, Index key) {
+  return p.keys + (head * panels(keys) + key / kPanelLanes) * (a.nope + a.rope) * kPanelLanes;
+}
+HADAL_INLINE float* value_panel(const ExpandedAttentionArgs& a, const PackedHeads& p, Index head, Index keys, Index c) {
+  return p.values + (head * panels(a.v) + c / kPanelLanes) * keys * kPanelLanes;
+}
+
+// Transposes `count` (up to kLanes) rows of `columns` floats: to[c * stride + row].
+HADAL_INLINE void transpose_rows(const float* from, Index row_stride, Index count, Index columns, float* to,
+                                 Index stride) {
+  for (Index c = 0; c < columns; c += kLanes) {
+    IVec r[kLanes];
+    const Index left = columns - c < kLanes ? columns - c : kLanes;
+    for (int i = 0; i < kLanes; ++i) {
+      const float* p = from + i * row_stride + c;
+      r[i] = i >= count ? all_dwords(0) : as_int(left == kLanes ? load(p) : load_first(p, left));
+    }
+    transpose(r);
+    for (Index j = 0; j < left; ++j) store(to + (c + j) * stride, as_float(r[j]));
+  }
+}
+
+void pack_heads(const ExpandedAttentionArgs& a, Index head, Index keys, Index begin, Index end, const PackedHeads& to) {
+  const float* kv = a.kv + head * a.kv_head_stride;
+  for (Index key = begin; key < end; key += kLanes) {
+    const Index count = keys - key < kLanes ? keys - key : kLanes;
+    float* panel = key_panel(a, to, head, keys, key) + key % kPanelLanes;
+    transpose_rows(kv + key * a.kv_token_stride, a.kv_token_stride, count, a.nope, panel, kPanelLanes);
+    transpose_rows(a.k_pe + key * a.k_pe_stride, a.k_pe_stride, count, a.rope, panel + a.nope * kPanelLanes,
+                   kPanelLanes);
+  }
+  for (Index key = begin; key < (end < keys ? end : keys); ++key)
+    for (Index c = 0; c < a.v; c += kLanes) {
+      const float* p = kv + key * a.kv_token_stride + a.nope + c;
+      float* row = value_panel(a, to, head, keys, c) + key * kPanelLanes + c % kPanelLanes;
+      store(row, a.v - c >= kLanes ? load(p) : load_first(p, a.v - c));
+    }
+}
+
+// Scratch of a tile of queries: packed q, scores, sums.
+struct QueryScratch {
+  float *q, *scores, *out;
+};
+HADAL_INLINE QueryScratch cut(const ExpandedAttentionArgs& a, float* memory) {
+  QueryScratch s{};
+  s.q = memory;
+  s.scores = s.q + (a.nope + a.rope) * kTileRows + kLanes;
+  s.out = s.scores + kTileRows * kScoreStride;
+  return s;
+}
+Index expanded_scratch_floats(const ExpandedAttentionArgs& a) {
+  return (a.nope + a.rope) * kTileRows + kLanes + kTileRows * kScoreStride + kTileRows * panels(a.v) * kPanelLanes;
+}
+
+// Scores of R queries against one panel of keys.
+template <int R>
+HADAL_INLINE void score_panel(const float* q, const float* panel, Index depth, float* scores) {
+  Vec acc[R][kPanelGroups];
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) acc[i][0] = acc[i][1] = zero();
+  add_products<R, kPanelGroups>(q, R, 1, panel, kPanelLanes, depth, acc);
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    store(scores + i * kScoreStride, acc[i][0]);
+    store(scores + i * kScoreStride + kLanes, acc[i][1]);
+  }
+}
+
+// Scores of one query to weights, relative to the new largest; returns what earlier sums are to be multiplied by. Keys
+// from `visible` on, up to `padded`, get weight 0.
+HADAL_INLINE float weigh(float* scores, Index visible, Index padded, float& largest, float& sum) {
+  Wide most = wide_broadcast(-__builtin_inff());
+  for (Index j = visible; j < padded; ++j) scores[j] = -__builtin_inff();
+  for (Index j = 0; j < padded; j += 16)
+    most = wide_map(most, wide_load(scores + j), [](Vec x, Vec y) { return max(y, x); });
+  const float now = larger(largest, wide_fold(most, larger));
+  const Wide shift = wide_broadcast(now);
+  Wide total = wide_broadcast(0);
+  for (Index j = 0; j < padded; j += 16) {
+    const Wide e = wide_exp(wide_map(wide_load(scores + j), shift, [](Vec x, Vec y) { return sub(x, y); }));
+    wide_store(scores + j, e);
+    total = wide_map(total, e, [](Vec x, Vec y) { return add(x, y); });
+  }
+  const float keep = wide_fold(wide_exp(wide_broadcast(largest - now)), [](float x, float) { return x; });
+  sum = sum * keep + wide_fold(total, [](float x, float y) { return x + y; });
+  largest = now;
+  return keep;
+}
+
+// out = out * keep + weights * values, for R queries and one panel of v.
+template <int R>
+HADAL_INLINE void weigh_panel(const float* weights, const float* values, Index keys, const float* keep, float* out,
+                              Index out_stride) {
+  Vec acc[R][kPanelGroups];
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+    for (int g = 0; g < kPanelGroups; ++g) acc[i][g] = mul(load(out + i * out_stride + g * kLanes), broadcast(keep[i]));
+  add_products<R, kPanelGroups>(weights, 1, kScoreStride, values, kPanelLanes, keys, acc);
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+    for (int g = 0; g < kPanelGroups; ++g) store(out + i * out_stride + g * kLanes, acc[i][g]);
+}
+
+template <int R>
+void query_tile(const ExpandedAttentionArgs& a, const PackedHeads& packed, Index head, Index keys, Index token,
+                Index count, float* memory) {
+  const QueryScratch s = cut(a, memory);
+  const Index depth = a.nope + a.rope, out_stride = panels(a.v) * kPanelLanes;
+  for (Index k = 0; k < depth; ++k)
+    for (int i = 0; i < R; ++i)
+      s.q[k * R + i] =
+          a.scale * a.q[(token + (i < count ? i : count - 1)) * a.q_token_stride + head * a.q_head_stride + k];
+  float largest[R], sum[R], keep[R];
+  for (int i = 0; i < R; ++i) largest[i] = -__builtin_inff(), sum[i] = 0;
+  for (Index i = 0; i < R * out_stride; ++i) s.out[i] = 0;
+  const Index last = a.first_position + token + count;  // one past the last key that somebody here sees
+  for (Index begin = 0; begin < last; begin += kExpandedBlock) {
+    const Index end = begin + kExpandedBlock < last ? begin + kExpandedBlock : last, n = end - begin;
+    for (Index j = 0; j < n; j += kPanelLanes)
+      score_panel<R>(s.q, key_panel(a, packed, head, keys, begin + j), depth, s.scores + j);
+    const Index padded = round_up(n, kPanelLanes);
+    for (int i = 0; i < R; ++i) {
+      const Index own = a.first_position + token + (i < count ? i : count - 1) + 1 - begin;
+      keep[i] = weigh(s.scores + i * kScoreStride,
+                      own < 0        ? 0
+                      : own < padded ? own
+                                     : padded,
+                      padded, largest[i], sum[i]);
+    }
+    for (Index c = 0; c < a.v; c += kPanelLanes)
+      weigh_panel<R>(s.scores, value_panel(a, packed, head, keys, c) + begin * kPanelLanes, n, keep, s.out + c,
+                     out_stride);
+  }
+  for (Index i = 0; i < count; ++i) {
+    const Vec factor = broadcast(1.0f / sum[i]);
+    float* out = a.out + (token + i) * a.out_token_stride + head * a.out_head_stride;
+    for (Index c = 0; c < a.v; c += kLanes) {
+      const Vec y = mul(load(s.out + i * out_stride + c), factor);
+      if (a.v - c >= kLanes)
+        store(out + c, y);
+      else
+        store_first(out + c, y, a.v - c);
+    }
+  }
+}
+
+void expanded(const ExpandedAttentionArgs& a, const PackedHeads& packed, Index head, Index keys, Index begin, Index end,
+              float* scratch) {
+  for (Index token = begin; token < end; token += kTileRows) {
+    const Index count = end - token < kTileRows ? end - token : kTileRows;
+    if (count == 1)
+      query_tile<1>(a, packed, head, keys, token, count, scratch);
+    else if (count <= 4)
+      query_tile<4>(a, packed, head, keys, token, count, scratch);
+    else
+      query_tile<kTileRows>(a, packed, head, keys, token, count, scratch);
+  }
+}
+
+// ---- absorbed form: a key's entry serves all heads, so heads are the lanes of scores
+
+HADAL_INLINE Index padded_heads(Index heads) {
+  return round_up(heads, 16);
+}
+Index packed_query_floats(const AbsorbedAttentionArgs& a, Index heads) {
+  return padded_heads(heads) * (a.latent + a.rope);
+}
+
+// [groups of 16 heads][latent + rope][16], times the scale.
+void pack_query(const AbsorbedAttentionArgs& a, Index token, Index heads, float* to) {
+  const Index depth = a.latent + a.rope;
+  for (Index first = 0; first < heads; first += 16)
+    for (Index i = 0; i < 16; ++i) {
+      float* lane = to + first * depth + i;
+      const Index head = first + i;
+      if (head >= heads) {
+        for (Index c = 0; c < depth; ++c) lane[c * 16] = 0;
+        continue;
+      }
+      const float* latent = a.q_latent + token * a.q_latent_token_stride + head * a.q_latent_head_stride;
+      const float* pe = a.q_pe + token * a.q_pe_token_stride + head * a.q_pe_head_stride;
+      for (Index c = 0; c < a.latent; ++c) lane[c * 16] = latent[c] * a.scale;
+      for (Index c = 0; c < a.rope; ++c) lane[(a.latent + c) * 16] = pe[c] * a.scale;
+    }
+}
+
+template <class T>
+HADAL_INLINE void convert_row(const T* from, Index n, float* to) {
+  Index c = 0;
+  for (; c + kLanes <= n; c += kLanes) store(to + c, load_row(from + c));
+  if (c == n) return;
+  T tail[kLanes] = {};
+  for (Index i = 0; c + i < n; ++i) tail[i] = from[c + i];
+  store_first(to + c, load_row(tail), n - c);
+}
+
+void unpack_entry(const void* stored, DType dtype, Index latent, Index rope, Index scales_at, Index rope_at,
+                  float* to) {
+  if (dtype == DType::kF32) return convert_row(static_cast<const float*>(stored), latent + rope, to);
+  if (dtype == DType::kBF16) return convert_row(static_cast<const bf16*>(stored), latent + rope, to);
+  const auto* bytes = static_cast<const std::uint8_t*>(stored);
+  const auto* scales = reinterpret_cast<const float*>(bytes + scales_at);
+  for (Index c = 0; c < latent; c += kLanes) {
+    alignas(64) std::uint8_t tail[kLanes] = {};
+    const std::uint8_t* codes = bytes + c;
+    if (c + kLanes > latent) {
+      for (Index i = 0; c + i < latent; ++i) tail[i] = codes[i];
+      codes = tail;
+    }
+    const IVec v = bit_and(right_signed<4>(left<24>(load_row_bytes(codes))), all_dwords(0x87F00000u));
+    // Exact, and then one rounding: the product of the code's value and the scale.
+    const Vec x = mul(mul(as_float(v), broadcast(0x1p120f)), broadcast(scales[c / 128]));
+    if (latent - c >= kLanes)
+      store(to + c, x);
+    else
+      store_first(to + c, x, latent - c);
+  }
+  convert_row(reinterpret_cast<const bf16*>(bytes + rope_at), rope, to + latent);
+}
+
+Index absorbed_scratch_floats(Index heads) {
+  return kAbsorbedBlock * padded_heads(heads);
+}
+
+// Scores [keys][padded heads] of R keys against sixteen heads.
+template <int R>
+HADAL_INLINE void score_keys(const AbsorbedBlockArgs& a, Index key, Index head, Index stride, float* scores) {
+  Vec acc[R][kWideVecs];
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+    for (Vec& v : acc[i]) v = zero();
+  const Index depth = a.latent + a.rope;
+  add_products<R, kWideVecs>(a.entries + key * a.entry_stride, 1, a.entry_stride, a.q + head * depth, 16, depth, acc);
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+    for (int g = 0; g < kWideVecs; ++g) store(scores + (key + i) * stride + head + g * kLanes, acc[i][g]);
+}
+
+HADAL_INLINE void weigh_heads(const AbsorbedBlockArgs& a, Index head, Index stride, float* scores) {
+  Wide most = wide_load(scores + head), sum = wide_broadcast(0);
+  for (Index j = 1; j < a.keys; ++j)
+    most = wide_map(most, wide_load(scores + j * stride + head), [](Vec x, Vec y) { return max(y, x); });
+  for (Index j = 0; j < a.keys; ++j) {
+    float* at = scores + j * stride + head;
+    const Wide e = wide_exp(wide_map(wide_load(at), most, [](Vec x, Vec y) { return sub(x, y); }));
+    wide_store(at, e);
+    sum = wide_map(sum, e, [](Vec x, Vec y) { return add(x, y); });
+  }
+  alignas(64) float lanes[2][16];
+  wide_store(lanes[0], most);
+  wide_store(lanes[1], sum);
+  for (Index i = 0; i < 16 && head + i < a.heads; ++i) {
+    a.largest[head + i] = lanes[0][i];
+    a.sum[head + i] = lanes[1][i];
+  }
+}
+
+// Columns [c, c + 2 vectors) of the weighted sums of R heads.
+template <int R, int G>
+HADAL_INLINE void weigh_columns(const AbsorbedBlockArgs& a, Index head, Index c, Index stride, const float* scores) {
+  Vec acc[R][G];
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+    for (Vec& v : acc[i]) v = zero();
+  add_products<R, G>(scores + head, stride, 1, a.entries + c, a.entry_stride, a.keys, acc);
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    if (head + i >= a.heads) break;
+    for (int g = 0; g < G; ++g) store(a.out + (head + i) * a.latent + c + g * kLanes, acc[i][g]);
+  }
+}
+
+// Columns that do not fill a vector, one head at a time; small models only.
+HADAL_INLINE void weigh_tail(const AbsorbedBlockArgs& a, Index c, Index stride, const float* scores) {
+  const Index count = a.latent - c;
+  for (Index h = 0; h < a.heads; ++h) {
+    Vec acc = zero();
+    for (Index j = 0; j < a.keys; ++j)
+      acc = fma(broadcast(scores[j * stride + h]), load_first(a.entries + j * a.entry_stride + c, count), acc);
+    store_first(a.out + h * a.latent + c, acc, count);
+  }
+}
+
+constexpr int kHeadRows = kLanes / 2;  // heads of a tile of weighted sums
+
+void absorbed_block(const AbsorbedBlockArgs& a, float* scores) {
+  const Index stride = padded_heads(a.heads);
+  constexpr int kKeyRows = kTileRows;
+  for (Index head = 0; head < a.heads; head += 16) {
+    Index key = 0;
+    for (; key + kKeyRows <= a.keys; key += kKeyRows) score_keys<kKeyRows>(a, key, head, stride, scores);
+    for (; key < a.keys; ++key) score_keys<1>(a, key, head, stride, scores);
+    weigh_heads(a, head, stride, scores);
+  }
+  Index c = 0;
+  for (; c + 2 * kLanes <= a.latent; c += 2 * kLanes)
+    for (Index head = 0; head < a.heads; head += kHeadRows) weigh_columns<kHeadRows, 2>(a, head, c, stride, scores);
+  for (; c + kLanes <= a.latent; c += kLanes)
+    for (Index head = 0; head < a.heads; head += kHeadRows) weigh_columns<kHeadRows, 1>(a, head, c, stride, scores);
+  if (c < a.latent) weigh_tail(a, c, stride, scores);
+}
+
+void merge_blocks(const float* largest, const float* sum, Index head_stride, const float* parts, Index part_stride,
+                  Index blocks, Index latent, float* out) {
+  float most = largest[0];
+  for (Index b = 1; b < blocks; ++b) most = larger(most, largest[b * head_stride]);
+  float total = 0;
+  for (Index b = 0; b < blocks; ++b) {
+    const float factor =
+        wide_fold(wide_exp(wide_broadcast(largest[b * head_stride] - most)), [](float x, float) { return x; });
+    total = total + sum[b * head_stride] * factor;
+    const Vec f = broadcast(factor);
+    for (Index c = 0; c < latent; c += kLanes) {
+      const Index room = latent - c;
+      const float* part = parts + b * part_stride + c;
+      const Vec p = room >= kLanes ? load(part) : load_first(part, room);
+      const Vec so_far = b == 0 ? zero() : room >= kLanes ? load(out + c) : load_first(out + c, room);
+      const Vec y = fma(f, p, so_far);
+      if (room >= kLanes)
+        store(out + c, y);
+      else
+        store_first(out + c, y, room);
+    }
+  }
+  const Vec factor = broadcast(1.0f / total);
+  for (Index c = 0; c < latent; c += kLanes) {
+    const Index room = latent - c;
+    if (room >= kLanes)
+      store(out + c, mul(load(out + c), factor));
+    else
+      store_first(out + c, mul(load_first(out + c, room), factor), room);
+  }
+}
+
+constexpr AttentionKernels kTable = {
+    packed_keys_floats,  packed_values_floats, pack_heads,   expanded_scratch_floats, expanded,
+    packed_query_floats, pack_query,           unpack_entry, absorbed_scratch_floats, absorbed_block,
+    merge_blocks};
+
+}  // namespace
+}  // namespace hadal::kernels::HADAL_ISA
