@@ -64,6 +64,8 @@ struct AbsorbedBlockArgs {
   Index entry_stride = 0;
   Index keys = 0;
   Index heads = 0, latent = 0, rope = 0;
+  const void* ahead = nullptr;  // what this thread will read next, asked for meanwhile
+  Index ahead_bytes = 0;
   float* largest = nullptr;  // [heads]: the largest score of the block
   float* sum = nullptr;      // [heads]: sum of exp(score - largest)
   float* out = nullptr;      // [heads, latent]: sum of exp(score - largest) * entry

@@ -62,7 +62,7 @@ struct LinearKernels {
   void (*multiply)(const LinearArgs& args, const void* packed, Index n_begin, Index n_end, const void* next,
                    void* scratch);
   Index piece_columns;  // pieces are best multiples of this
-  // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 32.
+  // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 128.
   void (*transposed)(const LinearArgs& args, Index k_begin, Index k_end);
 };
 

@@ -139,16 +139,21 @@ void fast_absorbed(Context& ctx, const AbsorbedAttentionArgs& a, Index heads, st
     const Index i = query_of[static_cast<std::size_t>(b)];
     const Query& query = queries[static_cast<std::size_t>(i)];
     const Index begin = (b - query.first_block) * kBlock, end = std::min(begin + kBlock, query.keys);
-    kernels::AbsorbedBlockArgs args{q.data<float>() + i * query_floats,
-                                    entries,
-                                    width,
-                                    end - begin,
-                                    heads,
-                                    a.latent,
-                                    a.rope,
-                                    largest.view<float, 2>().row(b),
-                                    sums.view<float, 2>().row(b),
-                                    parts.view<float, 3>().row(b)};
+    kernels::AbsorbedBlockArgs args;
+    args.q = q.data<float>() + i * query_floats;
+    args.entries = entries;
+    args.entry_stride = width;
+    args.keys = end - begin;
+    args.heads = heads;
+    args.latent = a.latent;
+    args.rope = a.rope;
+    args.largest = largest.view<float, 2>().row(b);
+    args.sum = sums.view<float, 2>().row(b);
+    args.out = parts.view<float, 3>().row(b);
+    const TensorRef& stored = query.sequence->stored;
+    const Index row_bytes = stored.stride(0) * static_cast<Index>(dtype_bytes(stored.dtype()));
+    args.ahead = static_cast<const std::byte*>(stored.raw()) + end * row_bytes;
+    args.ahead_bytes = (std::min(end + kBlock, query.keys) - end) * row_bytes;
     if (query.sequence->stored.dtype() == DType::kF32) {
       args.entry_stride = query.sequence->stored.stride(0);
       args.entries = query.sequence->stored.data<float>() + begin * args.entry_stride;

@@ -309,15 +309,31 @@ Index absorbed_scratch_floats(Index heads) {
   return kAbsorbedBlock * padded_heads(heads);
 }
 
+// Memory that will be read next, asked for a few lines at a time.
+struct Ahead {
+  const std::uint8_t* at;
+  const std::uint8_t* end;
+  HADAL_INLINE void ask(int lines) {
+    for (int i = 0; i < lines && at < end; ++i, at += 64) __builtin_prefetch(at, 0, 2);
+  }
+};
+
 // Scores [keys][padded heads] of R keys against sixteen heads.
 template <int R>
-HADAL_INLINE void score_keys(const AbsorbedBlockArgs& a, Index key, Index head, Index stride, float* scores) {
+HADAL_INLINE void score_keys(const AbsorbedBlockArgs& a, Index key, Index head, Index stride, float* scores,
+                             Ahead& ahead) {
   Vec acc[R][kWideVecs];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
     for (Vec& v : acc[i]) v = zero();
   const Index depth = a.latent + a.rope;
-  add_products<R, kWideVecs>(a.entries + key * a.entry_stride, 1, a.entry_stride, a.q + head * depth, 16, depth, acc);
+  const float *entries = a.entries + key * a.entry_stride, *q = a.q + head * depth;
+  constexpr Index kPart = 64;
+  for (Index c = 0; c < depth; c += kPart) {
+    add_products<R, kWideVecs>(entries + c, 1, a.entry_stride, q + c * 16, 16, depth - c < kPart ? depth - c : kPart,
+                               acc);
+    ahead.ask(2 * R);
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
     for (int g = 0; g < kWideVecs; ++g) store(scores + (key + i) * stride + head + g * kLanes, acc[i][g]);
@@ -373,10 +389,12 @@ constexpr int kHeadRows = kLanes / 2;  // heads of a tile of weighted sums
 void absorbed_block(const AbsorbedBlockArgs& a, float* scores) {
   const Index stride = padded_heads(a.heads);
   constexpr int kKeyRows = kTileRows;
+  const auto* first = static_cast<const std::uint8_t*>(a.ahead);
+  Ahead ahead{first, first + a.ahead_bytes};
   for (Index head = 0; head < a.heads; head += 16) {
     Index key = 0;
-    for (; key + kKeyRows <= a.keys; key += kKeyRows) score_keys<kKeyRows>(a, key, head, stride, scores);
-    for (; key < a.keys; ++key) score_keys<1>(a, key, head, stride, scores);
+    for (; key + kKeyRows <= a.keys; key += kKeyRows) score_keys<kKeyRows>(a, key, head, stride, scores, ahead);
+    for (; key < a.keys; ++key) score_keys<1>(a, key, head, stride, scores, ahead);
     weigh_heads(a, head, stride, scores);
   }
   Index c = 0;

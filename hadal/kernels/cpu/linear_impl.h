@@ -133,6 +133,14 @@ void lane_scales(const LinearArgs& a, Index row, Index blocks, float* to, Index 
 
 void fill_scales(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float* to) {
   const float unit = a.w_dtype == DType::kF8E4M3 ? kE4m3Half : 1.0f;
+  const Index final_row = row + set_rows <= w.n ? row + set_rows - 1 : w.n - 1;
+  if ((a.w_first_row + row) / a.scale_rows == (a.w_first_row + final_row) / a.scale_rows &&
+      a.scale_columns == w.block && a.w_scale_dtype == DType::kF32) {
+    const float* scale = static_cast<const float*>(a.w_scale) + (a.w_first_row + row) / a.scale_rows * a.w_scale_stride;
+    for (Index b = 0; b < w.blocks; ++b)
+      for (Index g = 0; g < set_rows; g += kLanes) store(to + b * set_rows + g, broadcast(scale[b] * unit));
+    return;
+  }
   for (Index g = 0; g < set_rows; g += kLanes) {
     const Index first = row + g < w.n ? row + g : w.n - 1,
                 last = row + g + kLanes <= w.n ? row + g + kLanes - 1 : w.n - 1;
@@ -263,6 +271,15 @@ void direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
     }
 }
 
+// Asks for what takes the place of the chunk at (row, byte) in the next panel: the columns after this panel's `width`
+// bytes, or the first ones of the rows after this set's.
+HADAL_INLINE void ask_for_next(const Matrix& w, Index row, Index byte, Index width) {
+  const bool same_rows = byte + width < w.used_bytes;
+  const std::uint8_t* p = w.base + (same_rows ? row : row + kSetRows) * w.row_bytes +
+                          (same_rows ? byte + width : byte % (kPanelColumns * w.used_bytes / w.k));
+  for (int i = 0; i < kLanes; ++i) __builtin_prefetch(p + i * w.row_bytes, 0, 2);
+}
+
 // Columns [begin, end) of kPanelGroups groups of rows, decoded: [steps][kPanelGroups * kLanes].
 template <class Step, class Weights>
 void decode_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, Index end, const Factors& factors,
@@ -272,8 +289,9 @@ void decode_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, 
   for (int g = 0; g < kPanelGroups; ++g) {
     std::uint32_t* to = panel + g * kLanes;
     for (Index column = begin; column < end; column += kChunkColumns) {
-      stage<Weights::kHasNan>(w, row + g * kLanes < w.n ? row + g * kLanes : w.n - 1, column * bits_of(a.w_dtype) / 8,
-                              staged, 1, codes[g]);
+      const Index first = row + g * kLanes < w.n ? row + g * kLanes : w.n - 1;
+      stage<Weights::kHasNan>(w, first, column * bits_of(a.w_dtype) / 8, staged, 1, codes[g]);
+      ask_for_next(w, first, column * bits_of(a.w_dtype) / 8, (end - begin) * bits_of(a.w_dtype) / 8);
       const Index left_columns = end - column < kChunkColumns ? end - column : kChunkColumns;
       const int count = static_cast<int>((left_columns + Weights::kColumns - 1) / Weights::kColumns);
       for (int c = 0; c < count; ++c) {

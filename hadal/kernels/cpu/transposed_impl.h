@@ -8,53 +8,56 @@
 namespace hadal::kernels::HADAL_ISA {
 namespace {
 
+// E4M3 codes as value * 2^-120; x carries 2^60 and the sums get the other 2^60. NaN codes are found in `codes`.
+constexpr float unit_of(DType dtype) {
+  return dtype == DType::kF8E4M3 ? kE4m3Half : 1.0f;
+}
+
 // kLanes weights of row j from column c on, before their scale; a short row is read through a copy.
-HADAL_INLINE Vec row_vector(const LinearArgs& a, const Matrix& w, Index j, Index c) {
-  const Index bits = bits_of(a.w_dtype);
-  const std::uint8_t* p = w.base + j * w.row_bytes + c * bits / 8;
-  alignas(64) std::uint8_t tail[kLanes * 4] = {};
+template <DType kType>
+HADAL_INLINE Vec row_vector(const LinearArgs& a, const Matrix& w, Index j, Index c, IVec& codes) {
+  constexpr Index kBits = bits_of(kType);
+  const std::uint8_t* p = w.base + j * w.row_bytes + c * kBits / 8;
+  alignas(64) std::uint8_t tail[kLanes * 4];
   if (c + kLanes > a.k) {
-    for (Index i = 0; i < w.used_bytes - c * bits / 8; ++i) tail[i] = p[i];
+    for (std::uint8_t& byte : tail) byte = 0;
+    for (Index i = 0; i < w.used_bytes - c * kBits / 8; ++i) tail[i] = p[i];
     p = tail;
   }
-  switch (a.w_dtype) {
-    case DType::kF32:
-      return load_row(reinterpret_cast<const float*>(p));
-    case DType::kBF16:
-      return load_row(reinterpret_cast<const bf16*>(p));
-    case DType::kF16:
-      return load_row(reinterpret_cast<const f16*>(p));
-    case DType::kI8:
-      return load_row(reinterpret_cast<const std::int8_t*>(p));
-    case DType::kI32: {
-      const Index at = (a.w_first_row + j) / a.scale_rows * a.w_scale_stride + c / a.scale_columns;
-      return sub(to_float(load_row_nibbles(p)), broadcast(a.w_zero ? a.w_zero[at] : 8.0f));
-    }
-    default: {
-      const IVec codes = load_row_bytes(p);
-      const IVec bits8 = bit_and(right_signed<4>(left<24>(codes)), all_dwords(0x87F00000u));
-      return poison(mul(as_float(bits8), broadcast(0x1p120f)), bit_and(codes, all_dwords(0x7F)));
-    }
+  if constexpr (kType == DType::kF32) return load_row(reinterpret_cast<const float*>(p));
+  if constexpr (kType == DType::kBF16) return load_row(reinterpret_cast<const bf16*>(p));
+  if constexpr (kType == DType::kF16) return load_row(reinterpret_cast<const f16*>(p));
+  if constexpr (kType == DType::kI8) return load_row(reinterpret_cast<const std::int8_t*>(p));
+  if constexpr (kType == DType::kI32) {
+    const Index at = (a.w_first_row + j) / a.scale_rows * a.w_scale_stride + c / a.scale_columns;
+    return sub(to_float(load_row_nibbles(p)), broadcast(a.w_zero ? a.w_zero[at] : 8.0f));
   }
+  const IVec v = load_row_signed_bytes(p);
+  codes = max_bytes(codes, bit_and(v, all_dwords(0x7F)));
+  return as_float(bit_and(left<20>(v), all_dwords(0x87F00000u)));
 }
 
+template <DType kType>
 HADAL_INLINE float scaled_input(const LinearArgs& a, Index i, Index j, Index c) {
   const float x = a.x[i * a.x_stride + j];
-  return a.w_scale ? x * scale_at(a, j, a.scale_columns >= a.k ? 0 : c / a.scale_columns) : x;
+  if (!a.w_scale) return x;
+  return x * scale_at(a, j, a.scale_columns >= a.k ? 0 : c / a.scale_columns) * unit_of(kType);
 }
 
-template <int R, int V>
+template <DType kType, int R, int V>
 HADAL_INLINE void transposed_block(const LinearArgs& a, const Matrix& w, Index i, Index c) {
   Vec acc[R][V];
+  IVec codes[V];
   for (auto& r : acc)
     for (Vec& v : r) v = zero();
+  for (IVec& v : codes) v = all_dwords(0);
   for (Index j = 0; j < a.n; ++j) {
     Vec x[R];
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) x[r] = broadcast(scaled_input(a, i + r, j, c));
-#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) x[r] = broadcast(scaled_input<kType>(a, i + r, j, c));
+#pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
-      const Vec row = row_vector(a, w, j, c + v * kLanes);
+      const Vec row = row_vector<kType>(a, w, j, c + v * kLanes, codes[v]);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) acc[r][v] = fma(x[r], row, acc[r][v]);
     }
@@ -62,28 +65,51 @@ HADAL_INLINE void transposed_block(const LinearArgs& a, const Matrix& w, Index i
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) {
       float* to = a.y + (i + r) * a.y_stride + c + v * kLanes;
+      Vec y = acc[r][v];
+      if constexpr (kType == DType::kF8E4M3) y = poison(mul(y, broadcast(unit_of(kType))), codes[v]);
       const Index room = a.k - c - v * kLanes;
       if (room >= kLanes)
-        store(to, acc[r][v]);
+        store(to, y);
       else
-        store_first(to, acc[r][v], room);
+        store_first(to, y, room);
     }
 }
 
-template <int R>
+template <DType kType, int R>
 HADAL_INLINE void transposed_rows(const LinearArgs& a, const Matrix& w, Index i, Index begin, Index end) {
+  // Vectors that share a scale go together: those of one group of columns.
+  constexpr int kMany = R == 1 ? 8 : 4;
+  const Index group = a.w_scale && a.scale_columns < a.k ? a.scale_columns : end;
   Index c = begin;
-  // Two vectors share a scale: they lie in one block of at least 32 columns.
-  for (; c % (2 * kLanes) == 0 && c + 2 * kLanes <= end; c += 2 * kLanes) transposed_block<R, 2>(a, w, i, c);
-  for (; c < end; c += kLanes) transposed_block<R, 1>(a, w, i, c);
+  for (; c + kMany * kLanes <= end && (group == end || group % (kMany * kLanes) == 0); c += kMany * kLanes)
+    transposed_block<kType, R, kMany>(a, w, i, c);
+  for (; c < end; c += kLanes) transposed_block<kType, R, 1>(a, w, i, c);
 }
 
-// [k_begin, k_end) begins at a multiple of 32.
-void transposed(const LinearArgs& a, Index k_begin, Index k_end) {
+template <DType kType>
+void transposed_as(const LinearArgs& a, Index k_begin, Index k_end) {
   const Matrix w{a};
   Index i = 0;
-  for (; i + 4 <= a.m; i += 4) transposed_rows<4>(a, w, i, k_begin, k_end);
-  for (; i < a.m; ++i) transposed_rows<1>(a, w, i, k_begin, k_end);
+  for (; i + 4 <= a.m; i += 4) transposed_rows<kType, 4>(a, w, i, k_begin, k_end);
+  for (; i < a.m; ++i) transposed_rows<kType, 1>(a, w, i, k_begin, k_end);
+}
+
+// k_begin is a multiple of 128.
+void transposed(const LinearArgs& a, Index k_begin, Index k_end) {
+  switch (a.w_dtype) {
+    case DType::kF32:
+      return transposed_as<DType::kF32>(a, k_begin, k_end);
+    case DType::kBF16:
+      return transposed_as<DType::kBF16>(a, k_begin, k_end);
+    case DType::kF16:
+      return transposed_as<DType::kF16>(a, k_begin, k_end);
+    case DType::kI8:
+      return transposed_as<DType::kI8>(a, k_begin, k_end);
+    case DType::kI32:
+      return transposed_as<DType::kI32>(a, k_begin, k_end);
+    default:
+      return transposed_as<DType::kF8E4M3>(a, k_begin, k_end);
+  }
 }
 
 }  // namespace

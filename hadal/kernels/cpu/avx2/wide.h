@@ -135,6 +135,9 @@ HADAL_INLINE Vec load_row(const std::int8_t* p) {
 HADAL_INLINE IVec load_row_bytes(const std::uint8_t* p) {
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
+HADAL_INLINE IVec load_row_signed_bytes(const std::uint8_t* p) {
+  return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
 HADAL_INLINE IVec load_row_nibbles(const std::uint8_t* p) {
   std::uint32_t dword;
   __builtin_memcpy(&dword, p, 4);

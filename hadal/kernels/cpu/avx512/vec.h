@@ -146,6 +146,9 @@ HADAL_INLINE Vec load_row(const std::int8_t* p) {
 HADAL_INLINE IVec load_row_bytes(const std::uint8_t* p) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
+HADAL_INLINE IVec load_row_signed_bytes(const std::uint8_t* p) {
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 // Sixteen packed 4-bit codes of eight bytes, as integers.
 HADAL_INLINE IVec load_row_nibbles(const std::uint8_t* p) {
   const __m512i both = _mm512_broadcast_i32x2(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
