@@ -116,6 +116,7 @@ void add_bench(CLI::App& app, Action& action) {
   group->footer("Example:\n  hadal bench decode models/mini --depth 0,100 --threads 1,2");
   add_bench_machine(*group, action);
   add_bench_model(*group, action);
+  add_bench_parts(*group, action);
 }
 
 }  // namespace hadal::cli

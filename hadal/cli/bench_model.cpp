@@ -1,4 +1,4 @@
-// hadal bench decode | prompt | batch
+// hadal bench decode | prompt | batch | profile
 #include <CLI/CLI.hpp>
 
 #include "hadal/cli/bench.h"
@@ -51,6 +51,17 @@ std::vector<perf::Row> measure_prompt(const Options& o) {
   });
 }
 
+std::vector<perf::Row> measure_profile(const Options& o) {
+  return measure_all(o, [&](perf::ModelBench& bench, Context& ctx, const perf::RunOptions& run, auto& rows) {
+    const auto append = [&](std::vector<perf::Row> more) {
+      std::move(more.begin(), more.end(), std::back_inserter(rows));
+    };
+    for (const Index depth : o.depths)
+      append(bench.decode_phases(ctx, {.depth = depth, .sequences = 1, .steps = o.steps}, run));
+    for (const Index length : o.lengths) append(bench.prompt_phases(ctx, length, run));
+  });
+}
+
 CLI::App* add(CLI::App& group, Action& action, Options& o, const char* name, const char* help, const char* example,
               std::vector<perf::Row> (*measure)(const Options&)) {
   CLI::App* command = group.add_subcommand(name, help);
@@ -69,6 +80,13 @@ CLI::App* add(CLI::App& group, Action& action, Options& o, const char* name, con
   return command;
 }
 
+void add_lengths(CLI::App& command, Options& o) {
+  command.add_option("--lengths", o.lengths, "Tokens of the prompts, e.g. 128,512,2048 (default 512)")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command.add_option("--chunk", o.chunk, "Prompt tokens computed at a time (default 256)")->check(CLI::PositiveNumber);
+}
+
 void add_steps(CLI::App& command, Options& o) {
   command.add_option("--depth", o.depths, "Tokens in the cache before the first step, e.g. 0,4096 (default 0)")
       ->delimiter(',')
@@ -79,17 +97,14 @@ void add_steps(CLI::App& command, Options& o) {
 }  // namespace
 
 void add_bench_model(CLI::App& group, Action& action) {
-  static Options decode, prompt, batch;
+  static Options decode, prompt, batch, profile;
   decode.batches = {1};
   add_steps(*add(group, action, decode, "decode", "One sequence, token by token",
                  "hadal bench decode models/mini --depth 0,100 --threads 1,2", measure_decode),
             decode);
-  CLI::App* p = add(group, action, prompt, "prompt", "Prompts from an empty cache to the logits of their last token",
-                    "hadal bench prompt models/mini --lengths 128,512", measure_prompt);
-  p->add_option("--lengths", prompt.lengths, "Tokens of the prompts, e.g. 128,512,2048 (default 512)")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
-  p->add_option("--chunk", prompt.chunk, "Prompt tokens computed at a time (default 256)")->check(CLI::PositiveNumber);
+  add_lengths(*add(group, action, prompt, "prompt", "Prompts from an empty cache to the logits of their last token",
+                   "hadal bench prompt models/mini --lengths 128,512", measure_prompt),
+              prompt);
   batch.batches = {1, 4, 8};
   CLI::App* b = add(group, action, batch, "batch", "Several sequences, a token of each at a time",
                     "hadal bench batch models/mini --batch 1,4,8", measure_decode);
@@ -97,6 +112,11 @@ void add_bench_model(CLI::App& group, Action& action) {
       ->delimiter(',')
       ->check(CLI::Range(1, 4096));
   add_steps(*b, batch);
+  CLI::App* p =
+      add(group, action, profile, "profile", "Where the time of a decoding step and of a prompt goes, by phase",
+          "hadal bench profile models/mini --depth 0,100 --lengths 256", measure_profile);
+  add_steps(*p, profile);
+  add_lengths(*p, profile);
 }
 
 }  // namespace hadal::cli

@@ -117,7 +117,9 @@ Completion Engine::generate(const Request& request, const OnToken& on_token, con
   const Index limit = request.max_tokens > 0 ? std::min(request.max_tokens, room) : room;
   for (;;) {
     const auto position = static_cast<std::uint64_t>(prompt_length) + out.tokens.size();
+    PhaseScope phase(ctx_.phases, Phase::kSampling);
     const Sample sample = sampler.sample(logits, request.prompt, out.tokens, request.choice, position);
+    phase.enter(Phase::kOther);
     out.tokens.push_back(sample.id);
     const Continue go_on = on_token ? on_token(sample) : Continue::kYes;
     const bool ended = std::find(request.stop_token_ids.begin(), request.stop_token_ids.end(), sample.id) !=

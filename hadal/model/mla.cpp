@@ -46,11 +46,15 @@ TensorRef Mla::query(Context& ctx, const TensorRef& h) const {
 
 TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, KvCache& cache, Index layer,
                        const Trace& trace) const {
+  PhaseScope phase(ctx.phases, Phase::kProjections);
   const TensorRef q = query(ctx, h).split_last(num_heads, nope + rope);  // (6, 7)  [T, H, nope + rope]
   const TensorRef q_nope = q.columns(0, nope);
+  phase.enter(Phase::kNorms);
   const TensorRef q_pe = ops::rope(ctx, q.columns(nope, nope + rope), at.rope);  // (8)
 
+  phase.enter(Phase::kProjections);
   const TensorRef kv_a = kv_a_proj_with_mqa.forward(ctx, h);  // (1, 3)  [T, c + rope]
+  phase.enter(Phase::kNorms);
   const TensorRef c_kv = kv_a_layernorm.forward(ctx, kv_a.columns(0, kv_lora_rank));
   const TensorRef k_pe = ops::rope(ctx, kv_a.columns(kv_lora_rank, kv_lora_rank + rope).split_last(1, rope), at.rope);
   trace("latent", c_kv);
@@ -58,6 +62,7 @@ TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, Kv
   cache.write(ctx, layer, ops::concatenate(ctx, c_kv, k_pe.reshape({k_pe.size(0), rope})));
   const TensorRef entries = cache.read(ctx, layer, h.size(0));  // [L, c + rope], as stored
 
+  phase.enter(Phase::kProjections);
   const TensorRef o = at.form == Form::kExpanded ? attend_expanded(ctx, q_nope, q_pe, entries, at.first)
                                                  : attend_absorbed(ctx, q_nope, q_pe, entries, at.first);
   const TensorRef heads = o.reshape({h.size(0), num_heads * v});
@@ -70,6 +75,7 @@ TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, Kv
 // Keys and values of every cached position are made from the latents, a group of heads at a time: ordinary attention.
 TensorRef Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const TensorRef& entries,
                                Index first) const {
+  PhaseScope phase(ctx.phases, Phase::kAttention);
   const TensorRef c_kv = entries.columns(0, kv_lora_rank);
   const TensorRef k_pe = entries.columns(kv_lora_rank, kv_lora_rank + rope);
   const TensorRef q = ops::concatenate_heads(ctx, q_nope, q_pe);  // (9)     [T, H, nope + rope]
@@ -79,8 +85,10 @@ TensorRef Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const Tens
     const Workspace::Scope scope(ctx.workspace);
     const Index end = std::min(begin + group, num_heads);
     const Weight w_ukv = kv_b_proj.weight.rows(begin * (nope + v), end * (nope + v));
+    phase.enter(Phase::kProjections);
     const TensorRef kv =
         ops::linear_unrounded(ctx, c_kv, w_ukv).split_last(end - begin, nope + v);  // (2, 5) [L, H', nope + v]
+    phase.enter(Phase::kAttention);
     ops::attend_expanded(ctx, q.slice(1, begin, end), kv, k_pe, first, softmax_scale, o.slice(1, begin, end));  // (10)
   }
   return o;
@@ -89,9 +97,12 @@ TensorRef Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const Tens
 // W^UK is folded into the query and W^UV applied to the result, so that all heads attend to the latents themselves.
 TensorRef Mla::attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const TensorRef& entries,
                                Index first) const {
-  const TensorRef q_c = ops::absorb(ctx, q_nope, kv_b_proj.weight, 0, nope + v);              // (2)     [T, H, c]
+  PhaseScope phase(ctx.phases, Phase::kProjections);
+  const TensorRef q_c = ops::absorb(ctx, q_nope, kv_b_proj.weight, 0, nope + v);  // (2)     [T, H, c]
+  phase.enter(Phase::kAttention);
   const TensorRef o_c = ops::attend_absorbed(ctx, q_c, q_pe, entries, first, softmax_scale);  // (10)    [T, H, c]
-  return ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, v);                          // (5)     [T, H, v]
+  phase.enter(Phase::kProjections);
+  return ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, v);  // (5)     [T, H, v]
 }
 
 }  // namespace hadal::model

@@ -19,6 +19,7 @@ SequenceState Transformer::new_sequence(Index capacity, DType cache_dtype) const
 
 TensorRef Transformer::hidden(Context& ctx, std::span<const TokenId> ids, Form form, SequenceState& state,
                               const Trace& trace) const {
+  PhaseScope phase(ctx.phases, Phase::kEmbedding);
   const auto count = static_cast<Index>(ids.size());
   state.main.reserve(count);
   const Positions at{.first = state.main.length(),
@@ -31,6 +32,7 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const TokenId> ids, Form f
     trace.layer(layer)("hidden", x);
   }
   state.main.advance(count, form);
+  phase.enter(Phase::kNorms);
   return norm.forward(ctx, x);
 }
 
