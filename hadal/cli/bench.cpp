@@ -83,6 +83,7 @@ void BenchContexts::for_each(const std::function<void(Context&)>& f) const {
       for (const Activations format : formats) {
         Context ctx(count, set);
         ctx.activations = format;
+        ctx.poll = bench_poll;
         f(ctx);
       }
 }

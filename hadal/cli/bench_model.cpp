@@ -13,7 +13,7 @@ struct Options {
   BenchContexts contexts;
   std::vector<std::string> kv_cache = {"f32"};
   std::vector<Index> depths = {0}, lengths = {512}, batches;
-  Index steps = 16, chunk = 256;
+  Index steps = 16, chunk = 1024;
 };
 
 using Measure = std::function<void(perf::ModelBench&, Context&, const perf::RunOptions&, std::vector<perf::Row>&)>;
@@ -28,7 +28,7 @@ std::vector<perf::Row> measure_all(const Options& o, const Measure& measure) {
     for (const std::string& format : o.kv_cache) {
       perf::RunOptions run;
       run.runs = o.output.runs;
-      run.cache_dtype = format == "bf16" ? DType::kBF16 : DType::kF32;
+      run.cache_dtype = format == "fp8" ? DType::kF8E4M3 : format == "bf16" ? DType::kBF16 : DType::kF32;
       run.chunk = o.chunk;
       run.poll = bench_poll;
       measure(bench, ctx, run, rows);
@@ -67,9 +67,9 @@ CLI::App* add(CLI::App& group, Action& action, Options& o, const char* name, con
   CLI::App* command = group.add_subcommand(name, help);
   command->add_option("MODEL", o.model, "Model directory")->required();
   o.contexts.add_to(*command);
-  command->add_option("--kv-cache", o.kv_cache, "Number formats of the cache: f32, bf16")
+  command->add_option("--kv-cache", o.kv_cache, "Number formats of the cache: f32, bf16, fp8")
       ->delimiter(',')
-      ->check(CLI::IsMember({"f32", "bf16"}));
+      ->check(CLI::IsMember({"f32", "bf16", "fp8"}));
   o.output.add_to(*command);
   command->footer(std::string("Every combination of the lists is a row. Token ids are random; bytes and operations are "
                               "counted from the shapes and the experts really chosen.\n\nExample:\n  ") +
@@ -84,7 +84,7 @@ void add_lengths(CLI::App& command, Options& o) {
   command.add_option("--lengths", o.lengths, "Tokens of the prompts, e.g. 128,512,2048 (default 512)")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
-  command.add_option("--chunk", o.chunk, "Prompt tokens computed at a time (default 256)")->check(CLI::PositiveNumber);
+  command.add_option("--chunk", o.chunk, "Prompt tokens computed at a time (default 1024)")->check(CLI::PositiveNumber);
 }
 
 void add_steps(CLI::App& command, Options& o) {

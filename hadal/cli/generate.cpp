@@ -1,5 +1,6 @@
 // hadal generate
 #include <CLI/CLI.hpp>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "hadal/cli/commands.h"
@@ -24,6 +25,7 @@ struct Options {
   ComputeOptions compute;
   SamplingOptions sampling;
   bool raw = false;
+  Index batch = 1;
 };
 
 std::vector<GenerationTask> read_tasks(const Options& o, const TextModel& model) {
@@ -51,7 +53,7 @@ bool ends_with_prefix(const Json& messages) {
          messages.back().value("prefix", Json()) == true;
 }
 
-infer::Request make_request(const GenerationTask& task, const TextModel& model, int choice) {
+infer::Request make_request(const GenerationTask& task, const TextModel& model) {
   infer::Request request;
   if (!task.prompt_ids.empty())
     request.prompt = task.prompt_ids;
@@ -69,7 +71,6 @@ infer::Request make_request(const GenerationTask& task, const TextModel& model, 
   request.stop_token_ids = task.stop_token_ids;
   if (!task.ignore_eos)
     request.stop_token_ids.insert(request.stop_token_ids.end(), model.end_tokens().begin(), model.end_tokens().end());
-  request.choice = static_cast<std::uint64_t>(choice);
   return request;
 }
 
@@ -113,6 +114,50 @@ void check_belongs(const ResultFile& results, const std::vector<GenerationTask>&
                 output, key.substr(0, key.rfind('#')));
 }
 
+// What is still to be answered: a request for each missing result, in the order of the input.
+struct Work {
+  std::vector<TextRequest> requests;
+  std::vector<std::pair<const GenerationTask*, int>> whose;  // task and choice
+};
+
+Work make_work(const std::vector<GenerationTask>& tasks, const std::vector<infer::Request>& requests,
+               const ResultFile& results) {
+  Work work;
+  for (std::size_t i = 0; i < tasks.size(); ++i)
+    for (int choice = 0; choice < tasks[i].n; ++choice) {
+      if (results.done().contains(ResultFile::key(tasks[i].id, choice))) continue;
+      work.requests.push_back({requests[i], tasks[i].stop});
+      work.requests.back().request.choice = static_cast<std::uint64_t>(choice);
+      work.whose.emplace_back(&tasks[i], choice);
+    }
+  return work;
+}
+
+// Results in the order of the input: what ends early waits for those before it.
+class OrderedResults {
+ public:
+  explicit OrderedResults(ResultFile& file) : file_(file) {}
+  void add(std::size_t index, Json result) {
+    waiting_.emplace(index, std::move(result));
+    while (!waiting_.empty() && waiting_.begin()->first == next_) write_first();
+  }
+  // After an interruption nothing that was finished is lost, in order or not.
+  void finish() {
+    while (!waiting_.empty()) write_first();
+    file_.finish();
+  }
+
+ private:
+  void write_first() {
+    next_ = waiting_.begin()->first + 1;
+    file_.append(waiting_.extract(waiting_.begin()).mapped());
+  }
+
+  ResultFile& file_;
+  std::map<std::size_t, Json> waiting_;
+  std::size_t next_ = 0;
+};
+
 int run(const Options& o) {
   const int sources = !o.input.empty() + !o.prompt.empty() + !o.prompt_ids.empty();
   HADAL_CHECK(sources == 1, "generate: give one of --prompt, --prompt-ids and --input");
@@ -120,25 +165,26 @@ int run(const Options& o) {
   const auto tasks = read_tasks(o, model);
   // All prompts are made before the first answer, so that a bad one is known at once.
   std::vector<infer::Request> requests;
-  for (const GenerationTask& task : tasks) requests.push_back(make_request(task, model, 0));
-  ResultFile results(o.output);
-  check_belongs(results, tasks, o.output);
-  ProgressBar progress("prompts", tasks.size());
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
-    for (int choice = 0; choice < tasks[i].n; ++choice) {
-      if (results.done().contains(ResultFile::key(tasks[i].id, choice))) continue;
-      requests[i].choice = static_cast<std::uint64_t>(choice);
-      const TextAnswer answer =
-          model.answer(requests[i], tasks[i].stop, [](const std::string&) { return !interrupted(); });
-      if (answer.completion.finish_reason == infer::FinishReason::kCancelled) {
-        results.finish();
-        fmt::print(stderr, "hadal: interrupted; what was finished is kept{}\n",
-                   o.output.empty() ? "" : ", run again to go on");
-        return kInterrupted;
-      }
-      results.append(result_of(tasks[i], choice, model, answer));
-    }
-    progress.update(i + 1);
+  for (const GenerationTask& task : tasks) requests.push_back(make_request(task, model));
+  ResultFile file(o.output);
+  check_belongs(file, tasks, o.output);
+  const Work work = make_work(tasks, requests, file);
+  OrderedResults results(file);
+  ProgressBar progress("answers", work.requests.size());
+  std::uint64_t done = 0;
+  try {
+    model.answer_all(work.requests, o.batch, [&](std::size_t i, const TextAnswer& answer) {
+      const auto [task, choice] = work.whose[i];
+      results.add(i, result_of(*task, choice, model, answer));
+      progress.update(++done);
+    });
+  } catch (const Interrupted&) {
+    results.finish();
+    throw Interrupted(
+        fmt::format("interrupted; what was finished is kept{}", o.output.empty() ? "" : ", run again to go on"));
+  } catch (...) {
+    results.finish();
+    throw;
   }
   results.finish();
   return 0;
@@ -159,6 +205,10 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option(
       "--output", o.output,
       "File for the results (default: stdout); results that are there are kept, missing ones are added");
+  command
+      ->add_option("--batch", o.batch,
+                   "Answers worked on together (default 1); changes no bit of a result, each needs a cache")
+      ->check(CLI::Range(1, 4096));
   command->add_flag("--raw", o.raw, "Prompts go to the model after BOS, without the chat template");
   o.sampling.add_to(*command);
   o.compute.add_to(*command);

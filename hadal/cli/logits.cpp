@@ -33,13 +33,15 @@ int run(Options& o) {
   const auto ctx = o.compute.make_context();
   const model::LoadedModel model = model::load_model(o.model, {.mtp = true});
   check_ids(ids, model.transformer.config);
+  ctx->poll = [] {
+    if (interrupted()) throw Interrupted("interrupted; nothing was written");
+  };
   o.logits.chunk = o.compute.chunk;
   o.logits.cache_dtype = o.compute.cache_dtype();
   {
     ProgressBar progress("positions", ids.size());
     eval::write_rows(o.out, eval::compute_logits(*ctx, model.transformer, ids, o.logits, [&](Index done) {
                        progress.update(static_cast<std::uint64_t>(done));
-                       if (interrupted()) throw Interrupted("interrupted; nothing was written");
                      }));
   }
   return 0;

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "hadal/cli/interrupt.h"
 #include "hadal/core/error.h"
 
 namespace hadal::cli {
@@ -9,19 +10,26 @@ namespace hadal::cli {
 void ComputeOptions::add_to(CLI::App& command) {
   command.add_option("--threads", threads, "Threads to compute with (default: all cores this process may use)")
       ->check(CLI::Range(1, 1024));
-  command.add_option("--isa", isa, "Instruction set: ref, avx2, avx512 or avx512-bf16 (default: the best this machine has)");
+  command.add_option("--isa", isa,
+                     "Instruction set: ref, avx2, avx512 or avx512-bf16 (default: the best this machine has)");
   command
       .add_option("--activations", activations,
                   "f32, or fp8 to round the inputs of FP8 linears as the reference code does")
       ->check(CLI::IsMember({"f32", "fp8"}));
 }
 
+void ComputeOptions::add_cache_to(CLI::App& command) {
+  command
+      .add_option("--kv-cache", kv_cache,
+                  "Number format of the cache: f32, bf16 or fp8 (656 bytes a token and layer at V3's size)")
+      ->check(CLI::IsMember({"f32", "bf16", "fp8"}));
+}
+
 void ComputeOptions::add_sequence_to(CLI::App& command) {
   command.add_option("--context", context, "Tokens a sequence may have (default: max_position_embeddings)")
       ->check(CLI::PositiveNumber);
-  command.add_option("--kv-cache", kv_cache, "Number format of the cache: f32 or bf16")
-      ->check(CLI::IsMember({"f32", "bf16"}));
-  command.add_option("--chunk", chunk, "Prompt tokens computed at a time; changes no bit of the result")
+  add_cache_to(command);
+  command.add_option("--chunk", chunk, "Prompt tokens computed at a time (default 1024); changes no bit of the result")
       ->check(CLI::PositiveNumber);
 }
 
@@ -35,11 +43,14 @@ std::unique_ptr<Context> ComputeOptions::make_context() const {
   }
   auto ctx = std::make_unique<Context>(threads, chosen);
   if (activations == "fp8") ctx->activations = Activations::kFp8;
+  ctx->poll = [] {
+    if (interrupted()) throw Interrupted("interrupted");
+  };
   return ctx;
 }
 
 DType ComputeOptions::cache_dtype() const {
-  return kv_cache == "bf16" ? DType::kBF16 : DType::kF32;
+  return kv_cache == "fp8" ? DType::kF8E4M3 : kv_cache == "bf16" ? DType::kBF16 : DType::kF32;
 }
 
 void SamplingOptions::add_to(CLI::App& command) {

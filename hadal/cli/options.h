@@ -23,10 +23,12 @@ struct ComputeOptions {
   std::string activations = "f32";
   std::string kv_cache = "f32";
   Index context = 0;
-  Index chunk = 256;
+  Index chunk = 1024;
 
   void add_to(CLI::App& command);           // --threads, --isa, --activations
+  void add_cache_to(CLI::App& command);     // --kv-cache
   void add_sequence_to(CLI::App& command);  // --context, --kv-cache, --chunk
+  // Its passes end with Interrupted after Ctrl-C.
   std::unique_ptr<Context> make_context() const;
   DType cache_dtype() const;
 };

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/cli/commands.h"
-#include "hadal/cli/interrupt.h"
 #include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/io/json.h"
@@ -37,13 +36,12 @@ int run(Options& o) {
     HADAL_CHECK(id < model.transformer.config.vocab_size, "{}: its tokenizer gives id {}, vocab_size is {}", o.model,
                 id, model.transformer.config.vocab_size);
   o.perplexity.bos = *bos;
+  o.perplexity.cache_dtype = o.compute.cache_dtype();
   eval::PerplexityResult result;
   {
     ProgressBar progress("tokens", ids.size());
-    result = eval::perplexity(*ctx, model.transformer, ids, o.perplexity, [&](Index done) {
-      progress.update(static_cast<std::uint64_t>(done));
-      if (interrupted()) throw Interrupted("interrupted");
-    });
+    result = eval::perplexity(*ctx, model.transformer, ids, o.perplexity,
+                              [&](Index done) { progress.update(static_cast<std::uint64_t>(done)); });
   }
   const double nats = result.nats_per_token(), bits = result.bits_per_byte(text.size());
   if (o.json) {
@@ -74,6 +72,7 @@ void add_perplexity(CLI::App& app, Action& action) {
       ->check(CLI::PositiveNumber);
   command->add_flag("--json", o.json, "Print {\"nats_per_token\", \"bits_per_byte\", \"tokens\", \"bytes\"}");
   o.compute.add_to(*command);
+  o.compute.add_cache_to(*command);
   command->footer("Example:\n  hadal perplexity models/mini README.md --json");
   command->callback([&action] { action = [] { return run(o); }; });
 }

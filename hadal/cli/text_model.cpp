@@ -1,31 +1,78 @@
 #include "hadal/cli/text_model.h"
 
 #include <algorithm>
+#include <map>
 
 #include "hadal/cli/stop_strings.h"
+#include "hadal/infer/batch_engine.h"
 #include "hadal/tokenizer/stream_decoder.h"
 
 namespace hadal::cli {
 
 using model::TokenId;
 
+namespace {
+
+// Turns the tokens of one answer into text: characters as they become whole, up to a stop string.
+class AnswerText {
+ public:
+  AnswerText(const tokenizer::Tokenizer* tokenizer, const TextRequest& request)
+      : ends_(request.request.stop_token_ids),
+        keep_samples_(request.request.sampling.top_logprobs >= 0),
+        stops_(request.stop) {
+    if (tokenizer) decoder_.emplace(*tokenizer);
+  }
+
+  // What can be shown now.
+  std::string push(const infer::Sample& sample) {
+    if (keep_samples_) samples_.push_back(sample);
+    // An end token that is not flagged special would otherwise show up in the text.
+    const bool ended = std::find(ends_.begin(), ends_.end(), sample.id) != ends_.end();
+    return ended || !decoder_ ? "" : add(stops_.push(decoder_->push(sample.id)));
+  }
+  std::string finish() {
+    if (!decoder_ || stops_.stopped()) return "";
+    const std::string rest = stops_.push(decoder_->finish());
+    return add(stops_.stopped() ? rest : rest + stops_.finish());
+  }
+  bool stopped() const { return stops_.stopped(); }
+  TextAnswer answer(infer::Completion completion) {
+    return {std::move(text_), std::move(completion), std::move(samples_)};
+  }
+
+ private:
+  std::string add(std::string shown) {
+    text_ += shown;
+    return shown;
+  }
+
+  std::vector<TokenId> ends_;
+  bool keep_samples_;
+  StopStrings stops_;
+  std::optional<tokenizer::StreamDecoder> decoder_;
+  std::string text_;
+  std::vector<infer::Sample> samples_;
+};
+
+}  // namespace
+
 TextModel::TextModel(const std::filesystem::path& directory, const ComputeOptions& options)
     : directory_(directory),
       ctx_(options.make_context()),
       model_(model::load_model(directory)),
       defaults_(io::load_generation_config(directory)) {
-  infer::EngineOptions engine{
+  engine_options_ = {
       .context = options.context, .chunk = options.chunk, .cache_dtype = options.cache_dtype(), .num_tokens = 0};
   if (tokenizer::Tokenizer::exists(directory)) {
     tokenizer_ = tokenizer::Tokenizer::load(directory);
-    engine.num_tokens = tokenizer_->vocab_size();
+    engine_options_.num_tokens = tokenizer_->vocab_size();
     if (tokenizer::ChatTemplate::exists(directory)) template_ = tokenizer::ChatTemplate::load(directory);
   }
   end_tokens_ = defaults_.eos_token_ids;
   end_tokens_.insert(end_tokens_.end(), config().eos_token_ids.begin(), config().eos_token_ids.end());
   if (tokenizer_)
     if (const auto eos = tokenizer_->added_token(tokenizer_->config().eos_token)) end_tokens_.push_back(*eos);
-  engine_ = std::make_unique<infer::Engine>(*ctx_, model_.transformer, engine);
+  engine_ = std::make_unique<infer::Engine>(*ctx_, model_.transformer, engine_options_);
 }
 
 const tokenizer::Tokenizer& TextModel::tokenizer() const {
@@ -55,36 +102,41 @@ std::vector<TokenId> TextModel::encode_raw(std::string_view text) const {
   return ids;
 }
 
-TextAnswer TextModel::answer(infer::Request request, const std::vector<std::string>& stop,
+TextAnswer TextModel::answer(const infer::Request& request, const std::vector<std::string>& stop,
                              const std::function<bool(const std::string&)>& on_text) {
-  TextAnswer out;
-  StopStrings stops(stop);
-  std::optional<tokenizer::StreamDecoder> decoder;
-  if (tokenizer_) decoder.emplace(*tokenizer_);
-  const bool keep_samples = request.sampling.top_logprobs >= 0;
-  const auto& ends = request.stop_token_ids;
-  const auto show = [&](const std::string& text) {
-    out.text += text;
-    return on_text(text);
-  };
-  out.completion = engine_->generate(
+  AnswerText text(tokenizer_ ? &*tokenizer_ : nullptr, {request, stop});
+  infer::Completion completion = engine_->generate(
       request,
       [&](const infer::Sample& sample) {
-        if (keep_samples) out.samples.push_back(sample);
-        const bool ended = std::find(ends.begin(), ends.end(), sample.id) != ends.end();
-        // An end token that is not flagged special would otherwise show up in the text.
-        if (ended || !decoder) return infer::Continue::kYes;
-        const bool go_on = show(stops.push(decoder->push(sample.id)));
-        if (stops.stopped()) return infer::Continue::kStop;
+        const bool go_on = on_text(text.push(sample));
+        if (text.stopped()) return infer::Continue::kStop;
         return go_on ? infer::Continue::kYes : infer::Continue::kCancel;
       },
       // A prompt can take long; an empty piece of text only asks whether to go on.
       [&](Index, Index) { return on_text(""); });
-  if (decoder && !stops.stopped()) {
-    const std::string rest = stops.push(decoder->finish());
-    show(stops.stopped() ? rest : rest + stops.finish());
-  }
-  return out;
+  on_text(text.finish());
+  return text.answer(std::move(completion));
+}
+
+void TextModel::answer_all(const std::vector<TextRequest>& requests, Index batch,
+                           const std::function<void(std::size_t, const TextAnswer&)>& on_answer) {
+  std::vector<infer::Request> plain;
+  for (const TextRequest& r : requests) plain.push_back(r.request);
+  std::map<std::size_t, AnswerText> open;
+  infer::BatchEngine engine(*ctx_, model_.transformer, engine_options_, batch);
+  engine.generate(
+      plain,
+      [&](std::size_t i, const infer::Sample& sample) {
+        AnswerText& text = open.try_emplace(i, tokenizer_ ? &*tokenizer_ : nullptr, requests[i]).first->second;
+        text.push(sample);
+        return text.stopped() ? infer::Continue::kStop : infer::Continue::kYes;
+      },
+      [&](std::size_t i, const infer::Completion& completion) {
+        AnswerText& text = open.at(i);
+        text.finish();
+        on_answer(i, text.answer(completion));
+        open.erase(i);
+      });
 }
 
 }  // namespace hadal::cli

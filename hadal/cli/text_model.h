@@ -21,6 +21,11 @@ struct TextAnswer {
   std::vector<infer::Sample> samples;  // with log-probabilities, if they were asked for
 };
 
+struct TextRequest {
+  infer::Request request;
+  std::vector<std::string> stop;
+};
+
 class TextModel {
  public:
   TextModel(const std::filesystem::path& directory, const ComputeOptions& options);
@@ -43,8 +48,13 @@ class TextModel {
   const std::vector<model::TokenId>& end_tokens() const { return end_tokens_; }
 
   // `on_text` is given whole characters as they come; returning false cancels.
-  TextAnswer answer(infer::Request request, const std::vector<std::string>& stop,
+  TextAnswer answer(const infer::Request& request, const std::vector<std::string>& stop,
                     const std::function<bool(const std::string&)>& on_text);
+
+  // All requests, up to `batch` of them decoded together; `on_answer` is given the answers as they end, with the index
+  // of the request. Throws Interrupted after Ctrl-C: answers that have not ended are lost.
+  void answer_all(const std::vector<TextRequest>& requests, Index batch,
+                  const std::function<void(std::size_t, const TextAnswer&)>& on_answer);
 
  private:
   std::filesystem::path directory_;
@@ -54,6 +64,7 @@ class TextModel {
   std::optional<tokenizer::Tokenizer> tokenizer_;
   std::optional<tokenizer::ChatTemplate> template_;
   std::vector<model::TokenId> end_tokens_;
+  infer::EngineOptions engine_options_;
   std::unique_ptr<infer::Engine> engine_;
 };
 

@@ -2,6 +2,7 @@
 // reference; there are no globals.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string_view>
 
@@ -46,6 +47,8 @@ struct Context {
   Isa isa;
   Activations activations = Activations::kF32;
   PhaseTimes* phases = nullptr;  // where to charge time, if somebody wants to know
+  // Asked between the layers of a forward pass; ends it by throwing, e.g. Interrupted after Ctrl-C.
+  std::function<void()> poll;
 };
 
 }  // namespace hadal

@@ -14,7 +14,7 @@
 namespace hadal::eval {
 
 struct LogitsOptions {
-  Index chunk = 256;       // prompt tokens at a time; changes no bit
+  Index chunk = 1024;      // prompt tokens at a time; changes no bit
   Index decode_from = -1;  // from this position on one token at a time, in the absorbed form; -1: nowhere
   bool trace = false;
   DType cache_dtype = DType::kF32;

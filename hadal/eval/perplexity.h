@@ -12,6 +12,7 @@ struct PerplexityOptions {
   Index context = 512;  // a window: BOS and context - 1 tokens
   Index stride = 0;  // tokens a window advances by; only its last `stride` tokens are scored. 0: windows do not overlap
   model::TokenId bos = 0;
+  DType cache_dtype = DType::kF32;
 };
 
 struct PerplexityResult {

@@ -17,12 +17,11 @@ Block::Block(const Config& c, bool is_moe)
     mlp.emplace(c, c.intermediate_size);
 }
 
-void Block::forward(Context& ctx, const TensorRef& x, const Positions& at, KvCache& cache, Index layer,
-                    const Trace& trace) const {
+void Block::forward(Context& ctx, const TensorRef& x, const Positions& at, Index layer, const Trace& trace) const {
   PhaseScope phase(ctx.phases, Phase::kNorms);
   {
     const Workspace::Scope scope(ctx.workspace);
-    ops::add_in_place(ctx, x, self_attn.forward(ctx, input_layernorm.forward(ctx, x), at, cache, layer, trace));
+    ops::add_in_place(ctx, x, self_attn.forward(ctx, input_layernorm.forward(ctx, x), at, layer, trace));
   }
   const Workspace::Scope scope(ctx.workspace);
   const TensorRef u = post_attention_layernorm.forward(ctx, x);
@@ -40,10 +39,10 @@ Mtp::Mtp(const Config& c, bool is_moe)
       hidden_size(c.hidden_size) {}
 
 TensorRef Mtp::forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Positions& at,
-                       KvCache& cache, const Trace& trace) const {
+                       const Trace& trace) const {
   const TensorRef x =
       eh_proj.forward(ctx, ops::concatenate(ctx, enorm.forward(ctx, embedded), hnorm.forward(ctx, previous)));  // (21)
-  block.forward(ctx, x, at, cache, 0, trace);                                                                   // (22)
+  block.forward(ctx, x, at, 0, trace);                                                                          // (22)
   const TensorRef h = shared_head.norm.forward(ctx, x);
   trace("hidden_normed", h);
   return h;

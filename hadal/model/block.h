@@ -19,8 +19,7 @@ struct Block {
   Block(const Config& c, bool is_moe);
 
   // x [T, hidden], the residual stream, is updated in place.
-  void forward(Context& ctx, const TensorRef& x, const Positions& at, KvCache& cache, Index layer,
-               const Trace& trace) const;
+  void forward(Context& ctx, const TensorRef& x, const Positions& at, Index layer, const Trace& trace) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -51,7 +50,7 @@ struct Mtp {
 
   // embedded [T, hidden] of the next tokens, previous [T, hidden] -> hidden states after shared_head.norm.
   TensorRef forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Positions& at,
-                    KvCache& cache, const Trace& trace) const;
+                    const Trace& trace) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {

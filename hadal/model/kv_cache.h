@@ -1,12 +1,13 @@
 // The latent cache of one sequence: per layer and token the normalised latent c_kv and the rotated k_pe, kv_lora_rank +
-// qk_rope_head_dim values (rule 17), stored in F32 or BF16. Attention reads entries as stored, the current token's own
-// included. Memory grows with the sequence, up to the capacity.
+// qk_rope_head_dim values (rule 17), stored in F32, BF16 or FP8 (ops/latent_entry.h). Attention reads entries as
+// stored, the current token's own included. Memory grows with the sequence, up to the capacity.
 #pragma once
 
 #include <vector>
 
 #include "hadal/core/context.h"
 #include "hadal/model/config.h"
+#include "hadal/ops/latent_entry.h"
 
 namespace hadal::model {
 
@@ -16,7 +17,8 @@ enum class Form : std::uint8_t { kExpanded, kAbsorbed };
 
 class KvCache {
  public:
-  // `num_layers` may be any; a sequence's main layers and its MTP layer have caches of their own (rule 40).
+  // `dtype` is F32, BF16 or F8_E4M3. `num_layers` may be any; a sequence's main layers and its MTP layer have caches of
+  // their own (rule 40).
   KvCache(const Config& config, Index num_layers, Index capacity, DType dtype = DType::kF32);
 
   Index length() const { return static_cast<Index>(forms_.size()); }
@@ -29,17 +31,23 @@ class KvCache {
   void write(Context& ctx, Index layer, const TensorRef& entries);
   // Entries [0, length + count) of a layer as float32: a reference for F32, otherwise a copy in ctx.workspace.
   TensorRef read(Context& ctx, Index layer, Index count) const;
+  // The same entries as they lie in memory: F32 or BF16 [length + count, width], or U8 [length + count,
+  // fp8_entry().bytes()].
+  TensorRef stored(Index layer, Index count) const;
+  DType dtype() const { return dtype_; }
+  const ops::Fp8Entry& fp8_entry() const { return fp8_entry_; }
   // After every layer has written its entries.
   void advance(Index count, Form form) { forms_.insert(forms_.end(), static_cast<std::size_t>(count), form); }
   // Forgets everything from position `length` on: the start of another turn, or rejected drafts.
   void truncate(Index length);
 
  private:
-  Index width_;
+  ops::Fp8Entry fp8_entry_;
   Index capacity_;
   DType dtype_;
+  Index row_size_;              // elements of a stored entry: values, or bytes in FP8
   Index allocated_ = 0;         // tokens that fit without growing
-  std::vector<Tensor> layers_;  // [allocated, width]
+  std::vector<Tensor> layers_;  // [allocated, row_size]
   std::vector<Form> forms_;
 };
 

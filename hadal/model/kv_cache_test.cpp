@@ -63,5 +63,27 @@ TEST(KvCache, Bf16EntriesComeBackRoundedCurrentTokenIncluded) {
   EXPECT_EQ((cache.read(ctx, 0, 1).view<float, 2>()(0, 1)), 1.0f);
 }
 
+TEST(KvCache, Fp8EntriesComeBackRoundedAndSurviveGrowth) {
+  Context ctx(1);
+  KvCache cache(tiny(), 1, 1000, DType::kF8E4M3);
+  const TensorRef e = ctx.workspace.floats({1, 8});
+  for (Index step = 0; step < 600; ++step) {
+    for (Index i = 0; i < 8; ++i) e.data<float>()[i] = static_cast<float>(i + 1) * static_cast<float>(step + 1);
+    cache.reserve(1);
+    cache.write(ctx, 0, e);
+    cache.advance(1, Form::kAbsorbed);
+  }
+  const auto view = cache.read(ctx, 0, 0).view<float, 2>();
+  // A row's largest latent value is exact, others within 1/16; the rope part within 1/256.
+  for (Index step = 0; step < 600; ++step) {
+    const auto scale = static_cast<float>(step + 1);
+    EXPECT_NEAR(view(step, 5), 6 * scale, 1e-6 * scale);
+    EXPECT_NEAR(view(step, 0), scale, scale / 16);
+    EXPECT_NEAR(view(step, 7), 8 * scale, 8 * scale / 256);
+  }
+  EXPECT_EQ(cache.stored(0, 0).shape(), Shape({600, 8 + 4 + 4}));
+  EXPECT_THROW(KvCache(tiny(), 1, 10, DType::kI8), Error);
+}
+
 }  // namespace
 }  // namespace hadal::model

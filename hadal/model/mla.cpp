@@ -44,8 +44,7 @@ TensorRef Mla::query(Context& ctx, const TensorRef& h) const {
   return q_b_proj.forward(ctx, c_q);                                           // (7)
 }
 
-TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, KvCache& cache, Index layer,
-                       const Trace& trace) const {
+TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, Index layer, const Trace& trace) const {
   PhaseScope phase(ctx.phases, Phase::kProjections);
   const TensorRef q = query(ctx, h).split_last(num_heads, nope + rope);  // (6, 7)  [T, H, nope + rope]
   const TensorRef q_nope = q.columns(0, nope);
@@ -59,12 +58,12 @@ TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, Kv
   const TensorRef k_pe = ops::rope(ctx, kv_a.columns(kv_lora_rank, kv_lora_rank + rope).split_last(1, rope), at.rope);
   trace("latent", c_kv);
   trace("k_rope", k_pe.reshape({k_pe.size(0), rope}));
-  cache.write(ctx, layer, ops::concatenate(ctx, c_kv, k_pe.reshape({k_pe.size(0), rope})));
-  const TensorRef entries = cache.read(ctx, layer, h.size(0));  // [L, c + rope], as stored
+  const TensorRef entries = ops::concatenate(ctx, c_kv, k_pe.reshape({k_pe.size(0), rope}));  // [T, c + rope]
+  for (const SequenceRows& s : at.sequences) s.cache.write(ctx, layer, entries.rows(s.begin, s.end));
 
   phase.enter(Phase::kProjections);
-  const TensorRef o = at.form == Form::kExpanded ? attend_expanded(ctx, q_nope, q_pe, entries, at.first)
-                                                 : attend_absorbed(ctx, q_nope, q_pe, entries, at.first);
+  const TensorRef o = at.form == Form::kExpanded ? attend_expanded(ctx, q_nope, q_pe, at, layer)
+                                                 : attend_absorbed(ctx, q_nope, q_pe, at, layer);
   const TensorRef heads = o.reshape({h.size(0), num_heads * v});
   trace("attn_heads", heads);
   const TensorRef out = o_proj.forward(ctx, heads);  // (11)
@@ -72,14 +71,25 @@ TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, Kv
   return out;
 }
 
+TensorRef Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
+                               Index layer) const {
+  const PhaseScope phase(ctx.phases, Phase::kAttention);
+  const TensorRef q = ops::concatenate_heads(ctx, q_nope, q_pe);  // (9)  [T, H, nope + rope]
+  const TensorRef o = ctx.workspace.floats({q.size(0), num_heads, v});
+  for (const SequenceRows& s : at.sequences) {
+    const Workspace::Scope scope(ctx.workspace);
+    const TensorRef entries = s.cache.read(ctx, layer, s.end - s.begin);  // [L, c + rope], as stored
+    attend_expanded(ctx, q.rows(s.begin, s.end), entries, s.cache.length(), o.rows(s.begin, s.end));
+  }
+  return o;
+}
+
 // Keys and values of every cached position are made from the latents, a group of heads at a time: ordinary attention.
-TensorRef Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const TensorRef& entries,
-                               Index first) const {
+void Mla::attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& entries, Index first,
+                          const TensorRef& o) const {
   PhaseScope phase(ctx.phases, Phase::kAttention);
   const TensorRef c_kv = entries.columns(0, kv_lora_rank);
   const TensorRef k_pe = entries.columns(kv_lora_rank, kv_lora_rank + rope);
-  const TensorRef q = ops::concatenate_heads(ctx, q_nope, q_pe);  // (9)     [T, H, nope + rope]
-  const TensorRef o = ctx.workspace.floats({q.size(0), num_heads, v});
   const Index group = std::clamp<Index>(kExpandedFloats / (entries.size(0) * (nope + v)), 1, num_heads);
   for (Index begin = 0; begin < num_heads; begin += group) {
     const Workspace::Scope scope(ctx.workspace);
@@ -91,18 +101,26 @@ TensorRef Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const Tens
     phase.enter(Phase::kAttention);
     ops::attend_expanded(ctx, q.slice(1, begin, end), kv, k_pe, first, softmax_scale, o.slice(1, begin, end));  // (10)
   }
-  return o;
 }
 
 // W^UK is folded into the query and W^UV applied to the result, so that all heads attend to the latents themselves.
-TensorRef Mla::attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const TensorRef& entries,
-                               Index first) const {
+// Both are read once for all sequences.
+TensorRef Mla::attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
+                               Index layer) const {
   PhaseScope phase(ctx.phases, Phase::kProjections);
-  const TensorRef q_c = ops::absorb(ctx, q_nope, kv_b_proj.weight, 0, nope + v);  // (2)     [T, H, c]
+  const TensorRef q_c = ops::absorb(ctx, q_nope, kv_b_proj.weight, 0, nope + v);  // (2)  [T, H, c]
   phase.enter(Phase::kAttention);
-  const TensorRef o_c = ops::attend_absorbed(ctx, q_c, q_pe, entries, first, softmax_scale);  // (10)    [T, H, c]
+  const TensorRef o_c = ctx.workspace.floats(q_c.shape());
+  const auto rows_of = [&](const TensorRef& o) { return o.reshape({o.size(0), num_heads * kv_lora_rank}); };
+  for (const SequenceRows& s : at.sequences) {
+    const Workspace::Scope scope(ctx.workspace);
+    const TensorRef entries = s.cache.read(ctx, layer, s.end - s.begin);  // [L, c + rope], as stored
+    const TensorRef o = ops::attend_absorbed(ctx, q_c.rows(s.begin, s.end), q_pe.rows(s.begin, s.end), entries,
+                                             s.cache.length(), softmax_scale);  // (10)
+    ops::copy_rows(ctx, rows_of(o), rows_of(o_c.rows(s.begin, s.end)));
+  }
   phase.enter(Phase::kProjections);
-  return ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, v);  // (5)     [T, H, v]
+  return ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, v);  // (5)  [T, H, v]
 }
 
 }  // namespace hadal::model

@@ -1,10 +1,11 @@
 // Multi-head latent attention (DeepSeek-V3 report, section 2.1.1, equations 1-11).
 //
-//   T tokens, H heads, L positions in the cache
+//   T tokens, of one or more sequences; H heads; L positions in a sequence's cache
 //   nope = qk_nope_head_dim, rope = qk_rope_head_dim, v = v_head_dim, c = kv_lora_rank
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "hadal/model/kv_cache.h"
 #include "hadal/model/layers.h"
@@ -13,10 +14,16 @@
 
 namespace hadal::model {
 
-// Where tokens stand and how they are computed: the same for all layers of one forward pass.
+// The tokens of one sequence among those of a forward pass: rows [begin, end), which stand behind what its cache holds.
+struct SequenceRows {
+  Index begin, end;
+  KvCache& cache;
+};
+
+// Whose tokens they are, where they stand and how they are computed: the same for all layers of one forward pass.
 struct Positions {
-  Index first = 0;
   Form form = Form::kExpanded;
+  std::vector<SequenceRows> sequences;
   ops::RopeTable rope;
 };
 
@@ -34,10 +41,9 @@ struct Mla {
   Mla() = default;
   explicit Mla(const Config& c);
 
-  // h [T, hidden] -> [T, hidden]. Writes the tokens' entries of `layer` behind the cache's length, which stays as it
-  // is.
-  TensorRef forward(Context& ctx, const TensorRef& h, const Positions& at, KvCache& cache, Index layer,
-                    const Trace& trace) const;
+  // h [T, hidden] -> [T, hidden]. Writes the tokens' entries of `layer` behind the lengths of their caches, which stay
+  // as they are. What a sequence gets does not depend on the others.
+  TensorRef forward(Context& ctx, const TensorRef& h, const Positions& at, Index layer, const Trace& trace) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -56,10 +62,12 @@ struct Mla {
 
  private:
   TensorRef query(Context& ctx, const TensorRef& h) const;
-  TensorRef attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const TensorRef& entries,
-                            Index first) const;
-  TensorRef attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const TensorRef& entries,
-                            Index first) const;
+  TensorRef attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
+                            Index layer) const;
+  TensorRef attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
+                            Index layer) const;
+  void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& entries, Index first,
+                       const TensorRef& o) const;
 };
 
 }  // namespace hadal::model

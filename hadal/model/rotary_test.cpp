@@ -43,7 +43,7 @@ TEST_P(RotaryGolden, Rule12_InterleavedPairsAreRotatedWithin1e6) {
   const TensorRef in = tensor("in"), out = tensor("out");
   for (Index i = 0; i < in.size(0); ++i) {
     const Index position = tensor("pos").data<std::int64_t>()[i];
-    const ops::RopeTable table = ops::rope_table(ctx, rotary.inv_freq, position, 1, rotary.magnitude);
+    const ops::RopeTable table = ops::rope_table(ctx, rotary.inv_freq, std::span(&position, 1), rotary.magnitude);
     const TensorRef rotated = ops::rope(ctx, in.rows(i, i + 1).split_last(1, in.size(1)), table);
     for (Index c = 0; c < in.size(1); ++c)
       EXPECT_NEAR(rotated.data<float>()[c], (out.view<float, 2>()(i, c)), 1e-6) << position;

@@ -1,6 +1,37 @@
 #include "hadal/model/transformer.h"
 
 namespace hadal::model {
+namespace {
+
+std::vector<TokenId> all_ids(std::span<const Segment> segments) {
+  std::vector<TokenId> ids;
+  for (const Segment& s : segments) ids.insert(ids.end(), s.ids.begin(), s.ids.end());
+  return ids;
+}
+
+// Lays the segments' rows one after another, makes room for them and finds their positions; cache_of says which of a
+// sequence's caches the pass extends.
+template <class CacheOf>
+Positions place(Context& ctx, const Rotary& rotary, std::span<const Segment> segments, Form form,
+                const CacheOf& cache_of) {
+  Positions at{.form = form, .sequences = {}, .rope = {}};
+  std::vector<Index> positions;
+  for (const Segment& s : segments) {
+    KvCache& cache = cache_of(s.state);
+    const auto begin = static_cast<Index>(positions.size()), count = static_cast<Index>(s.ids.size());
+    cache.reserve(count);
+    at.sequences.push_back({begin, begin + count, cache});
+    for (Index i = 0; i < count; ++i) positions.push_back(cache.length() + i);
+  }
+  at.rope = ops::rope_table(ctx, rotary.inv_freq, positions, rotary.magnitude);
+  return at;
+}
+
+void advance(const Positions& at) {
+  for (const SequenceRows& s : at.sequences) s.cache.advance(s.end - s.begin, at.form);
+}
+
+}  // namespace
 
 Transformer::Transformer(const Config& c)
     : config(c),
@@ -17,38 +48,28 @@ SequenceState Transformer::new_sequence(Index capacity, DType cache_dtype) const
   return state;
 }
 
-TensorRef Transformer::hidden(Context& ctx, std::span<const TokenId> ids, Form form, SequenceState& state,
-                              const Trace& trace) const {
+TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments, Form form, const Trace& trace) const {
   PhaseScope phase(ctx.phases, Phase::kEmbedding);
-  const auto count = static_cast<Index>(ids.size());
-  state.main.reserve(count);
-  const Positions at{.first = state.main.length(),
-                     .form = form,
-                     .rope = ops::rope_table(ctx, rotary.inv_freq, state.main.length(), count, rotary.magnitude)};
-  const TensorRef x = ops::embedding(ctx, embed_tokens, ids);
+  const Positions at = place(ctx, rotary, segments, form, [](SequenceState& state) -> KvCache& { return state.main; });
+  const TensorRef x = ops::embedding(ctx, embed_tokens, all_ids(segments));
   for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (ctx.poll) ctx.poll();
     const auto layer = static_cast<Index>(i);
-    layers[i].forward(ctx, x, at, state.main, layer, trace.layer(layer));
+    layers[i].forward(ctx, x, at, layer, trace.layer(layer));
     trace.layer(layer)("hidden", x);
   }
-  state.main.advance(count, form);
+  advance(at);
   phase.enter(Phase::kNorms);
   return norm.forward(ctx, x);
 }
 
-TensorRef Transformer::mtp_hidden(Context& ctx, Index depth, std::span<const TokenId> next_ids,
-                                  const TensorRef& previous, Form form, SequenceState& state,
-                                  const Trace& trace) const {
-  const auto count = static_cast<Index>(next_ids.size());
-  const Mtp& module = mtp[static_cast<std::size_t>(depth)];
-  KvCache& cache = state.mtp[static_cast<std::size_t>(depth)];
-  cache.reserve(count);
-  const Positions at{.first = cache.length(),
-                     .form = form,
-                     .rope = ops::rope_table(ctx, rotary.inv_freq, cache.length(), count, rotary.magnitude)};
-  const TensorRef h = module.forward(ctx, ops::embedding(ctx, module.embed_tokens, next_ids), previous, at, cache,
-                                     trace.layer(config.num_hidden_layers + depth));
-  cache.advance(count, form);
+TensorRef Transformer::mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next, const TensorRef& previous,
+                                  Form form, const Trace& trace) const {
+  const auto d = static_cast<std::size_t>(depth);
+  const Positions at = place(ctx, rotary, next, form, [&](SequenceState& state) -> KvCache& { return state.mtp[d]; });
+  const TensorRef embedded = ops::embedding(ctx, mtp[d].embed_tokens, all_ids(next));
+  const TensorRef h = mtp[d].forward(ctx, embedded, previous, at, trace.layer(config.num_hidden_layers + depth));
+  advance(at);
   return h;
 }
 

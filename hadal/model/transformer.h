@@ -16,6 +16,12 @@ struct SequenceState {
   std::vector<KvCache> mtp;  // one layer each, positions from 0 at every depth
 };
 
+// Tokens that a forward pass runs behind what a sequence holds. A sequence may occur only once in a pass.
+struct Segment {
+  std::span<const TokenId> ids;
+  SequenceState& state;
+};
+
 struct Transformer {
   Config config;
   Rotary rotary;
@@ -30,16 +36,27 @@ struct Transformer {
 
   SequenceState new_sequence(Index capacity, DType cache_dtype = DType::kF32) const;
 
-  // Runs `ids` at the positions behind state.main and returns their hidden states after the final norm [T, hidden], in
-  // ctx.workspace. All of `ids` must lie in [0, vocab_size).
+  // Runs the segments' ids at the positions behind their state.main and returns their hidden states after the final
+  // norm, one segment's rows after the other's [T, hidden], in ctx.workspace. All ids must lie in [0, vocab_size). A
+  // sequence's bits do not depend on what else is in the pass. Throws InvalidRequest if a cache has no room and what
+  // ctx.poll throws; then every sequence is as long as before.
+  TensorRef hidden(Context& ctx, std::span<const Segment> segments, Form form, const Trace& trace = {}) const;
   TensorRef hidden(Context& ctx, std::span<const TokenId> ids, Form form, SequenceState& state,
-                   const Trace& trace = {}) const;
+                   const Trace& trace = {}) const {
+    const Segment segment{ids, state};
+    return hidden(ctx, std::span(&segment, 1), form, trace);
+  }
 
-  // Depth `depth` (0-based) for positions behind state.mtp[depth]: next_ids[i] is token i + 1 + depth, previous [T,
-  // hidden] the hidden states of the depth before (the main model's for depth 0). Returns hidden states after
+  // Depth `depth` (0-based) for positions behind state.mtp[depth]: ids[i] of a segment is token i + 1 + depth, previous
+  // [T, hidden] the hidden states of the depth before (the main model's for depth 0). Returns hidden states after
   // shared_head.norm.
+  TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next, const TensorRef& previous, Form form,
+                       const Trace& trace = {}) const;
   TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const TokenId> next_ids, const TensorRef& previous,
-                       Form form, SequenceState& state, const Trace& trace = {}) const;
+                       Form form, SequenceState& state, const Trace& trace = {}) const {
+    const Segment segment{next_ids, state};
+    return mtp_hidden(ctx, depth, std::span(&segment, 1), previous, form, trace);
+  }
 
   // [T, hidden] -> [T, vocab_size].
   TensorRef logits(Context& ctx, const TensorRef& hidden) const {

@@ -6,14 +6,16 @@
 
 namespace hadal::ops {
 
-RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, Index first, Index count, double magnitude) {
-  const auto pairs = static_cast<Index>(inv_freq.size());
+RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::span<const Index> positions,
+                     double magnitude) {
+  const auto pairs = static_cast<Index>(inv_freq.size()), count = static_cast<Index>(positions.size());
   const RopeTable table{ctx.workspace.tensor(DType::kF64, {count, pairs}),
                         ctx.workspace.tensor(DType::kF64, {count, pairs})};
   const auto cos = table.cos.view<double, 2>(), sin = table.sin.view<double, 2>();
   for (Index t = 0; t < count; ++t)
     for (Index i = 0; i < pairs; ++i) {
-      const double angle = static_cast<double>(first + t) * inv_freq[static_cast<std::size_t>(i)];
+      const double angle =
+          static_cast<double>(positions[static_cast<std::size_t>(t)]) * inv_freq[static_cast<std::size_t>(i)];
       cos(t, i) = std::cos(angle) * magnitude;
       sin(t, i) = std::sin(angle) * magnitude;
     }

@@ -2,6 +2,7 @@
 // Channels are interleaved pairs, as checkpoints store them (rule 12). Angles are computed in double.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "hadal/core/context.h"
@@ -9,13 +10,14 @@
 
 namespace hadal::ops {
 
-// Cosine and sine of position * inv_freq for `count` positions from `first`, times `magnitude` (1 for every published
-// model, whose mscale and mscale_all_dim are equal: rule 15).
+// Cosine and sine of positions[t] * inv_freq, times `magnitude` (1 for every published model, whose mscale and
+// mscale_all_dim are equal: rule 15). Positions are those of the rows of a pass, in any order.
 struct RopeTable {
-  TensorRef cos;  // F64 [count, rope / 2]
+  TensorRef cos;  // F64 [T, rope / 2]
   TensorRef sin;
 };
-RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, Index first, Index count, double magnitude);
+RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::span<const Index> positions,
+                     double magnitude);
 
 // x [T, H, rope] -> the rotated copy [T, H, rope]; row t of the table is for token t.
 TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 
 #include "hadal/core/random.h"
 #include "hadal/infer/engine.h"
@@ -15,8 +14,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr Index kFillRows = 256;
 
-double cache_value_bytes(DType dtype) {
-  return static_cast<double>(dtype_bytes(dtype));
+double cache_value_bytes(const model::KvCache& cache, const model::Config& c) {
+  if (cache.dtype() != DType::kF8E4M3) return static_cast<double>(dtype_bytes(cache.dtype()));
+  return static_cast<double>(cache.fp8_entry().bytes()) / static_cast<double>(c.kv_cache_width());
 }
 
 // Entries as if `depth` tokens had been there: how long attention takes does not depend on their values.
@@ -70,7 +70,7 @@ PassWork count_steps(Context& ctx, const model::Transformer& t, const ModelWork&
     touched.clear();
     decode_step(ctx, t, s.pointers, s.step(i), touched.trace());
     const std::vector<Index> visible(s.states.size(), s.what.depth + i + 1);
-    sum += work.decode_step(visible, touched, cache_value_bytes(o.cache_dtype));
+    sum += work.decode_step(visible, touched, cache_value_bytes(s.states[0].main, t.config));
   }
   s.rewind();
   return sum;
@@ -84,9 +84,12 @@ double time_steps(Context& ctx, const model::Transformer& t, DecodeSetting& s, c
     const Workspace::Scope scope(ctx.workspace);
     const TensorRef logits = decode_step(ctx, t, s.pointers, s.step(i));
     const PhaseScope phase(ctx.phases, Phase::kSampling);
-    const auto width = static_cast<std::size_t>(logits.size(1));
-    for (Index row = 0; row < logits.size(0); ++row)
-      sampler.sample({logits.data<float>() + row * logits.stride(0), width}, {}, {}, 0, static_cast<std::uint64_t>(i));
+    const auto rows = logits.view<float, 2>();
+    ctx.threads.parallel_for(rows.shape[0], 1, [&](Index begin, Index end) {
+      for (Index row = begin; row < end; ++row)
+        sampler.sample({rows.row(row), static_cast<std::size_t>(rows.shape[1])}, {}, {}, 0,
+                       static_cast<std::uint64_t>(i));
+    });
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   s.rewind();
@@ -125,7 +128,9 @@ double time_prompt(infer::Engine& engine, const infer::Request& request, const R
     o.poll();
     return true;
   };
-  return engine.generate(request, {}, on_prompt).prompt_seconds;
+  const double seconds = engine.generate(request, {}, on_prompt).prompt_seconds;
+  o.poll();  // a cancelled prompt has no time
+  return seconds;
 }
 
 }  // namespace
@@ -133,16 +138,9 @@ double time_prompt(infer::Engine& engine, const infer::Request& request, const R
 TensorRef decode_step(Context& ctx, const model::Transformer& transformer,
                       std::span<model::SequenceState* const> states, std::span<const TokenId> tokens,
                       const model::Trace& trace) {
-  const TensorRef logits =
-      ctx.workspace.floats({static_cast<Index>(states.size()), transformer.lm_head.weight.num_rows()});
-  for (std::size_t i = 0; i < states.size(); ++i) {
-    const Workspace::Scope scope(ctx.workspace);
-    const TensorRef row = transformer.logits(
-        ctx, transformer.hidden(ctx, tokens.subspan(i, 1), model::Form::kAbsorbed, *states[i], trace));
-    std::memcpy(logits.rows(static_cast<Index>(i), static_cast<Index>(i) + 1).raw(), row.raw(),
-                static_cast<std::size_t>(row.num_bytes()));
-  }
-  return logits;
+  std::vector<model::Segment> segments;
+  for (std::size_t i = 0; i < states.size(); ++i) segments.push_back({tokens.subspan(i, 1), *states[i]});
+  return transformer.logits(ctx, transformer.hidden(ctx, segments, model::Form::kAbsorbed, trace));
 }
 
 const ReadTarget& ModelBench::memory() {
@@ -235,7 +233,10 @@ std::vector<Row> ModelBench::prompt_phases(Context& ctx, Index length, const Run
 
 std::string describe(const Context& ctx, DType cache_dtype) {
   return fmt::format("threads={} isa={} activations={} kv={}", ctx.threads.num_threads(), isa_name(ctx.isa),
-                     activations_name(ctx.activations), cache_dtype == DType::kF32 ? "f32" : "bf16");
+                     activations_name(ctx.activations),
+                     cache_dtype == DType::kF32    ? "f32"
+                     : cache_dtype == DType::kBF16 ? "bf16"
+                                                   : "fp8");
 }
 
 std::vector<TokenId> random_ids(Index count, Index vocab_size, std::uint64_t seed) {

@@ -22,7 +22,7 @@ struct RunOptions {
   Index runs = 5;
   std::uint64_t seed = 0;  // of token ids and cache entries
   DType cache_dtype = DType::kF32;
-  Index chunk = 256;  // prompt tokens computed at a time
+  Index chunk = 1024;  // prompt tokens computed at a time
   Poll poll = [] {};
 };
 

@@ -83,6 +83,30 @@ class Generate(Case):
         self.ok("generate", MINI, "--input", tasks, "--output", out)
         self.assertEqual(out.read_bytes(), whole)
 
+    def varied(self):
+        """Prompts and answers of different lengths and ends, sampled."""
+        words = ["What is 7 times 8?", "The", "Tell me of the sea and of ships, and of those who came back.", "Hello!", "a b c", "Who?", "Why is that so?"]
+        tasks = [{"id": i, "prompt": w, "raw": i % 2 == 1, "temperature": 0.5 + 0.2 * i, "top_p": 0.95, "seed": i, "max_tokens": 3 + 7 * i, "top_logprobs": 2, "n": 1 + (i == 2), "stop": ["ing"]} for i, w in enumerate(words)]
+        return "".join(json.dumps(t) + "\n" for t in tasks)
+
+    def test_batches_change_no_byte(self):
+        one = self.ok("generate", MINI, "--input", "-", stdin=self.varied())
+        self.assertEqual([json.loads(l)["id"] for l in one.splitlines()], [0, 1, 2, 2, 3, 4, 5, 6])
+        for flags in (["--batch", "2"], ["--batch", "5", "--chunk", "9", "--threads", "1"], ["--batch", "100"]):
+            self.assertEqual(self.ok("generate", MINI, "--input", "-", *flags, stdin=self.varied()), one, flags)
+
+    def test_an_interrupted_batch_keeps_what_was_finished(self):
+        tasks, out = self.dir / "in.jsonl", self.dir / "out.jsonl"
+        # All but the second answer end in the same pass; the last two have to wait for it, and it is long.
+        tasks.write_text("".join(json.dumps({"id": i, "prompt": "The", "temperature": 50, "seed": i, "ignore_eos": True, "max_tokens": 1000 if i == 1 else 2}) + "\n" for i in range(4)))
+        p = subprocess.Popen([HADAL, "generate", MINI, "--input", str(tasks), "--output", str(out), "--batch", "4", "--isa", "ref", "--threads", "1"], stderr=subprocess.PIPE)
+        while p.poll() is None and (not out.exists() or out.stat().st_size == 0):
+            time.sleep(0.001)
+        p.send_signal(signal.SIGINT)
+        self.assertIn(b"what was finished is kept", p.communicate()[1])
+        self.assertEqual(p.returncode, 130)
+        self.assertEqual([json.loads(l)["id"] for l in out.read_text().splitlines()], [0, 2, 3])
+
     def test_output_of_something_else_is_left_alone(self):
         out = self.dir / "out.jsonl"
         out.write_text("precious\n")
@@ -144,6 +168,11 @@ class Numbers(Case):
         short, strided = (json.loads(self.ok("perplexity", MINI, DATA / "tokenizer/vectors/wikitext-8192.txt", "--json", "--context", "128", *more)) for more in ([], ["--stride", "64"]))
         self.assertEqual(strided["tokens"], r["tokens"])
         self.assertLess(strided["nats_per_token"], short["nats_per_token"])
+        # What the cache's format costs.
+        for form, bound in (("bf16", 5e-4), ("fp8", 1e-3)):
+            cached = json.loads(self.ok("perplexity", MINI, DATA / "tokenizer/vectors/wikitext-8192.txt", "--json", "--kv-cache", form))
+            self.assertNotEqual(cached["nats_per_token"], r["nats_per_token"])
+            self.assertAlmostEqual(cached["nats_per_token"], r["nats_per_token"], delta=bound)
         empty = self.dir / "e"
         empty.write_text("")
         self.refused("is empty", "perplexity", MINI, empty)
@@ -159,6 +188,18 @@ class Numbers(Case):
         self.assertEqual(outs[0], outs[2])
         t = safetensors(self.dir / "0")
         self.assertEqual((t["logits"][1], t["mtp0.logits"][1], t["layer4.hidden_normed"][1], t["layer1.topk_idx"][0]), ([150, 4096], [149, 4096], [149, 192], "I32"))
+
+    def test_cache_formats_move_decoded_logits_by_little(self):
+        ids = ",".join(str(5 + i * 37 % 4000) for i in range(60))
+        logits = {}
+        for form in ("f32", "bf16", "fp8"):
+            out = self.dir / form
+            self.ok("logits", MINI, "--ids", ids, "--out", out, "--decode-from", "10", "--kv-cache", form)
+            logits[form] = array.array("f", safetensors(out)["logits"][2])
+        rms = lambda values: (sum(v * v for v in values) / len(values)) ** 0.5
+        for form, bound in (("bf16", 0.01), ("fp8", 0.08)):
+            error = rms([a - b for a, b in zip(logits[form], logits["f32"])]) / rms(logits["f32"])
+            self.assertTrue(0 < error < bound, (form, error))
 
     def test_ids_come_from_files_too(self):
         f, a, b = self.dir / "ids", self.dir / "a", self.dir / "b"

@@ -1,0 +1,42 @@
+#include "hadal/infer/request.h"
+
+#include <algorithm>
+
+namespace hadal::infer {
+
+std::string_view finish_reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "stop";
+}
+
+EngineOptions resolve(EngineOptions options, const model::Config& config) {
+  if (options.context == 0) options.context = config.max_position_embeddings;
+  HADAL_CHECK(options.context > 0 && options.context <= config.max_position_embeddings,
+              "context: {} is not between 1 and the model's max_position_embeddings {}", options.context,
+              config.max_position_embeddings);
+  HADAL_CHECK(options.chunk > 0, "chunk: {} is not at least 1", options.chunk);
+  const auto vocab_size = static_cast<TokenId>(config.vocab_size);
+  options.num_tokens = options.num_tokens == 0 ? vocab_size : std::min(options.num_tokens, vocab_size);
+  return options;
+}
+
+void validate(const Request& request, const EngineOptions& resolved, const model::Config& config) {
+  const auto length = static_cast<Index>(request.prompt.size());
+  if (length == 0) throw InvalidRequest("prompt: it is empty, at least one token was expected");
+  if (length > resolved.context)
+    throw InvalidRequest(
+        fmt::format("prompt: its {} tokens are more than the context of {}", length, resolved.context));
+  for (TokenId id : request.prompt)
+    if (id < 0 || id >= config.vocab_size)
+      throw InvalidRequest(fmt::format("prompt: token id {} is not below vocab_size {}", id, config.vocab_size));
+  Sampler(request.sampling, resolved.num_tokens);
+}
+
+}  // namespace hadal::infer
