@@ -1,6 +1,7 @@
 # Sourced by ./run and ./test: installs what is missing (Debian packages) and configures the release build. Everything it
 # says goes to stderr, so that the program's output can be piped.
 
+# What the build and its tests need. bench/*_bench.cpp want libbenchmark-dev too, but no part of this builds them.
 HADAL_PACKAGES=(g++ cmake ninja-build ccache pkg-config python3
   libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev
   libgtest-dev libgmock-dev)

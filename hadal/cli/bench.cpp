@@ -83,6 +83,7 @@ void BenchContexts::for_each(const std::function<void(Context&)>& f) const {
       for (const Activations format : formats) {
         Context ctx(count, set);
         ctx.activations = format;
+        ctx.poll = bench_poll;
         f(ctx);
       }
 }
@@ -116,6 +117,7 @@ void add_bench(CLI::App& app, Action& action) {
   group->footer("Example:\n  hadal bench decode models/mini --depth 0,100 --threads 1,2");
   add_bench_machine(*group, action);
   add_bench_model(*group, action);
+  add_bench_parts(*group, action);
 }
 
 }  // namespace hadal::cli

@@ -38,6 +38,7 @@ int run_bench(const BenchOutput& output, const std::string& benchmark,
               const std::function<std::vector<perf::Row>()>& rows);
 
 void add_bench_machine(CLI::App& group, Action& action);
+void add_bench_parts(CLI::App& group, Action& action);  // gemm, tokenizer
 void add_bench_model(CLI::App& group, Action& action);  // decode, prompt, batch, profile
 
 }  // namespace hadal::cli

@@ -35,7 +35,8 @@ void add_bench_machine(CLI::App& group, Action& action) {
       ->delimiter(',')
       ->check(CLI::Range(1, 1024));
   CLI::Option* disk =
-      command->add_option("--disk", o.disk, "File to read past the page cache (default: a temporary one of 1 GiB)");
+      command->add_option("--disk", o.disk, "File to read past the page cache (default: a temporary one of 1 GiB)")
+          ->check(CLI::ExistingFile);
   command->add_flag("--no-disk", o.no_disk, "Leave the disk out")->excludes(disk);
   o.output.add_to(*command);
   command->footer(

@@ -1,4 +1,4 @@
-// hadal bench decode | prompt | batch
+// hadal bench decode | prompt | batch | profile
 #include <CLI/CLI.hpp>
 
 #include "hadal/cli/bench.h"
@@ -13,7 +13,7 @@ struct Options {
   BenchContexts contexts;
   std::vector<std::string> kv_cache = {"f32"};
   std::vector<Index> depths = {0}, lengths = {512}, batches;
-  Index steps = 16, chunk = 256;
+  Index steps = 16, chunk = 1024;
 };
 
 using Measure = std::function<void(perf::ModelBench&, Context&, const perf::RunOptions&, std::vector<perf::Row>&)>;
@@ -28,7 +28,7 @@ std::vector<perf::Row> measure_all(const Options& o, const Measure& measure) {
     for (const std::string& format : o.kv_cache) {
       perf::RunOptions run;
       run.runs = o.output.runs;
-      run.cache_dtype = format == "bf16" ? DType::kBF16 : DType::kF32;
+      run.cache_dtype = format == "fp8" ? DType::kF8E4M3 : format == "bf16" ? DType::kBF16 : DType::kF32;
       run.chunk = o.chunk;
       run.poll = bench_poll;
       measure(bench, ctx, run, rows);
@@ -51,14 +51,25 @@ std::vector<perf::Row> measure_prompt(const Options& o) {
   });
 }
 
+std::vector<perf::Row> measure_profile(const Options& o) {
+  return measure_all(o, [&](perf::ModelBench& bench, Context& ctx, const perf::RunOptions& run, auto& rows) {
+    const auto append = [&](std::vector<perf::Row> more) {
+      std::move(more.begin(), more.end(), std::back_inserter(rows));
+    };
+    for (const Index depth : o.depths)
+      append(bench.decode_phases(ctx, {.depth = depth, .sequences = 1, .steps = o.steps}, run));
+    for (const Index length : o.lengths) append(bench.prompt_phases(ctx, length, run));
+  });
+}
+
 CLI::App* add(CLI::App& group, Action& action, Options& o, const char* name, const char* help, const char* example,
               std::vector<perf::Row> (*measure)(const Options&)) {
   CLI::App* command = group.add_subcommand(name, help);
   command->add_option("MODEL", o.model, "Model directory")->required();
   o.contexts.add_to(*command);
-  command->add_option("--kv-cache", o.kv_cache, "Number formats of the cache: f32, bf16")
+  command->add_option("--kv-cache", o.kv_cache, "Number formats of the cache: f32, bf16, fp8")
       ->delimiter(',')
-      ->check(CLI::IsMember({"f32", "bf16"}));
+      ->check(CLI::IsMember({"f32", "bf16", "fp8"}));
   o.output.add_to(*command);
   command->footer(std::string("Every combination of the lists is a row. Token ids are random; bytes and operations are "
                               "counted from the shapes and the experts really chosen.\n\nExample:\n  ") +
@@ -67,6 +78,13 @@ CLI::App* add(CLI::App& group, Action& action, Options& o, const char* name, con
     action = [&o, name, measure] { return run_bench(o.output, name, [&] { return measure(o); }); };
   });
   return command;
+}
+
+void add_lengths(CLI::App& command, Options& o) {
+  command.add_option("--lengths", o.lengths, "Tokens of the prompts, e.g. 128,512,2048 (default 512)")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command.add_option("--chunk", o.chunk, "Prompt tokens computed at a time (default 1024)")->check(CLI::PositiveNumber);
 }
 
 void add_steps(CLI::App& command, Options& o) {
@@ -79,17 +97,14 @@ void add_steps(CLI::App& command, Options& o) {
 }  // namespace
 
 void add_bench_model(CLI::App& group, Action& action) {
-  static Options decode, prompt, batch;
+  static Options decode, prompt, batch, profile;
   decode.batches = {1};
   add_steps(*add(group, action, decode, "decode", "One sequence, token by token",
                  "hadal bench decode models/mini --depth 0,100 --threads 1,2", measure_decode),
             decode);
-  CLI::App* p = add(group, action, prompt, "prompt", "Prompts from an empty cache to the logits of their last token",
-                    "hadal bench prompt models/mini --lengths 128,512", measure_prompt);
-  p->add_option("--lengths", prompt.lengths, "Tokens of the prompts, e.g. 128,512,2048 (default 512)")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
-  p->add_option("--chunk", prompt.chunk, "Prompt tokens computed at a time (default 256)")->check(CLI::PositiveNumber);
+  add_lengths(*add(group, action, prompt, "prompt", "Prompts from an empty cache to the logits of their last token",
+                   "hadal bench prompt models/mini --lengths 128,512", measure_prompt),
+              prompt);
   batch.batches = {1, 4, 8};
   CLI::App* b = add(group, action, batch, "batch", "Several sequences, a token of each at a time",
                     "hadal bench batch models/mini --batch 1,4,8", measure_decode);
@@ -97,6 +112,11 @@ void add_bench_model(CLI::App& group, Action& action) {
       ->delimiter(',')
       ->check(CLI::Range(1, 4096));
   add_steps(*b, batch);
+  CLI::App* p =
+      add(group, action, profile, "profile", "Where the time of a decoding step and of a prompt goes, by phase",
+          "hadal bench profile models/mini --depth 0,100 --lengths 256", measure_profile);
+  add_steps(*p, profile);
+  add_lengths(*p, profile);
 }
 
 }  // namespace hadal::cli

@@ -105,6 +105,7 @@ void run_pass(Context& ctx, const model::Transformer& transformer, std::span<Seq
   }
   if (sampling.empty()) return;
   const auto logits = transformer.logits(ctx, ops::gather_rows(ctx, hidden, last_rows)).view<float, 2>();
+  PhaseScope phase(ctx.phases, Phase::kSampling);
   std::vector<Sample> samples(sampling.size());
   ctx.threads.parallel_for(static_cast<Index>(samples.size()), 1, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
@@ -112,6 +113,7 @@ void run_pass(Context& ctx, const model::Transformer& transformer, std::span<Seq
       samples[s] = sampling[s]->sample({logits.row(i), static_cast<std::size_t>(logits.shape[1])});
     }
   });
+  phase.enter(Phase::kOther);
   for (std::size_t i = 0; i < samples.size(); ++i) sampling[i]->accept(samples[i]);
 }
 

@@ -18,12 +18,14 @@ Block::Block(const Config& c, bool is_moe)
 }
 
 void Block::forward(Context& ctx, const TensorRef& x, const Positions& at, Index layer, const Trace& trace) const {
+  PhaseScope phase(ctx.phases, Phase::kNorms);
   {
     const Workspace::Scope scope(ctx.workspace);
     ops::add_in_place(ctx, x, self_attn.forward(ctx, input_layernorm.forward(ctx, x), at, layer, trace));
   }
   const Workspace::Scope scope(ctx.workspace);
   const TensorRef u = post_attention_layernorm.forward(ctx, x);
+  if (mlp) phase.enter(Phase::kFeedForward);
   ops::add_in_place(ctx, x, moe ? moe->forward(ctx, u, trace) : mlp->forward(ctx, u));
 }
 

@@ -46,11 +46,15 @@ TensorRef Mla::query(Context& ctx, const TensorRef& h) const {
 }
 
 TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, Index layer, const Trace& trace) const {
+  PhaseScope phase(ctx.phases, Phase::kProjections);
   const TensorRef q = query(ctx, h).split_last(num_heads, nope + rope);  // (6, 7)  [T, H, nope + rope]
   const TensorRef q_nope = q.columns(0, nope);
+  phase.enter(Phase::kNorms);
   const TensorRef q_pe = ops::rope(ctx, q.columns(nope, nope + rope), at.rope);  // (8)
 
+  phase.enter(Phase::kProjections);
   const TensorRef kv_a = kv_a_proj_with_mqa.forward(ctx, h);  // (1, 3)  [T, c + rope]
+  phase.enter(Phase::kNorms);
   const TensorRef c_kv = kv_a_layernorm.forward(ctx, kv_a.columns(0, kv_lora_rank));
   const TensorRef k_pe = ops::rope(ctx, kv_a.columns(kv_lora_rank, kv_lora_rank + rope).split_last(1, rope), at.rope);
   trace("latent", c_kv);
@@ -58,6 +62,7 @@ TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, In
   const TensorRef entries = ops::concatenate(ctx, c_kv, k_pe.reshape({k_pe.size(0), rope}));  // [T, c + rope]
   for (const SequenceRows& s : at.sequences) s.cache.write(ctx, layer, entries.rows(s.begin, s.end));
 
+  phase.enter(Phase::kProjections);
   const TensorRef o = at.form == Form::kExpanded ? attend_expanded(ctx, q_nope, q_pe, at, layer)
                                                  : attend_absorbed(ctx, q_nope, q_pe, at, layer);
   const TensorRef heads = o.reshape({h.size(0), num_heads * v});
@@ -69,6 +74,7 @@ TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, In
 
 TensorRef Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
                                Index layer) const {
+  const PhaseScope phase(ctx.phases, Phase::kAttention);
   const TensorRef q = ops::concatenate_heads(ctx, q_nope, q_pe);  // (9)  [T, H, nope + rope]
   const TensorRef o = ctx.workspace.floats({q.size(0), num_heads, v});
   for (const SequenceRows& s : at.sequences) {
@@ -82,6 +88,7 @@ TensorRef Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const Tens
 // Keys and values of every cached position are made from the latents, a group of heads at a time: ordinary attention.
 void Mla::attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& entries, Index first,
                           const TensorRef& o) const {
+  PhaseScope phase(ctx.phases, Phase::kAttention);
   const TensorRef c_kv = entries.columns(0, kv_lora_rank);
   const TensorRef k_pe = entries.columns(kv_lora_rank, kv_lora_rank + rope);
   const Index group = std::clamp<Index>(kExpandedFloats / (entries.size(0) * (nope + v)), 1, num_heads);
@@ -89,8 +96,10 @@ void Mla::attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& ent
     const Workspace::Scope scope(ctx.workspace);
     const Index end = std::min(begin + group, num_heads);
     const Weight w_ukv = kv_b_proj.weight.rows(begin * (nope + v), end * (nope + v));
+    phase.enter(Phase::kProjections);
     const TensorRef kv =
         ops::linear_unrounded(ctx, c_kv, w_ukv).split_last(end - begin, nope + v);  // (2, 5) [L, H', nope + v]
+    phase.enter(Phase::kAttention);
     ops::attend_expanded(ctx, q.slice(1, begin, end), kv, k_pe, first, softmax_scale, o.slice(1, begin, end));  // (10)
   }
 }
@@ -99,12 +108,15 @@ void Mla::attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& ent
 // Both are read once for all sequences.
 TensorRef Mla::attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
                                Index layer) const {
+  PhaseScope phase(ctx.phases, Phase::kProjections);
   const TensorRef q_c = ops::absorb(ctx, q_nope, kv_b_proj.weight, 0, nope + v);  // (2)  [T, H, c]
   std::vector<ops::CachedRows> rows;
   for (const SequenceRows& s : at.sequences)
     rows.push_back({s.begin, s.end, s.cache.length(), s.cache.stored(layer, s.end - s.begin), s.cache.fp8_entry()});
+  phase.enter(Phase::kAttention);
   const TensorRef o_c = ops::attend_absorbed(ctx, q_c, q_pe, rows, softmax_scale);  // (10)  [T, H, c]
-  return ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, v);                // (5)  [T, H, v]
+  phase.enter(Phase::kProjections);
+  return ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, v);  // (5)  [T, H, v]
 }
 
 }  // namespace hadal::model

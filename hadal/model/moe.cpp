@@ -33,6 +33,7 @@ Moe::Moe(const Config& c)
 
 TensorRef Moe::forward(Context& ctx, const TensorRef& u, const Trace& trace) const {
   const ops::Selection chosen = gate.forward(ctx, u, trace);
+  const PhaseScope phase(ctx.phases, Phase::kExperts);
   std::vector<ops::FeedForwardRef> routed;
   for (const FeedForward& expert : experts) routed.push_back(expert.weights());
   const TensorRef out =

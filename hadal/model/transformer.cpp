@@ -49,6 +49,7 @@ SequenceState Transformer::new_sequence(Index capacity, DType cache_dtype) const
 }
 
 TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments, Form form, const Trace& trace) const {
+  PhaseScope phase(ctx.phases, Phase::kEmbedding);
   const Positions at = place(ctx, rotary, segments, form, [](SequenceState& state) -> KvCache& { return state.main; });
   const TensorRef x = ops::embedding(ctx, embed_tokens, all_ids(segments));
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -58,6 +59,7 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments, F
     trace.layer(layer)("hidden", x);
   }
   advance(at);
+  phase.enter(Phase::kNorms);
   return norm.forward(ctx, x);
 }
 

@@ -59,7 +59,10 @@ struct Transformer {
   }
 
   // [T, hidden] -> [T, vocab_size].
-  TensorRef logits(Context& ctx, const TensorRef& hidden) const { return lm_head.forward(ctx, hidden); }
+  TensorRef logits(Context& ctx, const TensorRef& hidden) const {
+    const PhaseScope phase(ctx.phases, Phase::kHead);
+    return lm_head.forward(ctx, hidden);
+  }
   TensorRef mtp_logits(Context& ctx, Index depth, const TensorRef& hidden) const {
     return mtp[static_cast<std::size_t>(depth)].shared_head.head.forward(ctx, hidden);
   }

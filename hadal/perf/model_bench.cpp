@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 
 #include "hadal/core/random.h"
 #include "hadal/infer/engine.h"
+#include "hadal/perf/phases.h"
 
 namespace hadal::perf {
 namespace {
@@ -14,8 +14,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr Index kFillRows = 256;
 
-double cache_value_bytes(DType dtype) {
-  return static_cast<double>(dtype_bytes(dtype));
+double cache_value_bytes(const model::KvCache& cache, const model::Config& c) {
+  if (cache.dtype() != DType::kF8E4M3) return static_cast<double>(dtype_bytes(cache.dtype()));
+  return static_cast<double>(cache.fp8_entry().bytes()) / static_cast<double>(c.kv_cache_width());
 }
 
 // Entries as if `depth` tokens had been there: how long attention takes does not depend on their values.
@@ -69,7 +70,7 @@ PassWork count_steps(Context& ctx, const model::Transformer& t, const ModelWork&
     touched.clear();
     decode_step(ctx, t, s.pointers, s.step(i), touched.trace());
     const std::vector<Index> visible(s.states.size(), s.what.depth + i + 1);
-    sum += work.decode_step(visible, touched, cache_value_bytes(o.cache_dtype));
+    sum += work.decode_step(visible, touched, cache_value_bytes(s.states[0].main, t.config));
   }
   s.rewind();
   return sum;
@@ -83,9 +84,12 @@ double time_steps(Context& ctx, const model::Transformer& t, DecodeSetting& s, c
     const Workspace::Scope scope(ctx.workspace);
     const TensorRef logits = decode_step(ctx, t, s.pointers, s.step(i));
     const PhaseScope phase(ctx.phases, Phase::kSampling);
-    const auto width = static_cast<std::size_t>(logits.size(1));
-    for (Index row = 0; row < logits.size(0); ++row)
-      sampler.sample({logits.data<float>() + row * logits.stride(0), width}, {}, {}, 0, static_cast<std::uint64_t>(i));
+    const auto rows = logits.view<float, 2>();
+    ctx.threads.parallel_for(rows.shape[0], 1, [&](Index begin, Index end) {
+      for (Index row = begin; row < end; ++row)
+        sampler.sample({rows.row(row), static_cast<std::size_t>(rows.shape[1])}, {}, {}, 0,
+                       static_cast<std::uint64_t>(i));
+    });
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   s.rewind();
@@ -106,71 +110,37 @@ PassWork count_prompt(Context& ctx, const model::Transformer& t, const ModelWork
   return work.prompt(length, touched);
 }
 
+infer::Request random_request(Index length, Index vocab_size, const RunOptions& o) {
+  infer::Request request;
+  request.prompt = random_ids(length, vocab_size, o.seed);
+  request.sampling.temperature = 0;
+  request.max_tokens = 1;
+  return request;
+}
+
+std::string describe(const Context& ctx, const DecodeCase& what, const RunOptions& o) {
+  return fmt::format("depth={} batch={} {}", what.depth, what.sequences, perf::describe(ctx, o.cache_dtype));
+}
+
 double time_prompt(infer::Engine& engine, const infer::Request& request, const RunOptions& o) {
   engine.reset();
   const auto on_prompt = [&](Index, Index) {
     o.poll();
     return true;
   };
-  return engine.generate(request, {}, on_prompt).prompt_seconds;
-}
-
-void set_work(Row& row, const PassWork& work, double passes) {
-  row.bytes = work.linears().bytes / passes;
-  row.flops = work.linears().flops / passes;
-  row.attention_flops = work[Phase::kAttention].flops / passes;
-  row.cache_bytes = work[Phase::kAttention].bytes / passes;
-}
-
-// `tokens` in the time of `work`. `attention` is the loop that attention's core is held against, if not the one of the
-// linears.
-void set_limits(Row& row, const LimitMeter& meter, const PassWork& work, double tokens, const Context& ctx,
-                const Loop* attention) {
-  for (const Loop& loop : meter.loops()) row.rates[loop.name()] = meter.rate(loop) * 1e-9;
-  const Loop read = read_loop_of(ctx.isa), compute = compute_loop_of(ctx.isa, ctx.activations);
-  const auto roofline = [&](const Loop& arithmetic) {
-    return Roofline{meter.rate(read), meter.rate(arithmetic), meter.rate(attention ? *attention : arithmetic)};
-  };
-  row.limit = tokens / roofline(compute).seconds(work);
-  row.limited_by = roofline(compute).reading(work) ? read.name() : compute.name();
-  for (const Loop& loop : meter.loops())
-    if (loop.kind != LoopKind::kRead && !roofline(loop).reading(work))
-      row.ratios[loop.name()] = row.value.median / (tokens / roofline(loop).seconds(work));
-}
-
-// The loops that rows of this context need: its own, and arithmetic of every kind that the machine has.
-std::vector<Loop> loops_for(const Context& ctx) {
-  std::vector<Loop> loops = {read_loop_of(ctx.isa), fma_loop_of(ctx.isa)};
-  for (const Loop& loop : loops_up_to(best_isa()))
-    if (loop.kind != LoopKind::kRead && loop.isa != Isa::kRef) loops.push_back(loop);
-  return loops;
+  const double seconds = engine.generate(request, {}, on_prompt).prompt_seconds;
+  o.poll();  // a cancelled prompt has no time
+  return seconds;
 }
 
 }  // namespace
 
-double Roofline::seconds(const PassWork& work) const {
-  const Work linears = work.linears(), core = work[Phase::kAttention];
-  return std::max(linears.bytes / read_rate, linears.flops / compute_rate) +
-         std::max(core.bytes / read_rate, core.flops / attention_rate);
-}
-
-bool Roofline::reading(const PassWork& work) const {
-  return work.linears().bytes / read_rate > work.linears().flops / compute_rate;
-}
-
 TensorRef decode_step(Context& ctx, const model::Transformer& transformer,
                       std::span<model::SequenceState* const> states, std::span<const TokenId> tokens,
                       const model::Trace& trace) {
-  const TensorRef logits =
-      ctx.workspace.floats({static_cast<Index>(states.size()), transformer.lm_head.weight.num_rows()});
-  for (std::size_t i = 0; i < states.size(); ++i) {
-    const Workspace::Scope scope(ctx.workspace);
-    const TensorRef row = transformer.logits(
-        ctx, transformer.hidden(ctx, tokens.subspan(i, 1), model::Form::kAbsorbed, *states[i], trace));
-    std::memcpy(logits.rows(static_cast<Index>(i), static_cast<Index>(i) + 1).raw(), row.raw(),
-                static_cast<std::size_t>(row.num_bytes()));
-  }
-  return logits;
+  std::vector<model::Segment> segments;
+  for (std::size_t i = 0; i < states.size(); ++i) segments.push_back({tokens.subspan(i, 1), *states[i]});
+  return transformer.logits(ctx, transformer.hidden(ctx, segments, model::Form::kAbsorbed, trace));
 }
 
 const ReadTarget& ModelBench::memory() {
@@ -178,11 +148,22 @@ const ReadTarget& ModelBench::memory() {
   return *memory_;
 }
 
+void ModelBench::check_depth(Index depth, Index steps) const {
+  const Index context = model_.transformer.config.max_position_embeddings;
+  HADAL_CHECK(depth + steps <= context,
+              "depth: {} and {} steps are more than the model's context of {} (max_position_embeddings)", depth, steps,
+              context);
+}
+
+void ModelBench::check_length(Index length) const {
+  const Index context = model_.transformer.config.max_position_embeddings;
+  HADAL_CHECK(length <= context, "length: {} is more than the model's context of {} (max_position_embeddings)", length,
+              context);
+}
+
 Row ModelBench::decode(Context& ctx, const DecodeCase& what, const RunOptions& options) {
+  check_depth(what.depth, what.steps);
   const model::Transformer& t = model_.transformer;
-  HADAL_CHECK(what.depth + what.steps <= t.config.max_position_embeddings,
-              "depth: {} and {} steps are more than the model's context of {} (max_position_embeddings)", what.depth,
-              what.steps, t.config.max_position_embeddings);
   DecodeSetting setting(ctx, t, what, options);
   const PassWork work = count_steps(ctx, t, work_, setting, options);
   LimitMeter meter(ctx, memory(), loops_for(ctx));
@@ -193,7 +174,7 @@ Row ModelBench::decode(Context& ctx, const DecodeCase& what, const RunOptions& o
     speeds.push_back(tokens / time_steps(ctx, t, setting, options));
   }
   Row row{.unit = "tok/s", .value = spread_of(speeds)};
-  row.name = fmt::format("decode depth={} batch={} {}", what.depth, what.sequences, describe(ctx, options.cache_dtype));
+  row.name = fmt::format("decode {}", describe(ctx, what, options));
   set_work(row, work, static_cast<double>(what.steps));
   const Loop attention = fma_loop_of(ctx.isa);
   set_limits(row, meter, work, tokens, ctx, &attention);
@@ -201,14 +182,9 @@ Row ModelBench::decode(Context& ctx, const DecodeCase& what, const RunOptions& o
 }
 
 Row ModelBench::prompt(Context& ctx, Index length, const RunOptions& options) {
+  check_length(length);
   const model::Transformer& t = model_.transformer;
-  HADAL_CHECK(length <= t.config.max_position_embeddings,
-              "length: {} is more than the model's context of {} (max_position_embeddings)", length,
-              t.config.max_position_embeddings);
-  infer::Request request;
-  request.prompt = random_ids(length, t.config.vocab_size, options.seed);
-  request.sampling.temperature = 0;
-  request.max_tokens = 1;
+  const infer::Request request = random_request(length, t.config.vocab_size, options);
   const PassWork work = count_prompt(ctx, t, work_, request.prompt, options);
   infer::Engine engine(ctx, t, {.context = length, .chunk = options.chunk, .cache_dtype = options.cache_dtype});
   LimitMeter meter(ctx, memory(), loops_for(ctx));
@@ -224,9 +200,43 @@ Row ModelBench::prompt(Context& ctx, Index length, const RunOptions& options) {
   return row;
 }
 
+std::vector<Row> ModelBench::decode_phases(Context& ctx, const DecodeCase& what, const RunOptions& options) {
+  check_depth(what.depth, what.steps);
+  const model::Transformer& t = model_.transformer;
+  DecodeSetting setting(ctx, t, what, options);
+  const PassWork work = count_steps(ctx, t, work_, setting, options);
+  LimitMeter meter(ctx, memory(), loops_for(ctx));
+  PhaseMeter phases(ctx);
+  for (Index run = 0; run < options.runs; ++run) {
+    meter.sample();
+    phases.sample([&] { time_steps(ctx, t, setting, options); });
+  }
+  return phases.rows("decode", describe(ctx, what, options), work, static_cast<double>(what.steps), meter,
+                     fma_loop_of(ctx.isa));
+}
+
+std::vector<Row> ModelBench::prompt_phases(Context& ctx, Index length, const RunOptions& options) {
+  check_length(length);
+  const model::Transformer& t = model_.transformer;
+  const infer::Request request = random_request(length, t.config.vocab_size, options);
+  const PassWork work = count_prompt(ctx, t, work_, request.prompt, options);
+  infer::Engine engine(ctx, t, {.context = length, .chunk = options.chunk, .cache_dtype = options.cache_dtype});
+  LimitMeter meter(ctx, memory(), loops_for(ctx));
+  PhaseMeter phases(ctx);
+  for (Index run = 0; run < options.runs; ++run) {
+    meter.sample();
+    phases.sample([&] { time_prompt(engine, request, options); });
+  }
+  return phases.rows("prompt", fmt::format("length={} {}", length, describe(ctx, options.cache_dtype)), work, 1, meter,
+                     compute_loop_of(ctx.isa, ctx.activations));
+}
+
 std::string describe(const Context& ctx, DType cache_dtype) {
   return fmt::format("threads={} isa={} activations={} kv={}", ctx.threads.num_threads(), isa_name(ctx.isa),
-                     activations_name(ctx.activations), cache_dtype == DType::kF32 ? "f32" : "bf16");
+                     activations_name(ctx.activations),
+                     cache_dtype == DType::kF32    ? "f32"
+                     : cache_dtype == DType::kBF16 ? "bf16"
+                                                   : "fp8");
 }
 
 std::vector<TokenId> random_ids(Index count, Index vocab_size, std::uint64_t seed) {

@@ -9,9 +9,7 @@
 #include <vector>
 
 #include "hadal/model/loader.h"
-#include "hadal/perf/limits.h"
-#include "hadal/perf/report.h"
-#include "hadal/perf/work.h"
+#include "hadal/perf/roofline.h"
 
 namespace hadal::perf {
 
@@ -24,7 +22,7 @@ struct RunOptions {
   Index runs = 5;
   std::uint64_t seed = 0;  // of token ids and cache entries
   DType cache_dtype = DType::kF32;
-  Index chunk = 256;  // prompt tokens computed at a time
+  Index chunk = 1024;  // prompt tokens computed at a time
   Poll poll = [] {};
 };
 
@@ -52,21 +50,19 @@ class ModelBench {
 
   const ModelWork& work() const { return work_; }
 
+  // Milliseconds of a step, and of a prompt, by phase, each beside what its own bytes and operations take at least, and
+  // all together.
+  std::vector<Row> decode_phases(Context& ctx, const DecodeCase& what, const RunOptions& options);
+  std::vector<Row> prompt_phases(Context& ctx, Index length, const RunOptions& options);
+
  private:
+  void check_depth(Index depth, Index steps) const;
+  void check_length(Index length) const;
   const ReadTarget& memory();  // made when first needed: that takes a while
 
   model::LoadedModel& model_;
   ModelWork work_;
   std::optional<ReadTarget> memory_;
-};
-
-// The least time of a pass: the larger of reading and of the linears' arithmetic, and attention's core behind it, which
-// is a phase of its own.
-struct Roofline {
-  double read_rate = 0, compute_rate = 0, attention_rate = 0;  // bytes or operations a second
-
-  double seconds(const PassWork& work) const;
-  bool reading(const PassWork& work) const;  // what is larger
 };
 
 // "threads=2 isa=avx2 activations=f32 kv=f32", the end of a row's name.

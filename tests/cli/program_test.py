@@ -2,7 +2,8 @@
 import json, os, shutil, subprocess, unittest
 from harness import Case, HADAL, MINI, main, run
 
-COMMANDS = ["chat", "generate", "logits", "perplexity", "tokenizer", "tokenizer encode", "tokenizer decode", "tokenizer render", "convert", "init", "inspect", "verify"]
+COMMANDS = ["chat", "generate", "logits", "perplexity", "tokenizer", "tokenizer encode", "tokenizer decode", "tokenizer render", "convert", "init", "inspect", "verify", "bench",
+            "bench machine", "bench decode", "bench prompt", "bench batch", "bench profile", "bench gemm", "bench tokenizer"]
 
 
 class Program(Case):
