@@ -39,22 +39,17 @@ Mla::Mla(const Config& c)
   o_proj = make_linear(c, num_heads * v, c.hidden_size);
 }
 
-TensorRef Mla::query(Context& ctx, const TensorRef& h) const {
-  if (!has_q_lora) return q_proj.forward(ctx, h);
-  const TensorRef c_q = q_a_layernorm.forward(ctx, q_a_proj.forward(ctx, h));  // (6)
-  return q_b_proj.forward(ctx, c_q);                                           // (7)
-}
-
 TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Positions& at, Index layer, const Trace& trace) const {
   PhaseScope phase(ctx.phases, Phase::kProjections);
-  const TensorRef q = query(ctx, h).split_last(num_heads, nope + rope);  // (6, 7)  [T, H, nope + rope]
+  const Linear& q_first = has_q_lora ? q_a_proj : q_proj;
+  const auto down = ops::linear_all(ctx, h, {&q_first.weight, &kv_a_proj_with_mqa.weight}, q_first.ue8m0);
+  TensorRef q_all = down[0], kv_a = down[1];                                         // (1, 3)  kv_a [T, c + rope]
+  if (has_q_lora) q_all = q_b_proj.forward(ctx, q_a_layernorm.forward(ctx, q_all));  // (6, 7)
+  const TensorRef q = q_all.split_last(num_heads, nope + rope);                      // [T, H, nope + rope]
   const TensorRef q_nope = q.columns(0, nope);
   phase.enter(Phase::kNorms);
   const TensorRef q_pe = ops::rope(ctx, q.columns(nope, nope + rope), at.rope);  // (8)
 
-  phase.enter(Phase::kProjections);
-  const TensorRef kv_a = kv_a_proj_with_mqa.forward(ctx, h);  // (1, 3)  [T, c + rope]
-  phase.enter(Phase::kNorms);
   const TensorRef c_kv = kv_a_layernorm.forward(ctx, kv_a.columns(0, kv_lora_rank));
   const TensorRef k_pe = ops::rope(ctx, kv_a.columns(kv_lora_rank, kv_lora_rank + rope).split_last(1, rope), at.rope);
   trace("latent", c_kv);
@@ -98,7 +93,7 @@ void Mla::attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& ent
     const Weight w_ukv = kv_b_proj.weight.rows(begin * (nope + v), end * (nope + v));
     phase.enter(Phase::kProjections);
     const TensorRef kv =
-        ops::linear_unrounded(ctx, c_kv, w_ukv).split_last(end - begin, nope + v);  // (2, 5) [L, H', nope + v]
+        ops::linear_not_fp8(ctx, c_kv, w_ukv).split_last(end - begin, nope + v);  // (2, 5) [L, H', nope + v]
     phase.enter(Phase::kAttention);
     ops::attend_expanded(ctx, q.slice(1, begin, end), kv, k_pe, first, softmax_scale, o.slice(1, begin, end));  // (10)
   }

@@ -61,7 +61,6 @@ struct Mla {
   }
 
  private:
-  TensorRef query(Context& ctx, const TensorRef& h) const;
   TensorRef attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
                             Index layer) const;
   TensorRef attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,

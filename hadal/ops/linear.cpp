@@ -1,6 +1,8 @@
 #include "hadal/ops/linear.h"
 
 #include <algorithm>
+#include <span>
+#include <vector>
 
 #include "hadal/kernels/elementwise.h"
 #include "hadal/kernels/linear.h"
@@ -25,21 +27,52 @@ void pack(Context& ctx, const kernels::LinearKernels& k, const Product& p) {
                            [&](Index begin, Index end) { k.pack(p.args, begin, end, 0, p.args.k, p.packed); });
 }
 
-void run(Context& ctx, const kernels::LinearArgs& a) {
-  if (a.m == 0) return;
+void run_plain(Context& ctx, const kernels::LinearArgs& a) {
+  ctx.threads.parallel_for(a.n, piece_size(ctx, a.n, a.m * a.k, 8),
+                           [&](Index begin, Index end) { kernels::ref::linear(a, begin, end); });
+}
+
+// Products of one input, in one parallel loop over the columns of all of them.
+void run(Context& ctx, std::span<const kernels::LinearArgs> all) {
+  if (all[0].m == 0) return;
   if (ctx.isa == Isa::kRef) {
-    ctx.threads.parallel_for(a.n, piece_size(ctx, a.n, a.m * a.k, 8),
-                             [&](Index begin, Index end) { kernels::ref::linear(a, begin, end); });
+    for (const kernels::LinearArgs& a : all) run_plain(ctx, a);
     return;
   }
   const Workspace::Scope scope(ctx.workspace);
   const kernels::LinearKernels& k = kernels::linear_kernels(ctx.isa);
-  const Product p = Product::make(ctx, a);
-  pack(ctx, k, p);
-  const ThreadScratch scratch(ctx, k.scratch_bytes(a));
-  const Index grain = piece_columns(ctx, a, k.piece_columns);
-  ctx.threads.parallel_for(
-      a.n, grain, [&](Index begin, Index end) { k.multiply(a, p.packed, begin, end, nullptr, scratch.mine()); });
+  std::vector<Product> products;
+  std::vector<Index> piece_end;
+  Index scratch_bytes = 0, work = 0;
+  for (const kernels::LinearArgs& a : all) work += a.m * a.n * a.k;
+  const Index grain = work < kSmallWork ? work : piece_columns(ctx, all, k.piece_columns);
+  for (const kernels::LinearArgs& a : all) {
+    Product p{a, nullptr};
+    for (const Product& earlier : products)
+      if (earlier.args.w_dtype == a.w_dtype && earlier.args.scale_columns == a.scale_columns) p.packed = earlier.packed;
+    if (!p.packed) {
+      p = Product::make(ctx, a);
+      pack(ctx, k, p);
+    }
+    products.push_back(p);
+    piece_end.push_back((piece_end.empty() ? 0 : piece_end.back()) + (a.n + grain - 1) / grain);
+    scratch_bytes = std::max(scratch_bytes, k.scratch_bytes(a));
+  }
+  const ThreadScratch scratch(ctx, scratch_bytes);
+  ctx.threads.parallel_for(piece_end.back(), work < kSmallWork ? piece_end.back() : 1, [&](Index first, Index last) {
+    for (Index piece = first; piece < last; ++piece) {
+      const auto i =
+          static_cast<std::size_t>(std::upper_bound(piece_end.begin(), piece_end.end(), piece) - piece_end.begin());
+      const Product& p = products[i];
+      const Index begin = (piece - (i ? piece_end[i - 1] : 0)) * grain, end = std::min(begin + grain, p.args.n);
+      const void* next = end == p.args.n && i + 1 < products.size() ? products[i + 1].args.w : nullptr;
+      k.multiply(p.args, p.packed, begin, end, next, scratch.mine());
+    }
+  });
+}
+
+void run(Context& ctx, const kernels::LinearArgs& a) {
+  run(ctx, std::span(&a, 1));
 }
 
 struct RoundedInput {
@@ -71,8 +104,31 @@ TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w) {
   return y;
 }
 
+TensorRef linear_not_fp8(Context& ctx, const TensorRef& x, const Weight& w) {
+  return ctx.activations == Activations::kFp8 ? linear_unrounded(ctx, x, w) : linear_all(ctx, x, {&w})[0];
+}
+
+std::vector<TensorRef> linear_all(Context& ctx, const TensorRef& x, std::initializer_list<const Weight*> weights,
+                                  bool ue8m0) {
+  std::vector<TensorRef> y;
+  if (ctx.activations == Activations::kFp8) {
+    for (const Weight* w : weights) y.push_back(linear(ctx, x, *w, ue8m0));
+    return y;
+  }
+  std::vector<kernels::LinearArgs> args;
+  for (const Weight* w : weights) {
+    check("linear", x, *w);
+    y.push_back(ctx.workspace.floats({x.size(0), w->num_rows()}));
+    args.push_back(linear_args(x, *w, y.back()));
+    args.back().activations = ctx.activations;
+  }
+  run(ctx, args);
+  return y;
+}
+
 TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0) {
-  if (!w.scale || ctx.activations == Activations::kF32) return linear_unrounded(ctx, x, w);
+  if (ctx.activations != Activations::kFp8) return linear_all(ctx, x, {&w}, ue8m0)[0];
+  if (w.values.dtype() != DType::kF8E4M3) return linear_unrounded(ctx, x, w);
   check("linear", x, w);
   const TensorRef y = ctx.workspace.floats({x.size(0), w.num_rows()});
   const RoundedInput rounded = round_to_fp8(ctx, x, ue8m0);
@@ -124,7 +180,7 @@ TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset
     for (Index h = begin; h < end; ++h) {
       const kernels::LinearArgs a = args_of(h);
       k.pack(a, 0, k.num_tiles(a), 0, a.k, packed);
-      k.multiply(a, packed, 0, rows, nullptr, packed + packed_bytes);
+      k.multiply(a, packed, 0, rows, h + 1 < heads ? args_of(h + 1).w : nullptr, packed + packed_bytes);
     }
   });
   return y;
@@ -158,12 +214,14 @@ Product Product::make(Context& ctx, const kernels::LinearArgs& args) {
   return {args, ctx.workspace.tensor(DType::kU8, {kernels::linear_kernels(ctx.isa).packed_bytes(args)}).raw()};
 }
 
-Index piece_columns(const Context& ctx, const kernels::LinearArgs& a, Index set) {
+Index piece_columns(const Context& ctx, std::span<const kernels::LinearArgs> products, Index set) {
   const Index threads = ctx.threads.num_threads();
-  if (threads == 1 || a.m * a.n * a.k < kSmallWork) return std::max<Index>(a.n, 1);
-  // Whole sets of columns; fewer where the matrix is too narrow to give every thread a few.
+  Index columns = 0;
+  for (const kernels::LinearArgs& a : products) columns += a.n;
+  if (threads == 1) return columns;
+  // Whole sets of columns; fewer where the matrices are too narrow to give every thread a few.
   Index grain = set;
-  while (grain > 16 && a.n < grain * threads * 2) grain /= 2;
+  while (grain > 16 && columns < grain * threads * 2) grain /= 2;
   return grain;
 }
 

@@ -2,16 +2,24 @@
 // and for any number of rows computed together.
 #pragma once
 
+#include <initializer_list>
+#include <vector>
+
 #include "hadal/core/context.h"
 #include "hadal/ops/weight.h"
 
 namespace hadal::ops {
 
-// y [T, N] = x [T, K] W^T. With E4M3 weights, Activations::kFp8 rounds x to 1x128 tiles first (`ue8m0`: their scales to
-// powers of two).
+// y [T, N] = x [T, K] W^T, x rounded as ctx.activations says. With E4M3 weights, Activations::kFp8 rounds x to 1x128
+// tiles first (`ue8m0`: their scales to powers of two).
 TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0 = false);
-// The same with x left as it is, whatever ctx.activations says: for kv_b_proj, whose input the reference inference code
-// does not round, and for products outside FP8.
+// Several weights applied to one input: as `linear` for each, but x is packed once and the threads meet once.
+std::vector<TensorRef> linear_all(Context& ctx, const TensorRef& x, std::initializer_list<const Weight*> weights,
+                                  bool ue8m0 = false);
+// The same, but Activations::kFp8 leaves x as it is: for kv_b_proj, whose input the reference inference code does not
+// round.
+TensorRef linear_not_fp8(Context& ctx, const TensorRef& x, const Weight& w);
+// The same with x never rounded: for the router.
 TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w);
 
 // y [T, H, C]: per head h, y[t, h] = x[t, h] W_h, where W_h [D, C] is rows [h * stride + offset, + D) of w. Folds W^UK

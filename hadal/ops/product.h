@@ -2,6 +2,8 @@
 // experts.cpp cut the work, this knows how a Weight becomes arguments.
 #pragma once
 
+#include <span>
+
 #include "hadal/core/context.h"
 #include "hadal/kernels/linear.h"
 #include "hadal/ops/weight.h"
@@ -25,8 +27,8 @@ struct Product {
   static Product make(Context& ctx, const kernels::LinearArgs& args);
 };
 
-// How many columns of y a piece of a parallel loop takes.
-Index piece_columns(const Context& ctx, const kernels::LinearArgs& args, Index set);
+// How many columns a piece of a parallel loop over all these products takes.
+Index piece_columns(const Context& ctx, std::span<const kernels::LinearArgs> products, Index set);
 
 // Scratch for `multiply`, a piece per thread; lives as long as the workspace's scope.
 class ThreadScratch {

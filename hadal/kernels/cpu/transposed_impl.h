@@ -37,24 +37,41 @@ HADAL_INLINE Vec row_vector(const LinearArgs& a, const Matrix& w, Index j, Index
   return as_float(bit_and(left<20>(v), all_dwords(0x87F00000u)));
 }
 
+// The scale of column c, row by row; rows of one block share it.
 template <DType kType>
-HADAL_INLINE float scaled_input(const LinearArgs& a, Index i, Index j, Index c) {
-  const float x = a.x[i * a.x_stride + j];
-  if (!a.w_scale) return x;
-  return x * scale_at(a, j, a.scale_columns >= a.k ? 0 : c / a.scale_columns) * unit_of(kType);
-}
+struct RowScale {
+  const LinearArgs& a;
+  Index group;
+  Index until = 0;  // the row it changes at
+  float value = 1;
 
+  HADAL_INLINE RowScale(const LinearArgs& args, Index c)
+      : a(args), group(!args.w_scale || args.scale_columns >= args.k ? 0 : c / args.scale_columns) {}
+  HADAL_INLINE void move_to(Index j) {
+    if (!a.w_scale || j < until) return;
+    value = scale_at(a, j, group) * unit_of(kType);
+    until = ((a.w_first_row + j) / a.scale_rows + 1) * a.scale_rows - a.w_first_row;
+  }
+};
+
+// Rows [j_begin, j_end) added to R rows of y, V vectors from column c on; the first rows begin with zero.
 template <DType kType, int R, int V>
-HADAL_INLINE void transposed_block(const LinearArgs& a, const Matrix& w, Index i, Index c) {
+HADAL_INLINE void transposed_block(const LinearArgs& a, const Matrix& w, Index i, Index c, Index j_begin, Index j_end) {
   Vec acc[R][V];
   IVec codes[V];
-  for (auto& r : acc)
-    for (Vec& v : r) v = zero();
+  const Index room = a.k - c;  // only a single vector may be a short one
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) {
+      const float* from = a.y + (i + r) * a.y_stride + c + v * kLanes;
+      acc[r][v] = j_begin == 0 ? zero() : room >= kLanes ? load(from) : load_first(from, room);
+    }
   for (IVec& v : codes) v = all_dwords(0);
-  for (Index j = 0; j < a.n; ++j) {
+  RowScale<kType> scale(a, c);
+  for (Index j = j_begin; j < j_end; ++j) {
+    scale.move_to(j);
     Vec x[R];
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) x[r] = broadcast(scaled_input<kType>(a, i + r, j, c));
+    for (int r = 0; r < R; ++r) x[r] = broadcast(a.x[(i + r) * a.x_stride + j] * scale.value);
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
       const Vec row = row_vector<kType>(a, w, j, c + v * kLanes, codes[v]);
@@ -62,12 +79,12 @@ HADAL_INLINE void transposed_block(const LinearArgs& a, const Matrix& w, Index i
       for (int r = 0; r < R; ++r) acc[r][v] = fma(x[r], row, acc[r][v]);
     }
   }
+  const float unit = j_end == a.n ? unit_of(kType) : 1.0f;
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) {
       float* to = a.y + (i + r) * a.y_stride + c + v * kLanes;
       Vec y = acc[r][v];
-      if constexpr (kType == DType::kF8E4M3) y = poison(mul(y, broadcast(unit_of(kType))), codes[v]);
-      const Index room = a.k - c - v * kLanes;
+      if constexpr (kType == DType::kF8E4M3) y = poison(mul(y, broadcast(unit)), codes[v]);
       if (room >= kLanes)
         store(to, y);
       else
@@ -80,10 +97,16 @@ HADAL_INLINE void transposed_rows(const LinearArgs& a, const Matrix& w, Index i,
   // Vectors that share a scale go together: those of one group of columns.
   constexpr int kMany = R == 1 ? 8 : 4;
   const Index group = a.w_scale && a.scale_columns < a.k ? a.scale_columns : end;
-  Index c = begin;
-  for (; c + kMany * kLanes <= end && (group == end || group % (kMany * kLanes) == 0); c += kMany * kLanes)
-    transposed_block<kType, R, kMany>(a, w, i, c);
-  for (; c < end; c += kLanes) transposed_block<kType, R, 1>(a, w, i, c);
+  const bool many = group == end || group % (kMany * kLanes) == 0;
+  // A few rows at a time, so that memory is read as a stream.
+  constexpr Index kRows = 16;
+  for (Index j = 0; j < a.n; j += kRows) {
+    const Index j_end = j + kRows < a.n ? j + kRows : a.n;
+    Index c = begin;
+    for (; many && c + kMany * kLanes <= end; c += kMany * kLanes)
+      transposed_block<kType, R, kMany>(a, w, i, c, j, j_end);
+    for (; c < end; c += kLanes) transposed_block<kType, R, 1>(a, w, i, c, j, j_end);
+  }
 }
 
 template <DType kType>
