@@ -2,7 +2,7 @@
 # says goes to stderr, so that the program's output can be piped.
 
 HADAL_PACKAGES=(g++ cmake ninja-build ccache pkg-config python3
-  libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev
+  libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev liburing-dev
   libgtest-dev libgmock-dev)
 
 say() { printf '%s\n' "$*" >&2; }
