@@ -10,6 +10,7 @@
 #include "hadal/core/context.h"
 #include "hadal/infer/engine.h"
 #include "hadal/io/generation_config.h"
+#include "hadal/model/streaming.h"
 
 namespace CLI {
 class App;
@@ -24,10 +25,14 @@ struct ComputeOptions {
   std::string kv_cache = "f32";
   Index context = 0;
   Index chunk = 256;
+  std::string memory;
+  bool stats = false;
 
   void add_to(CLI::App& command);           // --threads, --isa, --activations
   void add_sequence_to(CLI::App& command);  // --context, --kv-cache, --chunk
+  void add_memory_to(CLI::App& command);    // --memory, --stats
   std::unique_ptr<Context> make_context() const;
+  model::StreamOptions stream() const;
   DType cache_dtype() const;
 };
 

@@ -21,6 +21,10 @@ KvCache::KvCache(const Config& config, Index num_layers, Index capacity, DType d
               dtype_name(dtype));
 }
 
+std::uint64_t KvCache::allocated_bytes() const {
+  return static_cast<std::uint64_t>(allocated_ * width_) * dtype_bytes(dtype_) * layers_.size();
+}
+
 void KvCache::reserve(Index count) {
   const Index wanted = length() + count;
   if (wanted > capacity_)

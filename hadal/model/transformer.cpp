@@ -1,5 +1,7 @@
 #include "hadal/model/transformer.h"
 
+#include "hadal/model/expert_store.h"
+
 namespace hadal::model {
 
 Transformer::Transformer(const Config& c)
@@ -9,6 +11,12 @@ Transformer::Transformer(const Config& c)
       lm_head(make_linear(c, c.hidden_size, c.vocab_size)) {
   for (Index i = 0; i < c.num_hidden_layers; ++i) layers.emplace_back(c, c.is_moe_layer(i));
   for (Index i = c.num_hidden_layers; i < c.num_stored_layers(); ++i) mtp.emplace_back(c, c.is_moe_layer(i));
+}
+
+std::uint64_t SequenceState::allocated_bytes() const {
+  std::uint64_t bytes = main.allocated_bytes();
+  for (const KvCache& cache : mtp) bytes += cache.allocated_bytes();
+  return bytes;
 }
 
 SequenceState Transformer::new_sequence(Index capacity, DType cache_dtype) const {
@@ -21,6 +29,7 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const TokenId> ids, Form f
                               const Trace& trace) const {
   const auto count = static_cast<Index>(ids.size());
   state.main.reserve(count);
+  if (store) store->begin_pass(state.allocated_bytes() + ctx.workspace.allocated_bytes());
   const Positions at{.first = state.main.length(),
                      .form = form,
                      .rope = ops::rope_table(ctx, rotary.inv_freq, state.main.length(), count, rotary.magnitude)};
