@@ -1,5 +1,5 @@
 """Models larger than memory: the same answers, bounded memory, and what goes wrong said in one sentence."""
-import json, os, re, shutil, subprocess, time, unittest
+import json, os, pathlib, re, shutil, subprocess, time, unittest
 from harness import Case, HADAL, MINI, ROOT, main, run
 
 IDS = "0,17,300,4000,5,88,1234,77,9,600"
@@ -128,7 +128,7 @@ class Memory(Case):
         peak = 0
         while p.poll() is None:
             try:
-                status = open(f"/proc/{p.pid}/status").read()
+                status = pathlib.Path(f"/proc/{p.pid}/status").read_text()
             except FileNotFoundError:
                 break
             found = re.search(r"VmHWM:\s+(\d+) kB", status)
