@@ -1,6 +1,7 @@
 # Sourced by ./run and ./test: installs what is missing (Debian packages) and configures the release build. Everything it
 # says goes to stderr, so that the program's output can be piped.
 
+# liburing-dev: several reads in flight past the page cache, for models larger than memory.
 HADAL_PACKAGES=(g++ cmake ninja-build ccache pkg-config python3
   libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev liburing-dev
   libgtest-dev libgmock-dev)
