@@ -2,8 +2,9 @@
 # says goes to stderr, so that the program's output can be piped.
 
 # What the build and its tests need. bench/*_bench.cpp want libbenchmark-dev too, but no part of this builds them.
+# liburing-dev: several reads in flight past the page cache, for models larger than memory.
 HADAL_PACKAGES=(g++ cmake ninja-build ccache pkg-config python3
-  libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev
+  libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev liburing-dev
   libgtest-dev libgmock-dev)
 
 say() { printf '%s\n' "$*" >&2; }

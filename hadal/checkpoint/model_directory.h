@@ -46,7 +46,7 @@ class ModelDirectory {
   std::filesystem::path target_, working_;
 };
 
-// "5GB", "500MB", "2GiB" or bytes.
+// "5GB" or "5G" (10^9), "500MB", "2GiB" or bytes.
 std::uint64_t parse_size(const std::string& text);
 
 }  // namespace hadal::checkpoint

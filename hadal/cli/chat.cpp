@@ -7,6 +7,7 @@
 
 #include "hadal/cli/commands.h"
 #include "hadal/cli/conversation.h"
+#include "hadal/cli/expert_stats.h"
 #include "hadal/cli/interrupt.h"
 #include "hadal/cli/line_editor.h"
 #include "hadal/cli/options.h"
@@ -130,6 +131,7 @@ class TerminalChat {
 int run(const Options& o) {
   const std::filesystem::path directory = o.model.empty() ? bundled_model() : std::filesystem::path(o.model);
   TextModel model(directory, o.compute);
+  const StatsAtEnd stats(o.compute.stats, model.store());
   Conversation chat(model, o.sampling);
   if (!o.system.empty()) chat.set_system(o.system);
   if (!stdin_is_terminal()) return talk_through_pipe(chat, o.fresh);
@@ -149,6 +151,7 @@ void add_chat(CLI::App& app, Action& action) {
   o.sampling.add_to(*command);
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
+  o.compute.add_memory_to(*command);
   command->footer(
       "When stdin is not a terminal each line is the next turn (commands with / are for terminals only), and the "
       "answers go\nto stdout, nothing else.\n\n"

@@ -1,5 +1,7 @@
 #include "hadal/cli/conversation.h"
 
+#include "hadal/cli/expert_stats.h"
+
 namespace hadal::cli {
 namespace {
 
@@ -75,10 +77,12 @@ TextAnswer Conversation::answer(const std::string& message, const std::function<
 
 std::string Conversation::stats() const {
   const auto generated = static_cast<double>(last_.tokens.size());
-  return fmt::format("prompt {} tokens ({} from the cache), {:.1f} tok/s; answer {} tokens, {:.1f} tok/s; context {}\n",
-                     last_.prompt_tokens, last_.cached_tokens,
-                     rate(static_cast<double>(last_.prompt_tokens - last_.cached_tokens), last_.prompt_seconds),
-                     last_.tokens.size(), rate(generated - 1, last_.decode_seconds), model_.engine().context());
+  const std::string experts = model_.store() ? stats_text(model_.store()) + "\n" : "";
+  return fmt::format(
+      "prompt {} tokens ({} from the cache), {:.1f} tok/s; answer {} tokens, {:.1f} tok/s; context {}\n{}",
+      last_.prompt_tokens, last_.cached_tokens,
+      rate(static_cast<double>(last_.prompt_tokens - last_.cached_tokens), last_.prompt_seconds), last_.tokens.size(),
+      rate(generated - 1, last_.decode_seconds), model_.engine().context(), experts);
 }
 
 }  // namespace hadal::cli

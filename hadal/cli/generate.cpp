@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/cli/commands.h"
+#include "hadal/cli/expert_stats.h"
 #include "hadal/cli/generation_task.h"
 #include "hadal/cli/id_list.h"
 #include "hadal/cli/interrupt.h"
@@ -162,6 +163,7 @@ int run(const Options& o) {
   const int sources = !o.input.empty() + !o.prompt.empty() + !o.prompt_ids.empty();
   HADAL_CHECK(sources == 1, "generate: give one of --prompt, --prompt-ids and --input");
   TextModel model(o.model, o.compute);
+  const StatsAtEnd stats(o.compute.stats, model.store());
   const auto tasks = read_tasks(o, model);
   // All prompts are made before the first answer, so that a bad one is known at once.
   std::vector<infer::Request> requests;
@@ -213,6 +215,7 @@ void add_generate(CLI::App& app, Action& action) {
   o.sampling.add_to(*command);
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
+  o.compute.add_memory_to(*command);
   command->footer(
       "A last message {\"role\": \"assistant\", \"content\": ..., \"prefix\": true} is continued.\n\n"
       "Example:\n  hadal generate models/mini --prompt 'What is 7 times 8?' --temperature 0\n  hadal generate "

@@ -1,8 +1,12 @@
 #include "hadal/cli/interrupt.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cstring>
+
+#include "hadal/io/mapped_file.h"
 
 namespace hadal::cli {
 namespace {
@@ -12,6 +16,24 @@ static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it"
 
 void on_signal(int) {
   flag.store(true, std::memory_order_relaxed);
+}
+
+void say(const char* text) {
+  // Nothing can be done about a stderr that is closed.
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text, std::strlen(text));
+}
+
+// A page of a model's mapping that is no longer in the file: it was cut short by someone else. There is no way back to
+// where an Error could be thrown.
+void on_bus_error(int number, siginfo_t* info, void*) {
+  if (const char* path = io::mapped_file_at(info->si_addr)) {
+    say("hadal: ");
+    say(path);
+    say(": became shorter while it was in use, or the disk could not be read; start again\n");
+    ::_exit(2);
+  }
+  ::signal(number, SIG_DFL);
+  ::raise(number);
 }
 
 }  // namespace
@@ -25,6 +47,10 @@ void install_signal_handlers() {
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
   sigaction(SIGXFSZ, &action, nullptr);
+  struct sigaction bus{};
+  bus.sa_sigaction = on_bus_error;
+  bus.sa_flags = SA_SIGINFO;
+  sigaction(SIGBUS, &bus, nullptr);
 }
 
 bool interrupted() {

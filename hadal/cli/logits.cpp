@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include "hadal/cli/commands.h"
+#include "hadal/cli/expert_stats.h"
 #include "hadal/cli/id_list.h"
 #include "hadal/cli/interrupt.h"
 #include "hadal/cli/options.h"
@@ -31,7 +32,8 @@ int run(Options& o) {
   HADAL_CHECK(o.ids.empty() != o.ids_file.empty(), "logits: give one of --ids and --ids-file");
   const auto ids = o.ids.empty() ? parse_ids(io::read_text_file(o.ids_file), o.ids_file) : parse_ids(o.ids, "--ids");
   const auto ctx = o.compute.make_context();
-  const model::LoadedModel model = model::load_model(o.model, {.mtp = true});
+  const model::LoadedModel model = model::load_model(o.model, {.mtp = true, .stream = o.compute.stream()});
+  const StatsAtEnd stats(o.compute.stats, model.store.get());
   check_ids(ids, model.transformer.config);
   ctx->poll = [] {
     if (interrupted()) throw Interrupted("interrupted; nothing was written");
@@ -61,6 +63,7 @@ void add_logits(CLI::App& app, Action& action) {
                       "From this position on compute one token at a time, in the absorbed form");
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
+  o.compute.add_memory_to(*command);
   command->remove_option(command->get_option("--context"));
   command->footer("Example:\n  hadal logits models/mini --ids 0,4084,579,322 --out logits.safetensors --trace");
   command->callback([&action] { action = [] { return run(o); }; });

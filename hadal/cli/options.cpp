@@ -3,7 +3,9 @@
 #include <CLI/CLI.hpp>
 
 #include "hadal/cli/interrupt.h"
+#include "hadal/checkpoint/model_directory.h"
 #include "hadal/core/error.h"
+#include "hadal/io/free_memory.h"
 
 namespace hadal::cli {
 
@@ -31,6 +33,21 @@ void ComputeOptions::add_sequence_to(CLI::App& command) {
   add_cache_to(command);
   command.add_option("--chunk", chunk, "Prompt tokens computed at a time (default 1024); changes no bit of the result")
       ->check(CLI::PositiveNumber);
+}
+
+void ComputeOptions::add_memory_to(CLI::App& command) {
+  command.add_option("--memory", memory,
+                     "Memory for the model and its cache, e.g. 6GB: of a larger model, experts are read from disk when "
+                     "they are needed; changes no bit of the result (default: what is free)");
+  command.add_flag("--stats", stats, "At the end, say on stderr how the memory for experts served");
+}
+
+model::StreamOptions ComputeOptions::stream() const {
+  model::StreamOptions options{.counts_directory = model::cache_directory()};
+  options.strict = !memory.empty();
+  // The rest is for the sequence's cache and everything else that this machine does.
+  options.memory = options.strict ? checkpoint::parse_size(memory) : io::free_memory() / 16 * 15;
+  return options;
 }
 
 std::unique_ptr<Context> ComputeOptions::make_context() const {

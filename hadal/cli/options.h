@@ -10,6 +10,7 @@
 #include "hadal/core/context.h"
 #include "hadal/infer/engine.h"
 #include "hadal/io/generation_config.h"
+#include "hadal/model/streaming.h"
 
 namespace CLI {
 class App;
@@ -24,12 +25,16 @@ struct ComputeOptions {
   std::string kv_cache = "f32";
   Index context = 0;
   Index chunk = 1024;
+  std::string memory;
+  bool stats = false;
 
   void add_to(CLI::App& command);           // --threads, --isa, --activations
   void add_cache_to(CLI::App& command);     // --kv-cache
   void add_sequence_to(CLI::App& command);  // --context, --kv-cache, --chunk
+  void add_memory_to(CLI::App& command);    // --memory, --stats
   // Its passes end with Interrupted after Ctrl-C.
   std::unique_ptr<Context> make_context() const;
+  model::StreamOptions stream() const;
   DType cache_dtype() const;
 };
 

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/cli/commands.h"
+#include "hadal/cli/expert_stats.h"
+#include "hadal/cli/interrupt.h"
 #include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/io/json.h"
@@ -28,7 +30,8 @@ int run(Options& o) {
   const auto ids = tokenizer.encode(text, tokenizer::AddedTokenMode::kIgnore);
   HADAL_CHECK(!ids.empty(), "{}: is empty, there is nothing to predict", o.file);
   const auto ctx = o.compute.make_context();
-  const model::LoadedModel model = model::load_model(o.model);
+  const model::LoadedModel model = model::load_model(o.model, {.stream = o.compute.stream()});
+  const StatsAtEnd stats(o.compute.stats && !o.json, model.store.get());
   auto bos = model.transformer.config.bos_token_id;
   if (!bos) bos = tokenizer.added_token(tokenizer.config().bos_token);
   HADAL_CHECK(bos, "{}: names no BOS token, windows begin with one; add bos_token_id to config.json", o.model);
@@ -45,10 +48,10 @@ int run(Options& o) {
   }
   const double nats = result.nats_per_token(), bits = result.bits_per_byte(text.size());
   if (o.json) {
-    print(nlohmann::ordered_json{
-              {"nats_per_token", nats}, {"bits_per_byte", bits}, {"tokens", result.tokens}, {"bytes", text.size()}}
-              .dump() +
-          "\n");
+    nlohmann::ordered_json json = {
+        {"nats_per_token", nats}, {"bits_per_byte", bits}, {"tokens", result.tokens}, {"bytes", text.size()}};
+    if (o.compute.stats) json["experts"] = stats_json(model.store.get());
+    print(json.dump() + "\n");
   } else {
     print(fmt::format("{:.4f} nats a token, {:.4f} bits a byte ({} tokens, {} bytes; perplexity {:.3f})\n", nats, bits,
                       result.tokens, text.size(), std::exp(nats)));
@@ -70,9 +73,12 @@ void add_perplexity(CLI::App& app, Action& action) {
       ->add_option("--stride", o.perplexity.stride,
                    "Tokens a window advances by; only its last ones are scored (default: no overlap)")
       ->check(CLI::PositiveNumber);
-  command->add_flag("--json", o.json, "Print {\"nats_per_token\", \"bits_per_byte\", \"tokens\", \"bytes\"}");
+  command->add_flag(
+      "--json", o.json,
+      "Print {\"nats_per_token\", \"bits_per_byte\", \"tokens\", \"bytes\"}, with --stats also \"experts\"");
   o.compute.add_to(*command);
   o.compute.add_cache_to(*command);
+  o.compute.add_memory_to(*command);
   command->footer("Example:\n  hadal perplexity models/mini README.md --json");
   command->callback([&action] { action = [] { return run(o); }; });
 }

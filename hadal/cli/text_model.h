@@ -35,6 +35,7 @@ class TextModel {
   const tokenizer::Tokenizer& tokenizer() const;         // throws if there is none
   const tokenizer::ChatTemplate& chat_template() const;  // throws if there is none
   infer::Engine& engine() { return *engine_; }
+  const model::ExpertStore* store() const { return model_.store.get(); }  // nullptr: everything is in memory
   const model::Config& config() const { return model_.transformer.config; }
 
   // The ids of a conversation: what the template wrote may be control tokens, what messages hold may not.

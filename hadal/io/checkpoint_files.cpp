@@ -85,6 +85,11 @@ TensorRef CheckpointFiles::find(const std::string& name) const {
   return it == where_.end() ? TensorRef() : shards_[it->second.shard].tensor(*it->second.info);
 }
 
+TensorRef CheckpointFiles::find_in_place(const std::string& name) const {
+  const auto it = where_.find(name);
+  return it == where_.end() ? TensorRef() : shards_[it->second.shard].in_place(*it->second.info);
+}
+
 const TensorInfo* CheckpointFiles::info(const std::string& name) const {
   const auto it = where_.find(name);
   return it == where_.end() ? nullptr : it->second.info;

@@ -152,14 +152,7 @@ SafetensorsHeader SafetensorsHeader::parse(std::span<const std::byte> bytes, std
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path), file_(path) {
   header_ = SafetensorsHeader::parse(file_.bytes(), file_.bytes().size(), path.string());
-  for (std::size_t i = 0; i < header_.tensors.size(); ++i) {
-    const TensorInfo& info = header_.tensors[i];
-    index_[info.name] = i;
-    if (info.begin % dtype_bytes(info.dtype) == 0) continue;
-    Tensor copy(info.dtype, info.shape);
-    if (info.end > info.begin) std::memcpy(copy->raw(), file_.bytes().data() + info.begin, info.end - info.begin);
-    realigned_.emplace(info.name, std::move(copy));
-  }
+  for (std::size_t i = 0; i < header_.tensors.size(); ++i) index_[header_.tensors[i].name] = i;
 }
 
 const TensorInfo* SafetensorsFile::find(const std::string& name) const {
@@ -167,10 +160,32 @@ const TensorInfo* SafetensorsFile::find(const std::string& name) const {
   return it == index_.end() ? nullptr : &header_.tensors[it->second];
 }
 
-TensorRef SafetensorsFile::tensor(const TensorInfo& info) const {
-  const auto copy = realigned_.find(info.name);
-  if (copy != realigned_.end()) return copy->second;
+TensorRef SafetensorsFile::in_place(const TensorInfo& info) const {
   return TensorRef(const_cast<std::byte*>(file_.bytes().data()) + info.begin, info.dtype, info.shape);
+}
+
+TensorRef SafetensorsFile::tensor(const TensorInfo& info) const {
+  if (info.begin % dtype_bytes(info.dtype) == 0) return in_place(info);
+  const std::lock_guard lock(realigned_->mutex);
+  Tensor& copy = realigned_->copies[info.name];
+  if (!copy) {
+    copy = Tensor(info.dtype, info.shape);
+    if (info.end > info.begin) std::memcpy(copy->raw(), file_.bytes().data() + info.begin, info.end - info.begin);
+  }
+  return copy;
+}
+
+std::optional<std::uint64_t> SafetensorsFile::offset_of(const void* address) const {
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  const auto begin = reinterpret_cast<std::uintptr_t>(file_.bytes().data());
+  if (at < begin || at >= begin + file_.bytes().size()) return std::nullopt;
+  return at - begin;
+}
+
+const TensorInfo* SafetensorsFile::tensor_at(std::uint64_t offset) const {
+  const auto after = std::upper_bound(header_.tensors.begin(), header_.tensors.end(), offset,
+                                      [](std::uint64_t at, const TensorInfo& t) { return at < t.end; });
+  return after != header_.tensors.end() && offset >= after->begin ? &*after : nullptr;
 }
 
 }  // namespace hadal::io

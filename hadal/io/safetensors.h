@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -43,20 +44,33 @@ class SafetensorsFile {
   const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   const TensorInfo* find(const std::string& name) const;  // nullptr if absent
-  // The bytes belong to a read-only mapping; nobody writes through this reference.
+  // The bytes belong to a read-only mapping; nobody writes through this reference. (A tensor whose address does not
+  // suit its element size, as the format pads only its header, is copied at the first call.)
   TensorRef tensor(const TensorInfo& info) const;
+  // Where a tensor lies in the mapping, however aligned: its address tells the place in the file; not for reading.
+  TensorRef in_place(const TensorInfo& info) const;
+  // The byte of the file that an address in the mapping stands for; none if it lies elsewhere.
+  std::optional<std::uint64_t> offset_of(const void* address) const;
+  // The tensor that a byte of the file belongs to; nullptr for the header's.
+  const TensorInfo* tensor_at(std::uint64_t offset) const;
+  const FileIdentity& identity() const { return file_.identity(); }
   // Drops what was read so far from this process's resident memory, for tools that walk through a large file; a later
   // access reads it again. All of the file, because a page fault also maps the neighbours of the page that was asked
   // for.
   void release() const { file_.release(); }
+  // The file's bytes [begin, begin + bytes) will be used soon.
+  void will_need(std::uint64_t begin, std::uint64_t bytes) const { file_.will_need(begin, begin + bytes); }
 
  private:
   std::filesystem::path path_;
   MappedFile file_;
   SafetensorsHeader header_;
   std::map<std::string, std::size_t> index_;
-  // Tensors whose address does not suit their element size (the format pads only its header): copied at opening.
-  std::map<std::string, Tensor> realigned_;
+  struct Realigned {
+    std::mutex mutex;
+    std::map<std::string, Tensor> copies;
+  };
+  std::unique_ptr<Realigned> realigned_ = std::make_unique<Realigned>();
 };
 
 // Writes one file as a stream: the names, dtypes and shapes are known at the start, the data comes tensor by tensor in

@@ -9,7 +9,6 @@
 #include "hadal/core/context.h"
 #include "hadal/core/number_formats.h"
 #include "hadal/core/random.h"
-#include "hadal/kernels/attention.h"
 
 namespace hadal::kernels {
 namespace {
@@ -81,65 +80,6 @@ TEST_F(Elementwise, ConversionsToFloatAreExact) {
     for (std::size_t i = 0; i < got.size(); ++i)
       ASSERT_TRUE(got[i] == expected[i] || (std::isnan(got[i]) && std::isnan(expected[i]))) << i;
   }
-}
-
-using Attention = Avx2;
-
-TEST_F(Attention, BothFormsAgreeWithTheReference) {
-  for (const Index length : {1, 2, 5, 8, 37, 200}) {
-    const Index nope = 20, rope = 6, v = 12, latent = 30;
-    const auto q = values(nope + rope, 2, 8), kv = values(length * (nope + v), 1, 9), pe = values(length * rope, 1, 10),
-               cache = values(length * (latent + rope), 1, 11), qc = values(latent + rope, 1, 12);
-    std::vector<float> scores(static_cast<std::size_t>(length + 8)), got(static_cast<std::size_t>(v)), expected(got),
-        got_latent(static_cast<std::size_t>(latent)), expected_latent(got_latent);
-    ExpandedAttentionArgs e{.q = q.data(),
-                            .kv = kv.data(),
-                            .kv_token_stride = nope + v,
-                            .k_pe = pe.data(),
-                            .k_pe_stride = rope,
-                            .out = got.data(),
-                            .nope = nope,
-                            .rope = rope,
-                            .v = v,
-                            .first_position = length - 1,
-                            .scale = 0.3f};
-    avx2::attend_expanded(e, 0, 0, scores.data());
-    e.out = expected.data();
-    ref::attend_expanded(e, 0, 0, scores.data());
-    expect_close(got, expected, 2e-6);
-    AbsorbedAttentionArgs a{.q_latent = qc.data(),
-                            .q_pe = qc.data() + latent,
-                            .cache = cache.data(),
-                            .cache_stride = latent + rope,
-                            .out = got_latent.data(),
-                            .latent = latent,
-                            .rope = rope,
-                            .first_position = length - 1,
-                            .scale = 0.3f};
-    avx2::attend_absorbed(a, 0, 0, scores.data());
-    a.out = expected_latent.data();
-    ref::attend_absorbed(a, 0, 0, scores.data());
-    expect_close(got_latent, expected_latent, 2e-6);
-  }
-}
-
-TEST_F(Attention, LargeScoresDoNotOverflow) {
-  const std::vector<float> q = {300, 0}, kv = {300, 0, 1, -300, 0, 5, 299, 0, 2}, pe = {0, 0, 0};
-  float out = 0;
-  std::vector<float> scores(8);
-  avx2::attend_expanded({.q = q.data(),
-                         .kv = kv.data(),
-                         .kv_token_stride = 3,
-                         .k_pe = pe.data(),
-                         .k_pe_stride = 1,
-                         .out = &out,
-                         .nope = 1,
-                         .rope = 1,
-                         .v = 1,
-                         .first_position = 2,
-                         .scale = 1},
-                        0, 0, scores.data());
-  EXPECT_TRUE(std::isfinite(out));
 }
 
 }  // namespace

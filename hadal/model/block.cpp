@@ -25,8 +25,15 @@ void Block::forward(Context& ctx, const TensorRef& x, const Positions& at, Index
   }
   const Workspace::Scope scope(ctx.workspace);
   const TensorRef u = post_attention_layernorm.forward(ctx, x);
+  // The router of the next layer, on what there is of its input by now: attention has been added, this layer's
+  // feed-forward and the next attention have not.
+  const auto look_ahead = [&] {
+    const Workspace::Scope guess(ctx.workspace);
+    if (next) next->moe->prefetch(ctx, next->post_attention_layernorm.forward(ctx, x));
+  };
+  if (mlp) look_ahead();
   if (mlp) phase.enter(Phase::kFeedForward);
-  ops::add_in_place(ctx, x, moe ? moe->forward(ctx, u, trace) : mlp->forward(ctx, u));
+  ops::add_in_place(ctx, x, moe ? moe->forward(ctx, u, trace, look_ahead) : mlp->forward(ctx, u));
 }
 
 Mtp::Mtp(const Config& c, bool is_moe)

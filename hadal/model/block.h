@@ -14,6 +14,8 @@ struct Block {
   Mla self_attn;
   std::optional<Moe> moe;  // one of the two
   std::optional<FeedForward> mlp;
+  // Of a model larger than memory: the layer whose experts are guessed while this one runs.
+  const Block* next = nullptr;
 
   Block() = default;
   Block(const Config& c, bool is_moe);

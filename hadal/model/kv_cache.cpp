@@ -22,6 +22,10 @@ KvCache::KvCache(const Config& config, Index num_layers, Index capacity, DType d
               "kv cache: dtype {} is not supported; F32, BF16 and F8_E4M3 are", dtype_name(dtype));
 }
 
+std::uint64_t KvCache::allocated_bytes() const {
+  return static_cast<std::uint64_t>(allocated_ * row_size_) * dtype_bytes(dtype_) * layers_.size();
+}
+
 void KvCache::reserve(Index count) {
   const Index wanted = length() + count;
   if (wanted > capacity_)

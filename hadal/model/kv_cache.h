@@ -23,6 +23,7 @@ class KvCache {
 
   Index length() const { return static_cast<Index>(forms_.size()); }
   Index capacity() const { return capacity_; }
+  std::uint64_t allocated_bytes() const;
   const std::vector<Form>& forms() const { return forms_; }
 
   // Makes room for `count` more tokens; throws InvalidRequest beyond the capacity.

@@ -46,7 +46,8 @@ class Binder {
   Binder(const io::CheckpointFiles& files, std::vector<Tensor>& owned) : files_(files), owned_(owned) {}
 
   void bind(const std::string& name, Weight& weight, const ParamInfo& info) {
-    const TensorRef stored = files_.find(name);
+    // Whether experts are read at all is decided later (stream_experts).
+    const TensorRef stored = info.routed_expert ? files_.find_in_place(name) : files_.find(name);
     if (!stored) return;  // optional, or reported already
     if (!is_matrix(info.role)) {
       weight.values = own(ops::float_copy(stored));
@@ -54,8 +55,10 @@ class Binder {
     }
     weight.values = stored;
     if (stored.dtype() != DType::kF8E4M3) return;
-    const TensorRef scale = files_.find(scale_name(name));
-    weight.scale = scale.dtype() == DType::kF32 ? scale : own(float_scale(scale));
+    const std::string scale_at = scale_name(name);
+    const bool as_stored = files_.info(scale_at)->dtype == DType::kF32;
+    const TensorRef scale = as_stored && info.routed_expert ? files_.find_in_place(scale_at) : files_.find(scale_at);
+    weight.scale = as_stored ? scale : own(float_scale(scale));
   }
 
  private:
@@ -122,7 +125,7 @@ std::vector<std::string> parameter_faults(const ParamSpec& spec, const io::Check
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options) {
   Config config = load_config(directory);
   if (!options.mtp) config.num_nextn_predict_layers = 0;
-  LoadedModel model{Transformer(config), std::make_unique<io::CheckpointFiles>(directory), {}};
+  LoadedModel model{Transformer(config), std::make_unique<io::CheckpointFiles>(directory), {}, nullptr};
   std::vector<std::string> faults;
   model.transformer.for_each_param([&](const std::string& name, Weight&, const ParamInfo& info) {
     for (std::string& fault : parameter_faults({name, info}, *model.files)) faults.push_back(std::move(fault));
@@ -132,6 +135,9 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
   model.transformer.for_each_param(
       [&](const std::string& name, Weight& weight, const ParamInfo& info) { binder.bind(name, weight, info); });
   share_repeated(model.transformer);
+  std::uint64_t owned_bytes = 0;
+  for (const Tensor& tensor : model.owned) owned_bytes += static_cast<std::uint64_t>(tensor->num_bytes());
+  model.store = stream_experts(model.transformer, *model.files, owned_bytes, options.stream);
   return model;
 }
 

@@ -7,19 +7,23 @@
 #include <vector>
 
 #include "hadal/io/checkpoint_files.h"
-#include "hadal/model/transformer.h"
+#include "hadal/model/streaming.h"
 
 namespace hadal::model {
 
 struct LoadOptions {
   bool mtp = false;  // bind the MTP layers too; otherwise they are left out, as plain decoding does not need them
+  // With a limit of memory that the model does not fit into, routed experts are read when they are needed.
+  StreamOptions stream = {};
 };
 
-// Move-only; the transformer's weights point into `files` and `owned`.
+// Move-only; the transformer's weights point into `files` and `owned`, those of routed experts into `store` if there is
+// one.
 struct LoadedModel {
   Transformer transformer;
   std::unique_ptr<io::CheckpointFiles> files;
   std::vector<Tensor> owned;
+  std::unique_ptr<ExpertStore> store = nullptr;
 };
 
 // Throws Error with one sentence (line) per missing tensor, wrong shape, dtype or scale, all at once. Tensors that the

@@ -31,14 +31,17 @@ Moe::Moe(const Config& c)
   if (has_shared_experts) shared_experts = FeedForward(c, c.moe_intermediate_size * c.n_shared_experts);
 }
 
-TensorRef Moe::forward(Context& ctx, const TensorRef& u, const Trace& trace) const {
-  const ops::Selection chosen = gate.forward(ctx, u, trace);
-  const PhaseScope phase(ctx.phases, Phase::kExperts);
+TensorRef Moe::resident(Context& ctx, const TensorRef& u, const ops::Selection& chosen) const {
   std::vector<ops::FeedForwardRef> routed;
   for (const FeedForward& expert : experts) routed.push_back(expert.weights());
-  const TensorRef out =
-      ops::mixture(ctx, u, chosen, routed, has_shared_experts ? shared_experts.weights() : ops::FeedForwardRef{},
-                   gate.linear.ue8m0);  // (12)
+  return ops::mixture(ctx, u, chosen, routed, has_shared_experts ? shared_experts.weights() : ops::FeedForwardRef{},
+                      gate.linear.ue8m0);  // (12)
+}
+
+TensorRef Moe::forward(Context& ctx, const TensorRef& u, const Trace& trace,
+                       const std::function<void()>& while_reading) const {
+  const ops::Selection chosen = gate.forward(ctx, u, trace);
+  const TensorRef out = store ? streamed(ctx, u, chosen, while_reading) : resident(ctx, u, chosen);
   trace("moe_out", out);
   return out;
 }

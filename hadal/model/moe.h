@@ -3,6 +3,7 @@
 //   T tokens, E routed experts, K chosen a token
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +13,8 @@
 #include "hadal/ops/experts.h"
 
 namespace hadal::model {
+
+class ExpertStore;
 
 struct Gate {
   ops::GateRule rule;
@@ -39,9 +42,17 @@ struct Moe {
   bool has_shared_experts = false;
   FeedForward shared_experts;  // n_shared_experts of them side by side
 
+  // Of a model larger than memory (streaming.h): `experts` tell places in files, their bytes come from the store.
+  ExpertStore* store = nullptr;
+  Index store_layer = 0;
+
   Moe() = default;
   explicit Moe(const Config& c);
-  TensorRef forward(Context& ctx, const TensorRef& u, const Trace& trace) const;  // [T, hidden] -> [T, hidden]
+  // [T, hidden] -> [T, hidden]. `while_reading` is called when the store has been asked for what is missing.
+  TensorRef forward(Context& ctx, const TensorRef& u, const Trace& trace,
+                    const std::function<void()>& while_reading = {}) const;
+  // Guesses from hidden states `u` of before which experts forward will need, and has the store begin to read them.
+  void prefetch(Context& ctx, const TensorRef& u) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -55,6 +66,11 @@ struct Moe {
     }
     if (has_shared_experts) shared_experts.for_each_param(name + ".shared_experts", f);
   }
+
+ private:
+  TensorRef streamed(Context& ctx, const TensorRef& u, const ops::Selection& chosen,
+                     const std::function<void()>& while_reading) const;
+  TensorRef resident(Context& ctx, const TensorRef& u, const ops::Selection& chosen) const;
 };
 
 }  // namespace hadal::model

@@ -1,5 +1,7 @@
 #include "hadal/model/transformer.h"
 
+#include "hadal/model/expert_store.h"
+
 namespace hadal::model {
 namespace {
 
@@ -42,6 +44,12 @@ Transformer::Transformer(const Config& c)
   for (Index i = c.num_hidden_layers; i < c.num_stored_layers(); ++i) mtp.emplace_back(c, c.is_moe_layer(i));
 }
 
+std::uint64_t SequenceState::allocated_bytes() const {
+  std::uint64_t bytes = main.allocated_bytes();
+  for (const KvCache& cache : mtp) bytes += cache.allocated_bytes();
+  return bytes;
+}
+
 SequenceState Transformer::new_sequence(Index capacity, DType cache_dtype) const {
   SequenceState state{.main = KvCache(config, config.num_hidden_layers, capacity, cache_dtype), .mtp = {}};
   for (std::size_t depth = 0; depth < mtp.size(); ++depth) state.mtp.emplace_back(config, 1, capacity, cache_dtype);
@@ -50,6 +58,11 @@ SequenceState Transformer::new_sequence(Index capacity, DType cache_dtype) const
 
 TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments, Form form, const Trace& trace) const {
   PhaseScope phase(ctx.phases, Phase::kEmbedding);
+  if (store) {
+    std::size_t held = ctx.workspace.allocated_bytes();
+    for (const Segment& s : segments) held += s.state->allocated_bytes();
+    store->begin_pass(held);
+  }
   const Positions at = place(ctx, rotary, segments, form, [](SequenceState& state) -> KvCache& { return state.main; });
   const TensorRef x = ops::embedding(ctx, embed_tokens, all_ids(segments));
   for (std::size_t i = 0; i < layers.size(); ++i) {

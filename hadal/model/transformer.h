@@ -14,6 +14,8 @@ namespace hadal::model {
 struct SequenceState {
   KvCache main;              // num_hidden_layers layers
   std::vector<KvCache> mtp;  // one layer each, positions from 0 at every depth
+
+  std::uint64_t allocated_bytes() const;
 };
 
 // Tokens that a forward pass runs behind what a sequence holds. A sequence may occur only once in a pass.
@@ -30,6 +32,7 @@ struct Transformer {
   RmsNorm norm;
   Linear lm_head;
   std::vector<Mtp> mtp;
+  ExpertStore* store = nullptr;  // of a model larger than memory (streaming.h)
 
   // Shapes only; the weights come from load_model (loader.h) or stay empty, for counting and initialising.
   explicit Transformer(const Config& c);
