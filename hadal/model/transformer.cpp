@@ -60,7 +60,7 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments, F
   PhaseScope phase(ctx.phases, Phase::kEmbedding);
   if (store) {
     std::size_t held = ctx.workspace.allocated_bytes();
-    for (const Segment& s : segments) held += s.state->allocated_bytes();
+    for (const Segment& s : segments) held += s.state.allocated_bytes();
     store->begin_pass(held);
   }
   const Positions at = place(ctx, rotary, segments, form, [](SequenceState& state) -> KvCache& { return state.main; });
