@@ -1,4 +1,5 @@
-// y = x W^T for float32 activations and weights in F32, BF16, F16 or E4M3 with 128x128 scales.
+// y = x W^T for float32 activations and weights in F32, BF16, F16, E4M3, I8 or packed INT4 with a grid of scales
+// (ops/weight.h has the formats).
 //
 // One order of sums per instruction set, whatever the number of rows: the lanes of a vector run along K, each output
 // has one accumulator, with E4M3 the sum over each 128 of K is scaled and added to the running one (rule 34), and the
@@ -15,11 +16,17 @@ struct LinearArgs {
   Index x_stride = 0;
   const float* x_scale = nullptr;  // [m, ceil(k / 128)], only with E4M3 weights: x holds codes' values, not yet scaled
   Index x_scale_stride = 0;
-  const void* w = nullptr;  // [n, k], contiguous rows of w_stride elements
+  const void* w = nullptr;  // [n, k], contiguous rows of w_stride elements; INT4: [n, ceil(k / 8)] words of eight codes
   DType w_dtype = DType::kF32;
   Index w_stride = 0;
-  const float* w_scale = nullptr;  // E4M3: [.., ceil(k / 128)]; row r of w uses row (w_first_row + r) / 128
-  Index w_scale_stride = 0;
+  // E4M3, I8, I32 (INT4): value (r, c) has the scale at [(w_first_row + r) / scale_rows][c / scale_columns] of the
+  // grid.
+  const void* w_scale = nullptr;
+  DType w_scale_dtype = DType::kF32;  // BF16 and F16 with INT4 only
+  Index w_scale_stride = 0;           // of the grid's rows, zero points included
+  Index scale_rows = 128;
+  Index scale_columns = 128;
+  const std::uint8_t* w_zero = nullptr;  // INT4: the same grid; none: 8 everywhere
   Index w_first_row = 0;
   float* y = nullptr;  // [m, n]
   Index y_stride = 0;

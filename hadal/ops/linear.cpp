@@ -9,6 +9,11 @@
 namespace hadal::ops {
 namespace {
 
+// INT8 and INT4 have no fast kernels yet.
+bool fast(const Context& ctx, DType weights) {
+  return ctx.isa != Isa::kRef && weights != DType::kI8 && weights != DType::kI32;
+}
+
 kernels::LinearArgs arguments(const TensorRef& x, const Weight& w, const TensorRef& y) {
   kernels::LinearArgs a;
   a.x = x.data<float>();
@@ -17,8 +22,12 @@ kernels::LinearArgs arguments(const TensorRef& x, const Weight& w, const TensorR
   a.w_dtype = w.values.dtype();
   a.w_stride = w.values.stride(0);
   if (w.scale) {
-    a.w_scale = w.scale.data<float>();
+    a.w_scale = w.scale.raw();
+    a.w_scale_dtype = w.scale.dtype();
     a.w_scale_stride = w.scale.stride(0);
+    a.scale_rows = w.scale_rows;
+    a.scale_columns = w.scale_columns;
+    if (w.zero) a.w_zero = w.zero.data<std::uint8_t>();
     a.w_first_row = w.first_row;
   }
   a.y = y.data<float>();
@@ -32,18 +41,22 @@ kernels::LinearArgs arguments(const TensorRef& x, const Weight& w, const TensorR
 void check(const char* op, const TensorRef& x, const Weight& w) {
   HADAL_CHECK(x.rank() == 2 && w.values.rank() == 2 && x.size(1) == w.num_columns(),
               "{}: x has shape {}, the weight {}", op, x.shape().to_string(), w.values.shape().to_string());
-  HADAL_CHECK((w.values.dtype() == DType::kF8E4M3) == static_cast<bool>(w.scale),
-              "{}: an F8_E4M3 weight has a scale, others have none; this one is {}", op, dtype_name(w.values.dtype()));
+  const DType dtype = w.values.dtype();
+  const bool scaled = dtype == DType::kF8E4M3 || dtype == DType::kI8 || dtype == DType::kI32;
+  HADAL_CHECK(scaled == static_cast<bool>(w.scale),
+              "{}: F8_E4M3, I8 and packed INT4 weights have a scale, others have none; this one is {}", op,
+              dtype_name(dtype));
 }
 
 void run(Context& ctx, const kernels::LinearArgs& a) {
   const Workspace::Scope scope(ctx.workspace);
   // Four pieces a thread even out foreign load; a piece is a multiple of the tiles' height.
   const Index grain = piece_size(ctx, a.n, a.m * a.k, 32);
-  const Index panel_floats = ctx.isa != Isa::kRef ? kernels::avx2::linear_panel_floats(a.k) : 0;
+  const bool is_fast = fast(ctx, a.w_dtype);
+  const Index panel_floats = is_fast ? kernels::avx2::linear_panel_floats(a.k) : 0;
   const TensorRef panels = ctx.workspace.floats({ctx.threads.num_threads(), panel_floats});
   ctx.threads.parallel_for(a.n, grain, [&](Index begin, Index end) {
-    if (ctx.isa != Isa::kRef)
+    if (is_fast)
       kernels::avx2::linear(a, begin, end, panels.data<float>() + ThreadPool::current_thread() * panel_floats);
     else
       kernels::ref::linear(a, begin, end);
@@ -80,7 +93,7 @@ TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w) {
 }
 
 TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0) {
-  if (!w.scale || ctx.activations == Activations::kF32) return linear_unrounded(ctx, x, w);
+  if (w.values.dtype() != DType::kF8E4M3 || ctx.activations == Activations::kF32) return linear_unrounded(ctx, x, w);
   check("linear", x, w);
   const TensorRef y = ctx.workspace.floats({x.size(0), w.num_rows()});
   const RoundedInput rounded = round_to_fp8(ctx, x, ue8m0);
@@ -100,7 +113,7 @@ TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset
                                const Weight slice = w.rows(h * stride + offset, h * stride + offset + rows);
                                const TensorRef x_head = x.slice(1, h, h + 1), y_head = y.slice(1, h, h + 1);
                                kernels::LinearArgs a = arguments(x_head, slice, y_head);
-                               if (ctx.isa != Isa::kRef)
+                               if (fast(ctx, a.w_dtype))
                                  kernels::avx2::linear_transposed(a, 0, tokens);
                                else
                                  kernels::ref::linear_transposed(a, 0, tokens);
@@ -113,7 +126,8 @@ TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset
   const Index tokens = x.size(0), heads = x.size(1);
   const TensorRef y = ctx.workspace.floats({tokens, heads, rows});
   const Workspace::Scope scope(ctx.workspace);
-  const Index panel_floats = ctx.isa != Isa::kRef ? kernels::avx2::linear_panel_floats(w.num_columns()) : 0;
+  const bool is_fast = fast(ctx, w.values.dtype());
+  const Index panel_floats = is_fast ? kernels::avx2::linear_panel_floats(w.num_columns()) : 0;
   const TensorRef panels = ctx.workspace.floats({ctx.threads.num_threads(), panel_floats});
   ctx.threads.parallel_for(
       heads, piece_size(ctx, heads, tokens * rows * w.num_columns(), 1), [&](Index begin, Index end) {
@@ -121,7 +135,7 @@ TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset
           const Weight slice = w.rows(h * stride + offset, h * stride + offset + rows);
           const TensorRef x_head = x.slice(1, h, h + 1), y_head = y.slice(1, h, h + 1);
           const kernels::LinearArgs a = arguments(x_head, slice, y_head);
-          if (ctx.isa != Isa::kRef)
+          if (is_fast)
             kernels::avx2::linear(a, 0, rows, panels.data<float>() + ThreadPool::current_thread() * panel_floats);
           else
             kernels::ref::linear(a, 0, rows);

@@ -5,6 +5,17 @@
 namespace hadal::kernels::ref {
 namespace {
 
+// Of the code of (row, column) within the grid of scales.
+Index grid_index(const LinearArgs& a, Index row, Index column) {
+  return (a.w_first_row + row) / a.scale_rows * a.w_scale_stride + column / a.scale_columns;
+}
+
+int int4_value(const LinearArgs& a, Index row, Index column) {
+  const auto word = static_cast<std::uint32_t>(static_cast<const std::int32_t*>(a.w)[row * a.w_stride + column / 8]);
+  const int code = static_cast<int>((word >> (4 * (column % 8))) & 15u);
+  return code - (a.w_zero ? a.w_zero[grid_index(a, row, column)] : 8);
+}
+
 double stored_value(const LinearArgs& a, Index row, Index column) {
   const Index i = row * a.w_stride + column;
   switch (a.w_dtype) {
@@ -14,13 +25,21 @@ double stored_value(const LinearArgs& a, Index row, Index column) {
       return bf16_to_float(static_cast<const bf16*>(a.w)[i]);
     case DType::kF16:
       return f16_to_float(static_cast<const f16*>(a.w)[i]);
+    case DType::kI8:
+      return static_cast<const std::int8_t*>(a.w)[i];
+    case DType::kI32:
+      return int4_value(a, row, column);
     default:
       return e4m3_to_float(static_cast<const e4m3*>(a.w)[i]);
   }
 }
 
 double weight_scale(const LinearArgs& a, Index row, Index column) {
-  return a.w_scale ? a.w_scale[(a.w_first_row + row) / 128 * a.w_scale_stride + column / 128] : 1.0;
+  if (!a.w_scale) return 1.0;
+  const Index i = grid_index(a, row, column);
+  if (a.w_scale_dtype == DType::kBF16) return bf16_to_float(static_cast<const bf16*>(a.w_scale)[i]);
+  if (a.w_scale_dtype == DType::kF16) return f16_to_float(static_cast<const f16*>(a.w_scale)[i]);
+  return static_cast<const float*>(a.w_scale)[i];
 }
 
 double input_scale(const LinearArgs& a, Index row, Index column) {

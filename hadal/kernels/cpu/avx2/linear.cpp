@@ -34,7 +34,7 @@ HADAL_INLINE const T* weight_row(const LinearArgs& a, Index row) {
 
 // What the sum over one block of 128 is multiplied by for output (row i of x, row j of w).
 HADAL_INLINE float block_factor(const LinearArgs& a, Index i, Index j, Index block) {
-  const float w = a.w_scale[(a.w_first_row + j) / kScaleBlock * a.w_scale_stride + block];
+  const float w = static_cast<const float*>(a.w_scale)[(a.w_first_row + j) / kScaleBlock * a.w_scale_stride + block];
   return (a.x_scale ? a.x_scale[i * a.x_scale_stride + block] * w : w) * kE4m3Unit;
 }
 
