@@ -2,6 +2,7 @@
 #include "hadal/checkpoint/convert.h"
 
 #include <CLI/CLI.hpp>
+#include <optional>
 
 #include "hadal/cli/byte_progress.h"
 #include "hadal/cli/commands.h"
@@ -11,15 +12,22 @@ namespace hadal::cli {
 namespace {
 
 struct Options {
-  std::string source, destination, to, shard_size;
+  std::string source, destination, to, head, shard_size;
   checkpoint::ConvertOptions convert;
+  std::optional<Index> group;
   int threads = 0;
 };
 
 int run(Options& o) {
-  o.convert.target = checkpoint::target_from_name(o.to);
+  o.convert.storage.target = checkpoint::target_from_name(o.to);
+  if (o.group) {
+    HADAL_CHECK(o.convert.storage.target == checkpoint::Target::kInt4, "convert: --group goes with --to int4");
+    o.convert.storage.group_size = *o.group;
+  }
+  if (!o.head.empty()) o.convert.storage.head = checkpoint::target_from_name(o.head);
+  HADAL_CHECK(!o.convert.storage.ue8m0 || o.convert.storage.target == checkpoint::Target::kFp8,
+              "convert: --ue8m0 goes with --to fp8");
   if (!o.shard_size.empty()) o.convert.shard_bytes = checkpoint::parse_size(o.shard_size);
-  HADAL_CHECK(!o.convert.ue8m0 || o.convert.target == checkpoint::Target::kFp8, "convert: --ue8m0 goes with --to fp8");
   Context ctx(o.threads);
   checkpoint::convert_model(ctx, o.source, o.destination, o.convert, ByteProgress("converting"));
   return 0;
@@ -29,14 +37,23 @@ int run(Options& o) {
 
 void add_convert(CLI::App& app, Action& action) {
   static Options o;
-  CLI::App* command = app.add_subcommand("convert", "Cast a model directory to bf16, fp8 or f32: streaming, resumable");
+  CLI::App* command = app.add_subcommand("convert", "Cast or quantise a model directory: streaming, resumable");
   command->add_option("SRC", o.source, "Model directory")->required();
   command->add_option("DST", o.destination, "Directory to make; SRC's tokenizer and other small files come along")
       ->required();
-  command->add_option("--to", o.to, "bf16, fp8 (128x128 blocks) or f32")
+  command
+      ->add_option("--to", o.to,
+                   "bf16, f32, fp8 or int8 (128x128 blocks), int4 (compressed-tensors pack-quantized, symmetric)")
       ->required()
-      ->check(CLI::IsMember({"bf16", "fp8", "f32"}));
-  command->add_flag("--ue8m0", o.convert.ue8m0, "With --to fp8: scales are powers of two");
+      ->check(CLI::IsMember({"bf16", "fp8", "f32", "int8", "int4"}));
+  command->add_option("--group", o.group, "With --to int4: columns that share a scale, 32, 64 or 128 (default 32)")
+      ->check(CLI::IsMember({32, 64, 128}));
+  command
+      ->add_option("--head", o.head,
+                   "Format of the head: bf16, int8, int4 (default: bf16, in an int4 model int8). With int4, the MTP "
+                   "layers are int4 too, otherwise int8")
+      ->check(CLI::IsMember({"bf16", "int8", "int4"}));
+  command->add_flag("--ue8m0", o.convert.storage.ue8m0, "With --to fp8: scales are powers of two");
   command->add_option("--shard-size", o.shard_size, "Size of the files, e.g. 500MB or 5GB (default 5GB)");
   command->add_option("--threads", o.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   command->footer(

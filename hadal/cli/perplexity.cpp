@@ -29,7 +29,7 @@ int run(Options& o) {
   const auto ids = tokenizer.encode(text, tokenizer::AddedTokenMode::kIgnore);
   HADAL_CHECK(!ids.empty(), "{}: is empty, there is nothing to predict", o.file);
   const auto ctx = o.compute.make_context();
-  const model::LoadedModel model = model::load_model(o.model);
+  const model::LoadedModel model = model::load_model(o.model, {.threads = &ctx->threads});
   auto bos = model.transformer.config.bos_token_id;
   if (!bos) bos = tokenizer.added_token(tokenizer.config().bos_token);
   HADAL_CHECK(bos, "{}: names no BOS token, windows begin with one; add bos_token_id to config.json", o.model);

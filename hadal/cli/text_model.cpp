@@ -12,7 +12,7 @@ using model::TokenId;
 TextModel::TextModel(const std::filesystem::path& directory, const ComputeOptions& options)
     : directory_(directory),
       ctx_(options.make_context()),
-      model_(model::load_model(directory)),
+      model_(model::load_model(directory, {.threads = &ctx_->threads})),
       defaults_(io::load_generation_config(directory)) {
   infer::EngineOptions engine{
       .context = options.context, .chunk = options.chunk, .cache_dtype = options.cache_dtype(), .num_tokens = 0};
