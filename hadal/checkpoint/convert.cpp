@@ -1,6 +1,7 @@
 #include "hadal/checkpoint/convert.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -26,6 +27,7 @@ constexpr std::uintmax_t kLargestSideFile = std::uintmax_t{64} << 20;
 struct Job {
   std::string name;                          // of the parameter or the tensor
   std::optional<model::StoredParam> source;  // none: copied as it is
+  std::size_t order = SIZE_MAX;              // the parameter's place in the model
   Encoding encoding = {{}, DType::kF32};
   bool copy = false;  // stored so already
   std::vector<Entry> entries = {};
@@ -46,6 +48,10 @@ class Converter {
       : ctx_(ctx), files_(files), config_(config), options_(options), progress_(progress) {
     find_parameters();
     make_jobs();
+    if (!options_.calibration) return;
+    HADAL_CHECK(options_.storage.target == Target::kInt4, "calibrate: a calibration goes with int4");
+    model_.emplace(model::load_model(files_.directory(), {.mtp = true, .threads = &ctx_.threads}));
+    calibration_.emplace(ctx_, *model_, *options_.calibration);
   }
 
   ShardPlan plan() const {
@@ -78,6 +84,7 @@ class Converter {
   struct Found {
     model::ParamSpec spec;
     model::StoredParam stored;
+    std::size_t order;
   };
 
   void find_parameters() {
@@ -88,7 +95,7 @@ class Converter {
       const auto stored = model::find_stored(spec, files_);
       if (!stored) continue;
       for (const std::string& tensor : stored->tensors()) companions_.insert(tensor);
-      by_values_.emplace(stored->values, Found{spec, *stored});
+      by_values_.emplace(stored->values, Found{spec, *stored, by_values_.size()});
     }
     if (!faults.empty()) throw Error(faults);
   }
@@ -103,6 +110,9 @@ class Converter {
         else if (!companions_.contains(info.name))
           jobs_.push_back(job_for_stranger(info));
       }
+    // A calibration walks through the layers once.
+    if (options_.calibration)
+      std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.order < b.order; });
   }
 
   // Group sizes that give as many groups are one and the same.
@@ -119,7 +129,7 @@ class Converter {
   }
 
   Job job_for(const Found& found) const {
-    Job job{.name = found.spec.name, .source = found.stored};
+    Job job{.name = found.spec.name, .source = found.stored, .order = found.order};
     job.encoding = encoding_of(found.spec.info, config_, options_.storage);
     job.entries = entries_of(found.spec, job.encoding);
     const io::TensorInfo& values = *files_.info(found.stored.values);
@@ -181,10 +191,20 @@ class Converter {
 
   void encode(const Job& job, io::SafetensorsWriter& writer) {
     const StoredReader reader(ctx_, files_, *job.source, by_values_.at(job.source->values).spec.info.shape);
-    PieceEncoder encoder(ctx_, job.encoding, options_.storage.ue8m0);
+    const bool calibrated = calibration_ && job.encoding.scheme.format == model::WeightFormat::kInt4Packed;
+    PieceEncoder encoder(ctx_, job.encoding, options_.storage.ue8m0,
+                         calibrated ? &gptq_for(job.name, reader.shape()[1]) : nullptr);
     for_each_piece(reader.shape(), job.source->values,
                    [&](Index row, Index end) { emit(encoder.encode(reader.read(row, end)), writer); });
     if (!encoder.companions().empty()) emit(encoder.companions(), writer);
+  }
+
+  // Of the inputs last seen: gate_proj and up_proj share theirs.
+  const Gptq& gptq_for(const std::string& name, Index columns) {
+    const std::string key = Calibration::key(name);
+    if (key != gptq_key_) gptq_.emplace(ctx_, calibration_->inputs(name), columns);
+    gptq_key_ = key;
+    return *gptq_;
   }
 
   Context& ctx_;
@@ -195,6 +215,10 @@ class Converter {
   std::map<std::string, Found> by_values_;
   std::set<std::string> companions_;  // every tensor of a parameter
   std::vector<Job> jobs_;
+  std::optional<model::LoadedModel> model_;  // for the calibration
+  std::optional<Calibration> calibration_;
+  std::optional<Gptq> gptq_;
+  std::string gptq_key_;
   std::uint64_t done_ = 0, total_ = 0;
 };
 
@@ -211,6 +235,11 @@ void check_places(const std::filesystem::path& source, const std::filesystem::pa
 std::string fingerprint(const io::CheckpointFiles& files, const ConvertOptions& o) {
   std::string text = fmt::format("convert {} {} shards {}\n", std::filesystem::canonical(files.directory()).string(),
                                  describe_storage(o.storage), o.shard_bytes);
+  if (o.calibration) {
+    std::uint64_t hash = 14695981039346656037u;  // FNV-1a
+    for (const model::TokenId id : o.calibration->ids) hash = (hash ^ static_cast<std::uint32_t>(id)) * 1099511628211u;
+    text += fmt::format("calibration {} {:x} {}\n", o.calibration->ids.size(), hash, o.calibration->bos);
+  }
   for (const io::SafetensorsFile& shard : files.shards())
     text += fmt::format("{} {} {}\n", shard.path().filename().string(), std::filesystem::file_size(shard.path()),
                         std::filesystem::last_write_time(shard.path()).time_since_epoch().count());

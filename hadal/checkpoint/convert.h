@@ -3,7 +3,9 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
+#include "hadal/checkpoint/calibration.h"
 #include "hadal/checkpoint/model_directory.h"
 #include "hadal/checkpoint/storage.h"
 
@@ -11,6 +13,9 @@ namespace hadal::checkpoint {
 
 struct ConvertOptions {
   StorageOptions storage;
+  // Matrices that become INT4 are quantised by what they are multiplied with on this text (gptq.h), instead of each
+  // weight to nearest.
+  std::optional<CalibrationText> calibration = {};
   std::uint64_t shard_bytes = 5'000'000'000;
 };
 

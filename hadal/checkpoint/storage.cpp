@@ -131,7 +131,10 @@ TensorRef PieceEncoder::encode(const TensorRef& piece) {
       break;
     case WeightFormat::kInt4Packed:
       scale = ctx_.workspace.tensor(DType::kBF16, {rows, ops::num_blocks(columns, group)});
-      ops::quantize_int4(ctx_, piece, group, out, scale);
+      if (gptq_)
+        gptq_->quantize(ctx_, piece, group, out, scale);
+      else
+        ops::quantize_int4(ctx_, piece, group, out, scale);
       break;
     default: {
       const bool vector = piece.rank() == 1;

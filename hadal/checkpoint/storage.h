@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hadal/checkpoint/gptq.h"
 #include "hadal/core/context.h"
 #include "hadal/io/safetensors.h"
 #include "hadal/model/config.h"
@@ -52,7 +53,9 @@ Index rows_per_piece(Index columns);
 // One parameter on its way to a file: float32 in, stored bytes (and companions) out.
 class PieceEncoder {
  public:
-  PieceEncoder(Context& ctx, const Encoding& encoding, bool ue8m0) : ctx_(ctx), encoding_(encoding), ue8m0_(ue8m0) {}
+  // `gptq` (INT4 only) may be null: to nearest.
+  PieceEncoder(Context& ctx, const Encoding& encoding, bool ue8m0, const Gptq* gptq = nullptr)
+      : ctx_(ctx), encoding_(encoding), ue8m0_(ue8m0), gptq_(gptq) {}
   // `piece` F32 [R, C] or [N]: the next rows, a multiple of 128 but for the last. The bytes are in ctx.workspace.
   TensorRef encode(const TensorRef& piece);
   // What comes behind the values, in the order of entries_of, once all pieces are encoded.
@@ -64,6 +67,7 @@ class PieceEncoder {
   Context& ctx_;
   Encoding encoding_;
   bool ue8m0_;
+  const Gptq* gptq_;
   std::int64_t rows_ = 0, columns_ = 0;
   std::vector<std::byte> companions_;
 };
