@@ -12,6 +12,7 @@
 #include "hadal/checkpoint/inspect.h"
 #include "hadal/checkpoint/verify.h"
 #include "hadal/core/number_formats.h"
+#include "hadal/core/random.h"
 #include "hadal/eval/logits.h"
 #include "hadal/io/json.h"
 #include "hadal/model/loader.h"
@@ -374,6 +375,46 @@ TEST_F(Damaged, Int8WithoutItsScaleIsRefused) {
                     Tensor::zeros(DType::kI8, all.at("model.embed_tokens.weight").shape());
               }),
               HasSubstr("model.embed_tokens.weight: dtype I8 is not supported here"));
+}
+
+// Files are hostile: whatever shapes and dtypes come, loading is refused in a sentence or the model runs.
+TEST(Formats, TensorsOfAnyShapeAndDtypeAreRefusedOrRun) {
+  const TemporaryDirectory dir;
+  convert(kModels / "v2-lite-tiny", dir.path() / "int4", {.target = Target::kInt4});
+  const Rewritten awq(kModels / "v2-lite-tiny", to_awq(32, false));
+  constexpr DType kDtypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kI8,     DType::kI32,
+                               DType::kI64, DType::kU8,   DType::kF64, DType::kF8E4M3, DType::kF8E8M0};
+  const Philox random(5, 0);
+  std::uint64_t at = 0;
+  const auto pick = [&](Index n) { return static_cast<Index>(random.uniform(at++) * static_cast<double>(n)); };
+  int refused = 0;
+  constexpr int kRounds = 60;
+  for (int i = 0; i < kRounds; ++i) {
+    const Rewritten model(i % 2 ? awq.path() : dir.path() / "int4", [&](auto& all, io::Json&) {
+      std::vector<std::string> names;
+      for (const auto& [name, value] : all)
+        if (name.starts_with("model.layers.0.") || name.starts_with("lm_head")) names.push_back(name);
+      const std::string name = names[static_cast<std::size_t>(pick(static_cast<Index>(names.size())))];
+      Shape shape;
+      const Shape old = all.at(name).shape();
+      for (Index d : old) shape.push_back(pick(3) ? d : pick(2 * d + 2));
+      if (pick(8) == 0) shape.push_back(pick(3));
+      if (pick(8) == 0) shape = Shape{};
+      const DType dtype = pick(2) ? all.at(name).dtype() : kDtypes[pick(std::size(kDtypes))];
+      if (pick(6) == 0)
+        all.erase(name);
+      else
+        all.at(name) = Tensor::zeros(dtype, shape);
+    });
+    try {
+      logits(model.path());
+    } catch (const Error& e) {
+      ++refused;
+      EXPECT_THAT(e.what(), HasSubstr(": "));
+    }
+    EXPECT_NO_THROW(findings(model.path()));
+  }
+  EXPECT_GT(refused, kRounds / 3);
 }
 
 // Channel-INT8 as published: one scale a row under the name weight_scale.
