@@ -237,9 +237,11 @@ TEST_F(Calibrated, AKilledRunGoesOnAndEndsTheSame) {
   int status = 0;
   ::waitpid(child, &status, 0);
   ASSERT_TRUE(WIFSIGNALED(status));
-  ConvertOptions other = options;  // another text is another run
-  other.calibration->ids[5] ^= 1;
-  EXPECT_THROW(convert("killed", other), Error);
+  const ConvertOptions same = options;
+  text.ids[5] ^= 1;
+  options.calibration = text;  // another text is another run
+  EXPECT_THROW(convert("killed", options), Error);
+  options = same;
   convert("killed", options);
   const io::CheckpointFiles a(dir.path() / "whole"), b(dir.path() / "killed");
   ASSERT_TRUE(a.names() == b.names());

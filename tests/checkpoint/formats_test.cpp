@@ -338,6 +338,19 @@ TEST_F(Damaged, PackedShapesAreChecked) {
               HasSubstr("o_proj.weight_scale: has shape [3, 3]"));
 }
 
+TEST_F(Damaged, ShapesMayBeI32) {
+  const Rewritten narrow(dir.path() / "q", [](auto& all, io::Json&) {
+    for (auto& [name, value] : all) {
+      if (!name.ends_with("_shape")) continue;
+      Tensor shape(DType::kI32, {2});
+      for (Index i = 0; i < 2; ++i)
+        shape->data<std::int32_t>()[i] = static_cast<std::int32_t>(value->template data<std::int64_t>()[i]);
+      value = std::move(shape);
+    }
+  });
+  EXPECT_EQ(largest_difference(logits(narrow.path()), logits(dir.path() / "q")), 0);
+}
+
 TEST_F(Damaged, AConfigThatContradictsTheTensorsIsRefused) {
   EXPECT_THAT(refused([&](auto&, io::Json& c) {
                 c["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] = 128;
