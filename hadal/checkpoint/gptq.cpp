@@ -71,13 +71,17 @@ std::vector<float> inverse_of_upper(const Matrix& r, Index n) {
 }
 
 float round_code(float x, float scale) {
-  return std::clamp(std::nearbyint(x / scale), -8.0f, 7.0f);
+  const float code = std::nearbyint(x / scale);
+  return std::isnan(code) ? 0 : std::clamp(code, -8.0f, 7.0f);
 }
 
 // The scale that makes the weighted squares of the rounding errors least.
 bf16 best_scale(const float* x, const float* weight, Index n) {
   float amax = 0;
-  for (Index i = 0; i < n; ++i) amax = std::max(amax, std::abs(x[i]));
+  for (Index i = 0; i < n; ++i) {
+    if (std::isnan(x[i])) return float_to_bf16(x[i]);  // damage shows in the scale
+    amax = std::max(amax, std::abs(x[i]));
+  }
   bf16 best = float_to_bf16(amax / 7.5f);
   if (best.bits == 0) return float_to_bf16(1);
   double least = HUGE_VAL;

@@ -20,14 +20,25 @@ void for_each_row(Context& ctx, Index rows, Index columns, const Body& body) {
   });
 }
 
+// Not a number if any is: damage shows in the scale, which `verify` looks at, since codes cannot show it.
 float largest(const float* x, Index n, float so_far = 0) {
-  for (Index i = 0; i < n; ++i) so_far = std::max(so_far, std::abs(x[i]));
+  for (Index i = 0; i < n; ++i)
+    if (const float size = std::abs(x[i]); !(size <= so_far) && !std::isnan(so_far)) so_far = size;
   return so_far;
 }
 
+// 1 for nothing but zeros, or values so small that their scale underflows.
+float usable(float scale) {
+  return scale == 0 ? 1 : scale;
+}
+
+float nearest(float x, float scale, float low, float high) {
+  const float code = std::nearbyint(x / scale);
+  return std::isnan(code) ? 0 : std::clamp(code, low, high);
+}
+
 void encode_int8(const float* x, Index n, float scale, std::int8_t* codes) {
-  for (Index i = 0; i < n; ++i)
-    codes[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(x[i] / scale), -kInt8Max, kInt8Max));
+  for (Index i = 0; i < n; ++i) codes[i] = static_cast<std::int8_t>(nearest(x[i], scale, -kInt8Max, kInt8Max));
 }
 
 float scale_value(const TensorRef& scale, Index i) {
@@ -72,8 +83,7 @@ void quantize_int8_blocks(Context& ctx, const TensorRef& x, const TensorRef& cod
       const Index width = std::min(kBlock, columns - c);
       float amax = 0;
       for (Index r = i * kBlock; r < end; ++r) amax = largest(from.row(r) + c, width, amax);
-      const float s = amax / kInt8Max;
-      scales(i, c / kBlock) = s > 0 ? s : 1;
+      scales(i, c / kBlock) = usable(amax / kInt8Max);
       for (Index r = i * kBlock; r < end; ++r)
         encode_int8(from.row(r) + c, width, scales(i, c / kBlock), to.row(r) + c);
     }
@@ -87,8 +97,7 @@ void quantize_int8_rows(Context& ctx, const TensorRef& x, const TensorRef& codes
               "quantize_int8_rows: x {}, codes {}, scale {}", x.shape().to_string(), codes.shape().to_string(),
               scale.shape().to_string());
   for_each_row(ctx, x.size(0), x.size(1), [&](Index r) {
-    const float s = largest(from.row(r), x.size(1)) / kInt8Max;
-    scales(r, 0) = s > 0 ? s : 1;
+    scales(r, 0) = usable(largest(from.row(r), x.size(1)) / kInt8Max);
     encode_int8(from.row(r), x.size(1), scales(r, 0), to.row(r));
   });
 }
@@ -106,12 +115,10 @@ void quantize_int4(Context& ctx, const TensorRef& x, Index group, const TensorRe
     std::vector<std::uint8_t> codes(static_cast<std::size_t>(columns));
     for (Index c = 0; c < columns; c += group) {
       const Index width = std::min(group, columns - c);
-      bf16& stored = scales(r, c / group) = float_to_bf16(largest(from.row(r) + c, width) / kInt4Half);
-      if (stored.bits == 0) stored = float_to_bf16(1);
-      const float s = bf16_to_float(stored);
+      const float s = usable(bf16_to_float(float_to_bf16(largest(from.row(r) + c, width) / kInt4Half)));
+      scales(r, c / group) = float_to_bf16(s);
       for (Index i = c; i < c + width; ++i)
-        codes[static_cast<std::size_t>(i)] =
-            static_cast<std::uint8_t>(std::clamp(std::nearbyint(from(r, i) / s), -8.0f, 7.0f) + 8);
+        codes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(nearest(from(r, i), s, -8, 7) + 8);
     }
     pack_int4(codes.data(), columns, to.row(r));
   });

@@ -5,8 +5,9 @@
 
 #include <cmath>
 #include <cstring>
-#include <functional>
+#include <limits>
 
+#include "hadal/core/number_formats.h"
 #include "hadal/ops/awq.h"
 #include "hadal/ops/linear.h"
 #include "tests/support/golden.h"
@@ -123,6 +124,24 @@ TEST(QuantizeInt4, CodesAndScalesAreExact) {
     const Stored expected = int4(name, group);
     EXPECT_TRUE(same_bytes(packed, expected.weight.values)) << name;
     EXPECT_TRUE(same_bytes(scale, expected.weight.scale)) << name;
+  }
+}
+
+// Codes have no NaN: the scale must tell.
+TEST(QuantizeInt, DamageShowsInTheScale) {
+  Context ctx(1);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    const Tensor x = Tensor::zeros(DType::kF32, {2, 64}), codes(DType::kI8, {2, 64}), one(DType::kF32, {1, 1}),
+                 rows(DType::kF32, {2, 1}), packed(DType::kI32, {2, 8}), groups(DType::kBF16, {2, 2});
+    std::fill_n(x->data<float>(), 128, 1.0f);
+    x->data<float>()[40] = bad;
+    quantize_int8_blocks(ctx, x, codes, one);
+    EXPECT_FALSE(std::isfinite(one->data<float>()[0]));
+    quantize_int8_rows(ctx, x, codes, rows);
+    EXPECT_FALSE(std::isfinite(rows->data<float>()[0]));
+    EXPECT_TRUE(std::isfinite(rows->data<float>()[1]));
+    quantize_int4(ctx, x, 32, packed, groups);
+    for (Index i = 0; i < 4; ++i) EXPECT_EQ(std::isfinite(bf16_to_float(groups->data<bf16>()[i])), i != 1) << i;
   }
 }
 
