@@ -1,18 +1,20 @@
 #include "hadal/checkpoint/convert.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
+#include "hadal/checkpoint/stored_reader.h"
 #include "hadal/core/error.h"
 #include "hadal/core/log.h"
 #include "hadal/core/number_formats.h"
 #include "hadal/io/checkpoint_files.h"
 #include "hadal/io/json.h"
 #include "hadal/io/weight_index.h"
-#include "hadal/model/loader.h"
-#include "hadal/ops/elementwise.h"
-#include "hadal/ops/quantize.h"
+#include "hadal/model/stored_param.h"
+#include "hadal/model/transformer.h"
 
 namespace hadal::checkpoint {
 namespace {
@@ -21,12 +23,14 @@ using Entry = io::SafetensorsWriter::Entry;
 
 constexpr std::uintmax_t kLargestSideFile = std::uintmax_t{64} << 20;
 
-// What becomes of one tensor of the source.
+// What becomes of one parameter, or of a tensor that the config has no place for.
 struct Job {
-  std::string name;
-  std::optional<model::ParamSpec> spec;  // none: a tensor that the config has no place for, copied as it is
-  bool requantise = false;
-  std::vector<Entry> entries;
+  std::string name;                          // of the parameter or the tensor
+  std::optional<model::StoredParam> source;  // none: copied as it is
+  std::size_t order = SIZE_MAX;              // the parameter's place in the model
+  Encoding encoding = {{}, DType::kF32};
+  bool copy = false;  // stored so already
+  std::vector<Entry> entries = {};
 };
 
 bool all_powers_of_two(const TensorRef& scale) {
@@ -41,10 +45,13 @@ class Converter {
  public:
   Converter(Context& ctx, const io::CheckpointFiles& files, const model::Config& config, const ConvertOptions& options,
             const Progress& progress)
-      : ctx_(ctx), files_(files), options_(options), progress_(progress) {
-    for (model::ParamSpec& spec : model::parameter_list(config)) specs_.emplace(spec.name, spec);
-    check_source();
+      : ctx_(ctx), files_(files), config_(config), options_(options), progress_(progress) {
+    find_parameters();
     make_jobs();
+    if (!options_.calibration) return;
+    HADAL_CHECK(options_.storage.target == Target::kInt4, "calibrate: a calibration goes with int4");
+    model_.emplace(model::load_model(files_.directory(), {.mtp = true, .threads = &ctx_.threads}));
+    calibration_.emplace(ctx_, *model_, *options_.calibration);
   }
 
   ShardPlan plan() const {
@@ -74,100 +81,144 @@ class Converter {
   }
 
  private:
-  void check_source() const {
+  struct Found {
+    model::ParamSpec spec;
+    model::StoredParam stored;
+    std::size_t order;
+  };
+
+  void find_parameters() {
     std::string faults;
-    for (const auto& [name, spec] : specs_)
-      for (const std::string& fault : model::parameter_faults(spec, files_))
+    for (const model::ParamSpec& spec : model::parameter_list(config_)) {
+      for (const std::string& fault : model::parameter_faults(spec, files_, config_))
         faults += fmt::format("{}{}: {}", faults.empty() ? "" : "\n", files_.directory().string(), fault);
+      const auto stored = model::find_stored(spec, files_);
+      if (!stored) continue;
+      for (const std::string& tensor : stored->tensors()) companions_.insert(tensor);
+      by_values_.emplace(stored->values, Found{spec, *stored, by_values_.size()});
+    }
     if (!faults.empty()) throw Error(faults);
   }
 
   void make_jobs() {
     for (const io::SafetensorsFile& shard : files_.shards())
       for (const io::TensorInfo& info : shard.tensors()) {
-        if (files_.info(info.name) != &info || info.name.ends_with("rotary_emb.inv_freq") || is_scale(info.name))
-          continue;
-        jobs_.push_back(job_for(info));
+        if (files_.info(info.name) != &info || info.name.ends_with("rotary_emb.inv_freq")) continue;
+        const auto found = by_values_.find(info.name);
+        if (found != by_values_.end())
+          jobs_.push_back(job_for(found->second));
+        else if (!companions_.contains(info.name))
+          jobs_.push_back(job_for_stranger(info));
       }
+    // A calibration walks through the layers once.
+    if (options_.calibration)
+      std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.order < b.order; });
   }
 
-  bool is_scale(const std::string& name) const {
-    const std::string suffix = model::scale_name("");
-    return name.ends_with(suffix) && specs_.contains(name.substr(0, name.size() - suffix.size()));
+  // Group sizes that give as many groups are one and the same.
+  static bool same_storage(const Found& found, const Encoding& encoding) {
+    const model::WeightScheme &from = found.stored.scheme, &to = encoding.scheme;
+    if (from.format != to.format || to.group_size == 0) return from == to;
+    const Index columns = found.spec.info.shape[1];
+    return ops::num_blocks(columns, from.group_size) == ops::num_blocks(columns, to.group_size);
   }
 
-  Job job_for(const io::TensorInfo& info) const {
-    Job job{info.name, std::nullopt, false, {}};
-    const auto spec = specs_.find(info.name);
-    if (spec == specs_.end()) {
-      log_warning("{}: has no place in the config, it is copied as it is", info.name);
-      job.entries = {{info.name, info.dtype, info.shape}};
+  static Job job_for_stranger(const io::TensorInfo& info) {
+    log_warning("{}: has no place in the config, it is copied as it is", info.name);
+    return {.name = info.name, .source = std::nullopt, .entries = {{info.name, info.dtype, info.shape}}};
+  }
+
+  Job job_for(const Found& found) const {
+    Job job{.name = found.spec.name, .source = found.stored, .order = found.order};
+    job.encoding = encoding_of(found.spec.info, config_, options_.storage);
+    job.entries = entries_of(found.spec, job.encoding);
+    const io::TensorInfo& values = *files_.info(found.stored.values);
+    job.copy = same_storage(found, job.encoding) && values.dtype == job.encoding.dtype;
+    if (!job.copy) return job;
+    if (found.stored.scheme.format == model::WeightFormat::kFp8Blocks) {
+      job.copy = !options_.storage.ue8m0 || all_powers_of_two(float_scale(found.stored));
       return job;
     }
-    job.spec = spec->second;
-    const DType dtype = stored_dtype(spec->second.info.role, options_.target);
-    job.entries = {{info.name, dtype, info.shape}};
-    if (dtype != DType::kF8E4M3) return job;
-    job.entries.push_back(
-        {model::scale_name(info.name), DType::kF32, {ops::num_blocks(info.shape[0]), ops::num_blocks(info.shape[1])}});
-    job.requantise = info.dtype != DType::kF8E4M3 || (options_.ue8m0 && !all_powers_of_two(scale_of(info.name)));
+    const std::vector<std::string> tensors = found.stored.tensors();
+    for (std::size_t i = 1; i < tensors.size(); ++i) {
+      job.entries[i].dtype = files_.info(tensors[i])->dtype;
+      job.entries[i].shape = files_.info(tensors[i])->shape;
+    }
     return job;
   }
 
-  Tensor scale_of(const std::string& name) const {
-    const std::string scale = model::scale_name(name);
-    Tensor copy = model::float_scale(files_.find(scale));
-    files_.shard_of(scale)->release();
+  Tensor float_scale(const model::StoredParam& stored) const {
+    Tensor copy = model::float_scale(files_.find(stored.scale));
+    files_.shard_of(stored.scale)->release();
     return copy;
   }
 
-  void emit(const TensorRef& bytes, io::SafetensorsWriter& writer) {
-    writer.write(std::span(static_cast<const std::byte*>(bytes.raw()), static_cast<std::size_t>(bytes.num_bytes())));
-    done_ += static_cast<std::uint64_t>(bytes.num_bytes());
+  void emit(std::span<const std::byte> bytes, io::SafetensorsWriter& writer) {
+    writer.write(bytes);
+    done_ += bytes.size();
     if (progress_ && !progress_(done_, total_)) throw Interrupted("interrupted; run the same command again to go on");
   }
+  void emit(const TensorRef& t, io::SafetensorsWriter& writer) {
+    emit(std::span(static_cast<const std::byte*>(t.raw()), static_cast<std::size_t>(t.num_bytes())), writer);
+  }
 
-  // A piece of the source as float32, in ctx.workspace.
-  TensorRef decode(const TensorRef& part, const Tensor& scale, Index first_row) {
-    const TensorRef out = ctx_.workspace.floats(part.shape());
-    if (part.dtype() == DType::kF8E4M3)
-      ops::dequantize_blocks(ctx_, {.values = part, .scale = scale, .first_row = first_row}, out);
-    else if (part.rank() == 1)
-      ops::to_float(ctx_, part.reshape({1, part.size(0)}), out.reshape({1, out.size(0)}));
-    else
-      ops::to_float(ctx_, part, out);
-    return out;
+  // Calls body(first, end) for the rows of a tensor, a piece at a time, and lets go of what was read.
+  template <class Body>
+  void for_each_piece(const Shape& shape, const std::string& tensor, const Body& body) {
+    const Index rows = shape.rank() > 0 ? shape[0] : 1;
+    const Index step = shape.rank() > 1 ? rows_per_piece(shape.num_elements() / std::max<Index>(rows, 1)) : rows;
+    for (Index row = 0; row < rows; row += std::max<Index>(step, 1)) {
+      const Workspace::Scope scope(ctx_.workspace);
+      body(row, std::min(row + step, rows));
+      files_.shard_of(tensor)->release();
+    }
+  }
+
+  void copy(const std::string& tensor, io::SafetensorsWriter& writer) {
+    const TensorRef source = files_.find(tensor);
+    for_each_piece(source.shape(), tensor,
+                   [&](Index row, Index end) { emit(source.rank() > 0 ? source.rows(row, end) : source, writer); });
   }
 
   void convert(const Job& job, io::SafetensorsWriter& writer) {
-    const TensorRef source = files_.find(job.name);
-    const DType dtype = job.entries[0].dtype;
-    const bool copy = source.dtype() == dtype && !job.requantise;
-    const Tensor scale = source.dtype() == DType::kF8E4M3 && job.spec ? scale_of(job.name) : Tensor();
-    PieceEncoder encoder(ctx_, dtype, options_.ue8m0);
-    const Index rows = source.rank() > 0 ? source.size(0) : 1;
-    const Index step = source.rank() > 1 ? rows_per_piece(source.num_elements() / std::max<Index>(rows, 1)) : rows;
-    for (Index row = 0; row < rows; row += std::max<Index>(step, 1)) {
-      const Workspace::Scope scope(ctx_.workspace);
-      const TensorRef part = source.rank() > 0 ? source.rows(row, std::min(row + step, rows)) : source;
-      emit(copy ? part : encoder.encode(decode(part, scale, row)), writer);
-      files_.shard_of(job.name)->release();
-    }
-    if (dtype != DType::kF8E4M3 || job.entries.size() < 2) return;
-    if (copy)
-      emit(scale, writer);
-    else
-      emit(TensorRef(const_cast<float*>(encoder.scales().data()), DType::kF32,
-                     {static_cast<Index>(encoder.scales().size())}),
-           writer);
+    if (!job.source) return copy(job.name, writer);
+    if (!job.copy) return encode(job, writer);
+    copy(job.source->values, writer);
+    if (job.source->scheme.format == model::WeightFormat::kFp8Blocks) return emit(float_scale(*job.source), writer);
+    const std::vector<std::string> tensors = job.source->tensors();
+    for (std::size_t i = 1; i < tensors.size(); ++i) copy(tensors[i], writer);
+  }
+
+  void encode(const Job& job, io::SafetensorsWriter& writer) {
+    const StoredReader reader(ctx_, files_, *job.source, by_values_.at(job.source->values).spec.info.shape);
+    const bool calibrated = calibration_ && job.encoding.scheme.format == model::WeightFormat::kInt4Packed;
+    PieceEncoder encoder(ctx_, job.encoding, options_.storage.ue8m0,
+                         calibrated ? &gptq_for(job.name, reader.shape()[1]) : nullptr);
+    for_each_piece(reader.shape(), job.source->values,
+                   [&](Index row, Index end) { emit(encoder.encode(reader.read(row, end)), writer); });
+    if (!encoder.companions().empty()) emit(encoder.companions(), writer);
+  }
+
+  // Of the inputs last seen: gate_proj and up_proj share theirs.
+  const Gptq& gptq_for(const std::string& name, Index columns) {
+    const std::string key = Calibration::key(name);
+    if (key != gptq_key_) gptq_.emplace(ctx_, calibration_->inputs(name), columns);
+    gptq_key_ = key;
+    return *gptq_;
   }
 
   Context& ctx_;
   const io::CheckpointFiles& files_;
+  const model::Config& config_;
   const ConvertOptions& options_;
   const Progress& progress_;
-  std::map<std::string, model::ParamSpec> specs_;
+  std::map<std::string, Found> by_values_;
+  std::set<std::string> companions_;  // every tensor of a parameter
   std::vector<Job> jobs_;
+  std::optional<model::LoadedModel> model_;  // for the calibration
+  std::optional<Calibration> calibration_;
+  std::optional<Gptq> gptq_;
+  std::string gptq_key_;
   std::uint64_t done_ = 0, total_ = 0;
 };
 
@@ -182,9 +233,13 @@ void check_places(const std::filesystem::path& source, const std::filesystem::pa
 }
 
 std::string fingerprint(const io::CheckpointFiles& files, const ConvertOptions& o) {
-  std::string text =
-      fmt::format("convert {} target {} ue8m0 {} shards {}\n", std::filesystem::canonical(files.directory()).string(),
-                  static_cast<int>(o.target), o.ue8m0, o.shard_bytes);
+  std::string text = fmt::format("convert {} {} shards {}\n", std::filesystem::canonical(files.directory()).string(),
+                                 describe_storage(o.storage), o.shard_bytes);
+  if (o.calibration) {
+    std::uint64_t hash = 14695981039346656037u;  // FNV-1a
+    for (const model::TokenId id : o.calibration->ids) hash = (hash ^ static_cast<std::uint32_t>(id)) * 1099511628211u;
+    text += fmt::format("calibration {} {:x} {}\n", o.calibration->ids.size(), hash, o.calibration->bos);
+  }
   for (const io::SafetensorsFile& shard : files.shards())
     text += fmt::format("{} {} {}\n", shard.path().filename().string(), std::filesystem::file_size(shard.path()),
                         std::filesystem::last_write_time(shard.path()).time_since_epoch().count());
@@ -207,6 +262,7 @@ void copy_side_files(const std::filesystem::path& source, const ModelDirectory& 
 
 void convert_model(Context& ctx, const std::filesystem::path& source, const std::filesystem::path& destination,
                    const ConvertOptions& options, const Progress& progress) {
+  check_storage(options.storage);
   const auto config_file = source / "config.json";
   const model::Config config = model::load_config(source);
   io::Json json = io::read_json_file(config_file);
@@ -216,8 +272,9 @@ void convert_model(Context& ctx, const std::filesystem::path& source, const std:
   Converter converter(ctx, files, config, options, progress);
   const ShardPlan plan = converter.plan();
   converter.write(plan, directory);
-  const bool keeps_ue8m0 = options.target == Target::kFp8 && config.fp8 && config.fp8->ue8m0;
-  set_storage(json, options.target, options.ue8m0 || keeps_ue8m0);
+  StorageOptions stored = options.storage;
+  stored.ue8m0 |= stored.target == Target::kFp8 && config.ue8m0();
+  set_storage(json, config, stored);
   directory.write_text("config.json", json.dump(2) + "\n");
   copy_side_files(source, directory);
   directory.finish(plan);

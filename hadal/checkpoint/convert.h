@@ -3,21 +3,25 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
+#include "hadal/checkpoint/calibration.h"
 #include "hadal/checkpoint/model_directory.h"
 #include "hadal/checkpoint/storage.h"
 
 namespace hadal::checkpoint {
 
 struct ConvertOptions {
-  Target target = Target::kBf16;
-  bool ue8m0 = false;  // FP8 scales as powers of two
+  StorageOptions storage;
+  // Matrices that become INT4 are quantised by what they are multiplied with on this text (gptq.h), instead of each
+  // weight to nearest.
+  std::optional<CalibrationText> calibration = {};
   std::uint64_t shard_bytes = 5'000'000'000;
 };
 
-// FP8 to BF16 is the F32 product with the scale, rounded once; to FP8 quantises 128x128 blocks of the linears only,
-// weights that are FP8 already stay as they are (unless `ue8m0` asks for other scales). Tokenizer and other small files
-// come along.
+// Every format that can be loaded is a source. To BF16 is the F32 product of code and scale, rounded once; to FP8, INT8
+// and INT4 quantises what StorageOptions says, and weights that are stored so already stay as they are (unless `ue8m0`
+// asks for other scales). Tokenizer and other small files come along.
 void convert_model(Context& ctx, const std::filesystem::path& source, const std::filesystem::path& destination,
                    const ConvertOptions& options, const Progress& progress);
 

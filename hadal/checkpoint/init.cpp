@@ -15,24 +15,13 @@ using Entry = io::SafetensorsWriter::Entry;
 using model::ParamRole;
 using model::ParamSpec;
 
-std::vector<Entry> entries_of(const ParamSpec& spec, Target target) {
-  const DType dtype = stored_dtype(spec.info.role, target);
-  std::vector<Entry> group = {{spec.name, dtype, spec.info.shape}};
-  if (dtype == DType::kF8E4M3)
-    group.push_back({model::scale_name(spec.name),
-                     DType::kF32,
-                     {ops::num_blocks(spec.info.shape[0]), ops::num_blocks(spec.info.shape[1])}});
-  return group;
-}
-
 class Initialiser {
  public:
   Initialiser(Context& ctx, const InitOptions& options, double std, std::uint64_t total, const Progress& progress)
       : ctx_(ctx), options_(options), std_(std), total_(total), progress_(progress) {}
 
-  void write(const ParamSpec& spec, std::uint64_t stream, io::SafetensorsWriter& writer) {
-    const DType dtype = stored_dtype(spec.info.role, options_.target);
-    PieceEncoder encoder(ctx_, dtype, false);
+  void write(const ParamSpec& spec, const Encoding& encoding, std::uint64_t stream, io::SafetensorsWriter& writer) {
+    PieceEncoder encoder(ctx_, encoding, options_.storage.ue8m0);
     const bool matrix = model::is_matrix(spec.info.role);
     const Index rows = spec.info.shape[0], columns = matrix ? spec.info.shape[1] : 1;
     const Index step = rows_per_piece(columns);
@@ -43,7 +32,7 @@ class Initialiser {
       fill(spec.info.role, piece, stream, row * columns);
       write_bytes(encoder.encode(piece), writer);
     }
-    if (dtype == DType::kF8E4M3) writer.write(std::as_bytes(std::span(encoder.scales())));
+    writer.write(encoder.companions());
   }
 
  private:
@@ -68,8 +57,9 @@ class Initialiser {
   const Progress& progress_;
 };
 
-void write_configs(const ModelDirectory& directory, io::Json config, const model::Config& c, Target target) {
-  set_storage(config, target, false);
+void write_configs(const ModelDirectory& directory, io::Json config, const model::Config& c,
+                   const StorageOptions& storage) {
+  set_storage(config, c, storage);
   directory.write_text("config.json", config.dump(2) + "\n");
   io::Json generation = io::Json::object();
   if (c.bos_token_id) generation["bos_token_id"] = *c.bos_token_id;
@@ -82,6 +72,7 @@ void write_configs(const ModelDirectory& directory, io::Json config, const model
 
 void init_model(Context& ctx, const std::filesystem::path& config_file, const std::filesystem::path& target,
                 const InitOptions& options, const Progress& progress) {
+  check_storage(options.storage);
   std::error_code status;
   HADAL_CHECK(std::filesystem::exists(config_file, status), "{}: there is no such config file", config_file.string());
   const auto file = std::filesystem::is_directory(config_file, status) ? config_file / "config.json" : config_file;
@@ -91,26 +82,28 @@ void init_model(Context& ctx, const std::filesystem::path& config_file, const st
   const std::vector<ParamSpec> params = model::parameter_list(config);
   std::vector<std::vector<Entry>> groups;
   std::vector<const ParamSpec*> written;
+  std::vector<Encoding> encodings;
   for (const ParamSpec& spec : params) {
     if (spec.info.optional) continue;  // repeats of the embedding and the head
-    groups.push_back(entries_of(spec, options.target));
+    encodings.push_back(encoding_of(spec.info, config, options.storage));
+    groups.push_back(entries_of(spec, encodings.back()));
     written.push_back(&spec);
   }
   const ShardPlan plan = plan_shards(groups, options.shard_bytes);
-  ModelDirectory directory(target, fmt::format("init seed {} std {} target {} shards {}\n{}", options.seed, std,
-                                               static_cast<int>(options.target), options.shard_bytes, json.dump()));
+  ModelDirectory directory(target, fmt::format("init seed {} std {} {} shards {}\n{}", options.seed, std,
+                                               describe_storage(options.storage), options.shard_bytes, json.dump()));
   Initialiser initialiser(ctx, options, std, plan.total_bytes, progress);
   std::size_t next = 0;
   for (std::size_t s = 0; s < plan.shards.size(); ++s) {
     io::SafetensorsWriter writer(directory.working() / shard_name(s, plan.shards.size()), plan.shards[s],
                                  {{"format", "pt"}});
     for (std::size_t entries = plan.shards[s].size(); entries > 0; ++next) {
-      initialiser.write(*written[next], next, writer);
+      initialiser.write(*written[next], encodings[next], next, writer);
       entries -= groups[next].size();
     }
     writer.finish();
   }
-  write_configs(directory, json, config, options.target);
+  write_configs(directory, json, config, options.storage);
   directory.finish(plan);
 }
 

@@ -10,7 +10,7 @@ namespace hadal::checkpoint {
 
 struct InitOptions {
   std::uint64_t seed = 0;
-  Target target = Target::kBf16;
+  StorageOptions storage;
   double std = -1;                // of all matrices; negative: the config's initializer_range
   std::uint64_t shard_bytes = 0;  // 0: one file
 };

@@ -1,6 +1,7 @@
 #include "hadal/checkpoint/inspect.h"
 
 #include "hadal/io/weight_index.h"
+#include "hadal/model/stored_param.h"
 #include "hadal/model/transformer.h"
 
 namespace hadal::checkpoint {
@@ -26,6 +27,17 @@ void count_parameters(Inspection& out) {
       moe_layers * static_cast<std::uint64_t>(3 * c.hidden_size * c.moe_intermediate_size * c.num_experts_per_tok);
 }
 
+void count_formats(const io::CheckpointFiles& files, Inspection& out) {
+  for (const model::ParamSpec& spec : model::parameter_list(out.config)) {
+    const auto stored = model::find_stored(spec, files);
+    if (!stored) continue;
+    const std::string format = stored->scheme.format == model::WeightFormat::kFloat
+                                   ? std::string(dtype_name(files.info(stored->values)->dtype))
+                                   : model::scheme_name(stored->scheme);
+    out.parameters_by_format[format] += static_cast<std::uint64_t>(spec.info.shape.num_elements());
+  }
+}
+
 }  // namespace
 
 Inspection inspect_model(const std::filesystem::path& path) {
@@ -39,6 +51,7 @@ Inspection inspect_model(const std::filesystem::path& path) {
   if (!has_weights) return out;
   const io::CheckpointFiles files(path);
   out.num_files = files.shards().size();
+  count_formats(files, out);
   for (const std::string& name : files.names()) {
     const io::TensorInfo& info = *files.info(name);
     out.bytes_by_dtype[std::string(dtype_name(info.dtype))] += info.end - info.begin;

@@ -18,7 +18,8 @@ struct Inspection {
   std::uint64_t parameters = 0;         // of the main model, scales not counted
   std::uint64_t active_parameters = 0;  // read for one token: all but the embedding table and the experts not chosen
   std::uint64_t mtp_parameters = 0;     // of the MTP layers, repeats of embedding and head included
-  std::map<std::string, std::uint64_t> bytes_by_dtype;  // of the tensors in the files; empty without files
+  std::map<std::string, std::uint64_t> bytes_by_dtype;        // of the tensors in the files; empty without files
+  std::map<std::string, std::uint64_t> parameters_by_format;  // how they are stored: "BF16", "INT8 (channels)", ...
   struct TensorRow {
     std::string name, dtype, shape, file;
     std::uint64_t bytes;

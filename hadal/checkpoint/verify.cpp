@@ -12,7 +12,8 @@
 #include "hadal/core/number_formats.h"
 #include "hadal/io/json.h"
 #include "hadal/io/weight_index.h"
-#include "hadal/model/loader.h"
+#include "hadal/model/stored_param.h"
+#include "hadal/model/transformer.h"
 
 namespace hadal::checkpoint {
 namespace {
@@ -43,10 +44,26 @@ bool is_bad(const void* data, DType dtype, Index i, bool& nonzero) {
       nonzero |= value != 0;
       return !std::isfinite(value);
     }
+    case DType::kI8:
+      nonzero |= static_cast<const std::int8_t*>(data)[i] != 0;
+      return false;
+    case DType::kI32:
+      nonzero |= static_cast<const std::int32_t*>(data)[i] != 0;
+      return false;
     default:
       nonzero = true;
       return false;
   }
+}
+
+// Even where config.json cannot be read, and nobody knows which parameter a tensor belongs to.
+bool is_scale_name(const std::string& name) {
+  return name.ends_with(".weight_scale_inv") || name.ends_with(".weight_scale") || name.ends_with(".scales");
+}
+
+// Eight codes of zero a word are the most negative values there are: no weights look like that, a hole in a file does.
+bool is_packed_name(const std::string& name) {
+  return name.ends_with(".weight_packed") || name.ends_with(".qweight");
 }
 
 class Verifier {
@@ -57,9 +74,10 @@ class Verifier {
   void check_tensors(const model::Config& config) {
     std::set<std::string> expected;
     for (const model::ParamSpec& spec : model::parameter_list(config)) {
-      expected.insert(spec.name);
-      expected.insert(model::scale_name(spec.name));
-      for (const std::string& fault : model::parameter_faults(spec, files_)) out_.add(Check::kTensors, fault);
+      const auto stored = model::find_stored(spec, files_);
+      if (stored)
+        for (const std::string& name : stored->tensors()) expected.insert(name);
+      for (const std::string& fault : model::parameter_faults(spec, files_, config)) out_.add(Check::kTensors, fault);
     }
     for (const std::string& name : files_.names()) {
       if (expected.contains(name)) continue;
@@ -112,13 +130,15 @@ class Verifier {
       done_ += static_cast<std::uint64_t>(part.num_bytes());
       if (progress_ && !progress_(done_, files_.total_bytes())) throw Interrupted("interrupted");
     }
-    const bool is_scale = info.name.ends_with(model::scale_name(""));
+    const bool is_scale = is_scale_name(info.name);
     if (counts.not_finite > 0)
       out_.add(is_scale ? Check::kScales : Check::kValues,
                fmt::format("{}: {} of {} values are {}", info.name, counts.not_finite.load(), tensor.num_elements(),
                            info.dtype == DType::kF8E4M3 ? "the NaN codes 7F or FF" : "NaN or infinite"));
     if (is_scale)
       check_scale(info.name, tensor, powers_of_two);
+    else if (counts.nonzero == 0 && is_packed_name(info.name))
+      out_.add(Check::kValues, info.name + ": all codes are zero, the data is missing");
     else if (counts.nonzero == 0 && tensor.num_elements() > 0 && !info.name.ends_with("e_score_correction_bias"))
       out_.notes.push_back(info.name + ": all values are zero");
   }
@@ -134,7 +154,9 @@ class Verifier {
   }
 
   void check_scale(const std::string& name, const TensorRef& stored, bool powers_of_two) {
-    if (stored.dtype() != DType::kF32 && stored.dtype() != DType::kBF16 && stored.dtype() != DType::kF8E8M0) return;
+    if (stored.dtype() != DType::kF32 && stored.dtype() != DType::kBF16 && stored.dtype() != DType::kF16 &&
+        stored.dtype() != DType::kF8E8M0)
+      return;
     const Tensor scale = model::float_scale(stored);
     Index not_positive = 0, not_power = 0;
     for (Index i = 0; i < scale->num_elements(); ++i) {
@@ -208,7 +230,7 @@ Verification verify_weights(Context& ctx, const std::filesystem::path& directory
     out.notes.push_back("only headers were read (--quick)");
     return out;
   }
-  const bool ue8m0 = out.config && out.config->fp8 && out.config->fp8->ue8m0;
+  const bool ue8m0 = out.config && out.config->ue8m0();
   out.attempt(Check::kValues, [&] { verifier.check_values(ue8m0); });
   out.done.insert(Check::kScales);
   if (out.config) out.attempt(Check::kMtpCopies, [&] { verifier.check_repeats(*out.config); });

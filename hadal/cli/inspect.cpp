@@ -52,8 +52,7 @@ Json architecture(const model::Config& c) {
   j["rope_theta"] = c.rope_theta;
   j["yarn_factor"] = c.yarn ? Json(c.yarn->factor) : Json();
   j["dtype"] = c.dtype;
-  j["quantization"] =
-      !c.fp8 ? Json() : Json(c.fp8->ue8m0 ? "fp8 (e4m3, 128x128, power-of-two scales)" : "fp8 (e4m3, 128x128)");
+  j["quantization"] = c.quantization ? Json(c.quantization->description()) : Json();
   return j;
 }
 
@@ -80,6 +79,7 @@ Json describe(const Options& o) {
   j.update(text_side(o.model));
   j["files"] = in.num_files;
   j["bytes_by_dtype"] = in.bytes_by_dtype;
+  j["parameters_by_format"] = in.parameters_by_format;
   j["unknown_config_fields"] = in.config.unknown_fields;
   if (!o.tensors) return j;
   j["tensors"] = Json::array();

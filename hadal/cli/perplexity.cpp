@@ -30,7 +30,7 @@ int run(Options& o) {
   const auto ids = tokenizer.encode(text, tokenizer::AddedTokenMode::kIgnore);
   HADAL_CHECK(!ids.empty(), "{}: is empty, there is nothing to predict", o.file);
   const auto ctx = o.compute.make_context();
-  const model::LoadedModel model = model::load_model(o.model, {.stream = o.compute.stream()});
+  const model::LoadedModel model = model::load_model(o.model, {.stream = o.compute.stream(), .threads = &ctx->threads});
   const StatsAtEnd stats(o.compute.stats && !o.json, model.store.get());
   auto bos = model.transformer.config.bos_token_id;
   if (!bos) bos = tokenizer.added_token(tokenizer.config().bos_token);

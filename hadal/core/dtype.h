@@ -69,6 +69,10 @@ struct DTypeOf<std::uint8_t> {
   static constexpr DType value = DType::kU8;
 };
 template <>
+struct DTypeOf<std::int8_t> {
+  static constexpr DType value = DType::kI8;
+};
+template <>
 struct DTypeOf<std::int32_t> {
   static constexpr DType value = DType::kI32;
 };

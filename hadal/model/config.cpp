@@ -139,25 +139,6 @@ void read_rope(ConfigReader& in, Config& c) {
     in.violation("rope_interleave is false; published weights of this family have interleaved rope channels");
 }
 
-void read_quantization(ConfigReader& in, Config& c) {
-  if (!in.has("quantization_config")) return in.ignore("quantization_config");
-  ConfigReader q = in.object("quantization_config");
-  const std::string method = q.text_or("quant_method", "");
-  if (method != "fp8")
-    return q.violation(
-        "quant_method \"{}\" is not supported; fp8 (E4M3 with 128x128 scales) is, or unquantised weights", method);
-  const std::string format = q.text_or("fmt", "e4m3");
-  if (format != "e4m3") q.violation("fmt is \"{}\", only e4m3 is supported", format);
-  const std::string scheme = q.text_or("activation_scheme", "dynamic");
-  if (scheme != "dynamic") q.violation("activation_scheme is \"{}\", only dynamic is supported", scheme);
-  if (q.sizes_or("weight_block_size", {128, 128}) != std::vector<Index>{128, 128})
-    q.violation("weight_block_size must be [128, 128]");
-  const std::string scale_format = q.text_or("scale_fmt", "");
-  if (!scale_format.empty() && scale_format != "ue8m0")
-    q.violation("scale_fmt is \"{}\", only ue8m0 is known", scale_format);
-  c.fp8 = Fp8{.ue8m0 = scale_format == "ue8m0"};
-}
-
 void read_tokens(ConfigReader& in, Config& c) {
   const auto checked = [&](const char* field) {
     std::vector<TokenId> ids;
@@ -220,7 +201,7 @@ Config parse_config(const nlohmann::ordered_json& json, const std::string& where
   read_sizes(in, c);
   read_experts(in, c, c.model_type == "deepseek_v2");
   read_rope(in, c);
-  read_quantization(in, c);
+  c.quantization = read_quantization(in);
   read_tokens(in, c);
   c.dtype = in.text_or("torch_dtype", "");
   const std::string newer = in.text_or("dtype", c.dtype);

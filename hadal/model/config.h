@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hadal/core/tensor.h"
+#include "hadal/model/quantization_config.h"
 
 namespace hadal::model {
 
@@ -30,11 +31,6 @@ struct Yarn {
   double beta_slow = 1;
   double mscale = 1;
   double mscale_all_dim = 0;
-};
-
-// quantization_config with quant_method "fp8": E4M3 weights with one float32 scale per 128x128 block.
-struct Fp8 {
-  bool ue8m0 = false;  // scale_fmt "ue8m0": weight scales are powers of two, activation scales are rounded up to such
 };
 
 struct Config {
@@ -74,12 +70,14 @@ struct Config {
   std::optional<TokenId> bos_token_id;
   std::vector<TokenId> eos_token_ids;
   std::string dtype = "bfloat16";  // torch_dtype or dtype
-  std::optional<Fp8> fp8;
+  std::optional<Quantization> quantization;
   double initializer_range = 0.02;
 
   // Fields of the file that Hadal neither uses nor knows as harmless; `inspect` shows them.
   std::vector<std::string> unknown_fields;
 
+  // FP8 scales of weights are powers of two, those of activations are rounded up to such.
+  bool ue8m0() const { return quantization && quantization->ue8m0; }
   Index qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
   // Values a token and layer in the latent cache: 576 at V3's size.
   Index kv_cache_width() const { return kv_lora_rank + qk_rope_head_dim; }

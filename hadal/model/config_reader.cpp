@@ -92,6 +92,13 @@ ConfigReader ConfigReader::object(const char* field) {
   return ConfigReader(good ? *value : empty, prefix_ + field + ".", violations_);
 }
 
+std::vector<std::string> ConfigReader::fields() const {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : object_.items())
+    if (!value.is_null()) names.push_back(name);
+  return names;
+}
+
 std::vector<std::string> ConfigReader::unread_fields() const {
   std::vector<std::string> fields;
   for (const auto& [name, value] : object_.items())

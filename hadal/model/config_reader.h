@@ -40,6 +40,7 @@ class ConfigReader {
   void violation(fmt::format_string<Args...> format, Args&&... args) {
     violations_.push_back(prefix_ + fmt::format(format, std::forward<Args>(args)...));
   }
+  std::vector<std::string> fields() const;  // names, those with null left out
   std::vector<std::string> unread_fields() const;
 
  private:

@@ -3,7 +3,7 @@
 namespace hadal::model {
 
 Linear make_linear(const Config& c, Index in_features, Index out_features) {
-  return {.in_features = in_features, .out_features = out_features, .ue8m0 = c.fp8 && c.fp8->ue8m0, .weight = {}};
+  return {.in_features = in_features, .out_features = out_features, .ue8m0 = c.ue8m0(), .weight = {}};
 }
 
 FeedForward::FeedForward(const Config& c, Index width)

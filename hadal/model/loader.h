@@ -1,11 +1,13 @@
 // A model directory as published: config.json and safetensors. Weights are used where the files lie in memory (mmap):
-// FP8 stays FP8; only vectors and scales are copied, as float32.
+// FP8, INT8 and packed INT4 stay what they are; only vectors and their scales are copied, as float32. AWQ alone is
+// repacked, as its layout runs across a product's inputs: such a model lies in memory of its own.
 #pragma once
 
 #include <filesystem>
 #include <memory>
 #include <vector>
 
+#include "hadal/core/thread_pool.h"
 #include "hadal/io/checkpoint_files.h"
 #include "hadal/model/streaming.h"
 
@@ -15,6 +17,7 @@ struct LoadOptions {
   bool mtp = false;  // bind the MTP layers too; otherwise they are left out, as plain decoding does not need them
   // With a limit of memory that the model does not fit into, routed experts are read when they are needed.
   StreamOptions stream = {};
+  ThreadPool* threads = nullptr;  // repacks AWQ; null: the calling thread alone
 };
 
 // Move-only; the transformer's weights point into `files` and `owned`, those of routed experts into `store` if there is
@@ -29,12 +32,5 @@ struct LoadedModel {
 // Throws Error with one sentence (line) per missing tensor, wrong shape, dtype or scale, all at once. Tensors that the
 // config has no place for (rotary_emb.inv_freq among them) are ignored here; `hadal verify` lists them.
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options = {});
-
-// The scales of a weight as float32, however they are stored (F32, BF16 or UE8M0).
-Tensor float_scale(const TensorRef& stored);
-
-// What is wrong with one parameter in a checkpoint, empty if nothing: presence, shape, dtype and the scale's. Shared
-// with `verify`.
-std::vector<std::string> parameter_faults(const ParamSpec& spec, const io::CheckpointFiles& files);
 
 }  // namespace hadal::model

@@ -12,11 +12,11 @@ namespace hadal::model {
 using ops::Weight;
 
 enum class ParamRole {
-  kLinear,      // matrices of attention and experts: what FP8 checkpoints quantise
+  kLinear,      // matrices of attention and experts: what checkpoints quantise
   kProjection,  // the MTP layer's eh_proj: never quantised (rule 36)
   kRouter,      // gate.weight: never quantised
   kEmbedding,
-  kHead,
+  kHead,        // may be INT8 or INT4, never FP8
   kNorm,        // gains [D]
   kRouterBias,  // e_score_correction_bias [E], always F32 (rule 25)
 };
@@ -36,11 +36,6 @@ struct ParamSpec {
 
 inline bool is_matrix(ParamRole role) {
   return role != ParamRole::kNorm && role != ParamRole::kRouterBias;
-}
-
-// The published name of a weight's scales (a factor, despite the "inv": rule 29).
-inline std::string scale_name(const std::string& weight_name) {
-  return weight_name + "_scale_inv";
 }
 
 }  // namespace hadal::model

@@ -17,6 +17,7 @@
 #include "hadal/core/number_formats.h"
 #include "hadal/io/json.h"
 #include "hadal/model/loader.h"
+#include "hadal/model/stored_param.h"
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::checkpoint {
@@ -58,7 +59,7 @@ std::vector<std::string> findings(const std::filesystem::path& directory) {
 void convert(const std::filesystem::path& from, const std::filesystem::path& to, Target target, bool ue8m0 = false,
              std::uint64_t shard = 0, int threads = 2) {
   Context ctx(threads);
-  convert_model(ctx, from, to, {.target = target, .ue8m0 = ue8m0, .shard_bytes = shard}, {});
+  convert_model(ctx, from, to, {.storage = {.target = target, .ue8m0 = ue8m0}, .shard_bytes = shard}, {});
 }
 
 TEST(Convert, Bf16ToF32AndBackGivesTheSameBytes) {
@@ -77,9 +78,9 @@ TEST(Convert, Rule29_Fp8BecomesTheProductRoundedOnce) {
   for (const std::string& name : from.names()) {
     if (from.info(name)->dtype != DType::kF8E4M3) continue;
     const auto codes = from.find(name).view<e4m3, 2>();
-    const auto scale = from.find(model::scale_name(name)).view<float, 2>();
+    const auto scale = from.find(model::block_scale_name(name)).view<float, 2>();
     const auto got = to.find(name).view<bf16, 2>();
-    EXPECT_FALSE(to.contains(model::scale_name(name)));
+    EXPECT_FALSE(to.contains(model::block_scale_name(name)));
     for (Index r = 0; r < codes.shape[0]; ++r)
       for (Index c = 0; c < codes.shape[1]; ++c, ++checked)
         ASSERT_EQ(got(r, c).bits, float_to_bf16(e4m3_to_float(codes(r, c)) * scale(r / 128, c / 128)).bits);
@@ -103,7 +104,7 @@ TEST(Convert, Rule36_OnlyTheLinearsOfAttentionAndExpertsBecomeFp8) {
        {"model.layers.0.self_attn.kv_b_proj.weight", "model.layers.0.mlp.up_proj.weight",
         "model.layers.4.mlp.experts.3.down_proj.weight", "model.layers.1.mlp.shared_experts.gate_proj.weight"}) {
     EXPECT_EQ(files.info(cast)->dtype, DType::kF8E4M3) << cast;
-    EXPECT_EQ(files.info(model::scale_name(cast))->dtype, DType::kF32) << cast;
+    EXPECT_EQ(files.info(model::block_scale_name(cast))->dtype, DType::kF32) << cast;
   }
   EXPECT_THAT(findings(dir.path() / "fp8"), IsEmpty());
   // FP8 to FP8 leaves codes and scales as they are.
@@ -144,7 +145,7 @@ TEST(Convert, AKilledRunGoesOnAndEndsTheSame) {
     const pid_t child = ::fork();
     if (child == 0) {
       Context ctx(1);
-      convert_model(ctx, kMini, dir.path() / "killed", {.target = Target::kFp8, .shard_bytes = 1'000'000},
+      convert_model(ctx, kMini, dir.path() / "killed", {.storage = {.target = Target::kFp8}, .shard_bytes = 1'000'000},
                     [&](std::uint64_t done, std::uint64_t) {
                       if (done >= stop) ::kill(::getpid(), SIGKILL);
                       return true;
@@ -191,7 +192,7 @@ TEST(Init, TheSameSeedGivesTheSameBytesForAnyThreads) {
   const auto make = [&](const char* name, int threads, std::uint64_t seed, Target target) {
     Context ctx(threads);
     init_model(ctx, kMini / "config.json", dir.path() / name,
-               {.seed = seed, .target = target, .shard_bytes = 4'000'000}, {});
+               {.seed = seed, .storage = {.target = target}, .shard_bytes = 4'000'000}, {});
     return contents(dir.path() / name);
   };
   const auto a = make("a", 1, 7, Target::kFp8);
@@ -204,7 +205,8 @@ TEST(Init, TheSameSeedGivesTheSameBytesForAnyThreads) {
 TEST(Init, WeightsHaveTheWantedMoments) {
   const TemporaryDirectory dir;
   Context ctx(2);
-  init_model(ctx, kMini / "config.json", dir.path() / "m", {.seed = 1, .target = Target::kF32, .std = 0.5}, {});
+  init_model(ctx, kMini / "config.json", dir.path() / "m", {.seed = 1, .storage = {.target = Target::kF32}, .std = 0.5},
+             {});
   const io::CheckpointFiles files(dir.path() / "m");
   const TensorRef t = files.find("model.embed_tokens.weight");
   double sum = 0, squares = 0, fourth = 0;

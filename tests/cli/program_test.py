@@ -83,9 +83,9 @@ class Program(Case):
     def test_other_architectures_are_refused_by_name(self):
         def edit(d):
             c = json.loads((d / "config.json").read_text())
-            c["quantization_config"] = {"quant_method": "awq"}
+            c["quantization_config"] = {"quant_method": "gptq"}
             (d / "config.json").write_text(json.dumps(c))
-        self.refused('quant_method "awq"', "chat", self.broken(edit))
+        self.refused('quant_method "gptq"', "chat", self.broken(edit))
 
     def test_full_disks_and_closed_pipes(self):
         # A limit on file size stands for a full disk: it works without a device or a file system of its own.
@@ -128,6 +128,16 @@ class Program(Case):
         self.ok("convert", self.dir / "a", self.dir / "b", "--to", "bf16")
         self.ok("verify", self.dir / "b")
         self.refused("--ue8m0 goes with --to fp8", "convert", self.dir / "a", self.dir / "c", "--to", "bf16", "--ue8m0")
+        self.ok("convert", self.dir / "a", self.dir / "d", "--to", "int4", "--group", 64)
+        self.ok("verify", self.dir / "d")
+        self.assertIn(b"INT4 (pack-quantized, groups of 64), INT8 (channels)", self.ok("inspect", self.dir / "d"))
+        self.refused("--group goes with", "convert", self.dir / "a", self.dir / "c", "--to", "int8", "--group", 64)
+        self.refused("int4 in an int4 model", "convert", self.dir / "a", self.dir / "c", "--to", "int8", "--head", "int4")
+        self.ok("convert", MINI, self.dir / "g", "--to", "int4", "--calibrate", "README.md")
+        self.ok("verify", self.dir / "g")
+        self.refused("--calibrate goes with", "convert", MINI, self.dir / "c", "--to", "int8", "--calibrate", "README.md")
+        self.ok("init", MINI, self.dir / "e", "--dtype", "int8", "--head", "int8")
+        self.ok("verify", self.dir / "e")
         self.refused("--to", "convert", self.dir / "a", self.dir / "c", "--to", "int3")
 
 

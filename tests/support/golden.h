@@ -34,7 +34,10 @@ class Golden {
   std::vector<std::int32_t> ints(const std::string& name) const { return values<std::int32_t>(name, "I32"); }
   std::vector<std::int64_t> longs(const std::string& name) const { return values<std::int64_t>(name, "I64"); }
   std::vector<std::uint8_t> bytes(const std::string& name) const { return values<std::uint8_t>(name, "U8"); }
-  std::vector<std::uint16_t> halves(const std::string& name) const { return values<std::uint16_t>(name, "BF16"); }
+  std::vector<std::int8_t> signed_bytes(const std::string& name) const { return values<std::int8_t>(name, "I8"); }
+  std::vector<std::uint16_t> halves(const std::string& name, const char* dtype = "BF16") const {
+    return values<std::uint16_t>(name, dtype);
+  }
 
  private:
   template <class T>

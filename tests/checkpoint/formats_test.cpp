@@ -1,0 +1,466 @@
+// INT8, INT4 and AWQ checkpoints: made, loaded, run, verified and turned back.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "hadal/checkpoint/convert.h"
+#include "hadal/checkpoint/init.h"
+#include "hadal/checkpoint/inspect.h"
+#include "hadal/checkpoint/verify.h"
+#include "hadal/core/number_formats.h"
+#include "hadal/core/random.h"
+#include "hadal/eval/logits.h"
+#include "hadal/io/json.h"
+#include "hadal/model/loader.h"
+#include "hadal/model/stored_param.h"
+#include "tests/support/awq.h"
+#include "tests/support/temporary_directory.h"
+
+namespace hadal::checkpoint {
+namespace {
+
+using test::TemporaryDirectory;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Path = std::filesystem::path;
+
+const Path kMini = HADAL_SOURCE_DIR "/models/mini";
+const Path kModels = HADAL_TEST_DATA "/golden/models";
+
+// Quantised and dequantised weights are the same numbers; only the order of sums differs (logits spread by 0.8).
+constexpr double kLogitTolerance = 2e-4;
+
+void convert(const Path& from, const Path& to, const StorageOptions& storage, std::uint64_t shard = 0) {
+  Context ctx(2);
+  convert_model(ctx, from, to, {.storage = storage, .shard_bytes = shard}, {});
+}
+
+std::vector<std::string> findings(const Path& directory) {
+  Context ctx(2);
+  std::vector<std::string> sentences;
+  for (const Finding& f : verify_weights(ctx, directory, false, {}).findings) sentences.push_back(f.text);
+  return sentences;
+}
+
+std::string refusal(const Path& directory) {
+  try {
+    model::load_model(directory, {.mtp = true});
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+std::map<std::string, std::string> tensors(const Path& directory) {
+  std::map<std::string, std::string> out;
+  const io::CheckpointFiles files(directory);
+  for (const std::string& name : files.names()) {
+    const TensorRef t = files.find(name);
+    out[name] = std::string(dtype_name(t.dtype())) +
+                std::string(static_cast<const char*>(t.raw()), static_cast<std::size_t>(t.num_bytes()));
+  }
+  return out;
+}
+
+// The head's logits and the MTP layer's, the last tokens one at a time in the absorbed form.
+std::vector<float> logits(const Path& directory) {
+  Context ctx(2);
+  const model::LoadedModel model = model::load_model(directory, {.mtp = true, .threads = &ctx.threads});
+  std::vector<model::TokenId> ids;
+  for (int i = 0; i < 12; ++i) ids.push_back(static_cast<model::TokenId>(i * 37 % model.transformer.config.vocab_size));
+  std::vector<float> all;
+  for (const auto& [name, rows] : eval::compute_logits(ctx, model.transformer, ids, {.decode_from = 9})) {
+    const auto* values = reinterpret_cast<const float*>(rows.bytes.data());
+    all.insert(all.end(), values, values + rows.bytes.size() / sizeof(float));
+  }
+  return all;
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size() || a.empty()) return HUGE_VAL;
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    worst = std::max(worst, std::isnan(a[i]) ? HUGE_VAL : std::abs(double{a[i]} - b[i]));
+  return worst;
+}
+
+using Case = std::tuple<const char*, StorageOptions>;
+
+class Requantised : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Requantised, RunsAsTheDequantisedModelDoes) {
+  const auto& [name, storage] = GetParam();
+  const TemporaryDirectory dir;
+  convert(kModels / name, dir.path() / "q", storage);
+  EXPECT_THAT(findings(dir.path() / "q"), IsEmpty());
+  convert(dir.path() / "q", dir.path() / "f32", {.target = Target::kF32});
+  EXPECT_FALSE(io::read_json_file(dir.path() / "f32/config.json").contains("quantization_config"));
+  const auto quantised = logits(dir.path() / "q");
+  EXPECT_LE(largest_difference(quantised, logits(dir.path() / "f32")), kLogitTolerance);
+  EXPECT_GT(largest_difference(quantised, logits(kModels / name)), 1e-3) << "nothing was quantised";
+  // What is stored so already stays as it is.
+  convert(dir.path() / "q", dir.path() / "again", storage);
+  EXPECT_TRUE(tensors(dir.path() / "again") == tensors(dir.path() / "q"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Requantised,
+                         ::testing::Values(Case{"v3-tiny", {.target = Target::kInt8}},
+                                           Case{"v3-tiny-fp8", {.target = Target::kInt8, .head = Target::kInt8}},
+                                           Case{"moonlight-tiny", {.target = Target::kInt4}},
+                                           Case{"v3-tiny", {.target = Target::kInt4, .group_size = 128}},
+                                           Case{"v3-tiny-fp8",
+                                                {.target = Target::kInt4, .group_size = 64, .head = Target::kInt4}},
+                                           Case{"v2-tiny", {.target = Target::kInt4, .head = Target::kBf16}}),
+                         [](const auto& p) { return "case" + std::to_string(p.index); });
+
+TEST(Int8, ValuesAreTheProductOfCodeAndScale) {
+  const TemporaryDirectory dir;
+  convert(kModels / "v3-tiny", dir.path() / "q", {.target = Target::kInt8});
+  convert(dir.path() / "q", dir.path() / "f32", {.target = Target::kF32});
+  const io::CheckpointFiles from(dir.path() / "q"), to(dir.path() / "f32");
+  int checked = 0;
+  for (const std::string& name : from.names()) {
+    if (from.info(name)->dtype != DType::kI8) continue;
+    const auto codes = from.find(name).view<std::int8_t, 2>();
+    const auto scale = from.find(name + "_scale_inv").view<float, 2>();
+    const auto got = to.find(name).view<float, 2>();
+    for (Index r = 0; r < codes.shape[0]; ++r)
+      for (Index c = 0; c < codes.shape[1]; ++c, ++checked)
+        ASSERT_EQ(got(r, c), static_cast<float>(codes(r, c)) * scale(r / 128, c / 128));
+  }
+  EXPECT_GT(checked, 500000);
+}
+
+TEST(Int4, ValuesAreTheProductOfCodeAndScale) {
+  const TemporaryDirectory dir;
+  convert(kModels / "v3-tiny", dir.path() / "q", {.target = Target::kInt4});
+  convert(dir.path() / "q", dir.path() / "f32", {.target = Target::kF32});
+  const io::CheckpointFiles from(dir.path() / "q"), to(dir.path() / "f32");
+  int checked = 0;
+  for (const std::string& name : to.names()) {
+    if (!from.contains(name + "_packed")) continue;
+    const auto words = from.find(name + "_packed").view<std::int32_t, 2>();
+    const auto scale = from.find(name + "_scale").view<bf16, 2>();
+    const auto got = to.find(name).view<float, 2>();
+    for (Index r = 0; r < got.shape[0]; ++r)
+      for (Index c = 0; c < got.shape[1]; ++c, ++checked) {
+        const int code = static_cast<int>(static_cast<std::uint32_t>(words(r, c / 8)) >> (4 * (c % 8)) & 15u) - 8;
+        ASSERT_EQ(got(r, c), static_cast<float>(code) * bf16_to_float(scale(r, c / 32)));
+      }
+  }
+  EXPECT_GT(checked, 500000);
+}
+
+TEST(Int8, IsTheLayoutOfTheBlockInt8Checkpoints) {
+  const TemporaryDirectory dir;
+  convert(kMini, dir.path() / "q", {.target = Target::kInt8});
+  const io::CheckpointFiles files(dir.path() / "q");
+  for (const char* cast :
+       {"model.layers.0.self_attn.kv_b_proj.weight", "model.layers.4.mlp.experts.3.down_proj.weight"}) {
+    EXPECT_EQ(files.info(cast)->dtype, DType::kI8) << cast;
+    EXPECT_EQ(files.info(std::string(cast) + "_scale_inv")->dtype, DType::kF32) << cast;
+  }
+  for (const char* kept : {"model.embed_tokens.weight", "lm_head.weight", "model.norm.weight",
+                           "model.layers.1.mlp.gate.weight", "model.layers.4.eh_proj.weight"})
+    EXPECT_EQ(files.info(kept)->dtype, DType::kBF16) << kept;
+  const io::Json q = io::read_json_file(dir.path() / "q/config.json")["quantization_config"];
+  EXPECT_EQ(q["quant_method"], "blockwise_int8");
+  EXPECT_EQ(q["weight_block_size"], io::Json({128, 128}));
+}
+
+TEST(Int4, Rule42a_TheHeadAndTheMtpLayerStayAtEightBits) {
+  const TemporaryDirectory dir;
+  convert(kMini, dir.path() / "q", {.target = Target::kInt4});
+  const io::CheckpointFiles files(dir.path() / "q");
+  EXPECT_TRUE(files.contains("model.layers.3.mlp.experts.3.down_proj.weight_packed"));
+  EXPECT_EQ(files.info("model.layers.3.mlp.experts.3.down_proj.weight_shape")->dtype, DType::kI64);
+  for (const char* eight :
+       {"lm_head.weight", "model.layers.4.shared_head.head.weight", "model.layers.4.mlp.experts.3.down_proj.weight",
+        "model.layers.4.self_attn.o_proj.weight"}) {
+    EXPECT_EQ(files.info(eight)->dtype, DType::kI8) << eight;
+    EXPECT_EQ(files.info(std::string(eight) + "_scale")->shape.back(), 1) << eight;
+  }
+  EXPECT_EQ(files.info("model.layers.4.eh_proj.weight")->dtype, DType::kBF16);
+  const io::Json q = io::read_json_file(dir.path() / "q/config.json")["quantization_config"];
+  EXPECT_EQ(q["format"], "mixed-precision");
+  EXPECT_EQ(q["config_groups"]["group_0"]["weights"]["group_size"], 32);
+  EXPECT_EQ(q["config_groups"]["group_1"]["targets"][0], "lm_head");
+  const auto formats = inspect_model(dir.path() / "q").parameters_by_format;
+  EXPECT_TRUE(formats.contains("INT4 (pack-quantized, groups of 32)"));
+  EXPECT_TRUE(formats.contains("INT8 (channels)"));
+
+  convert(kMini, dir.path() / "all", {.target = Target::kInt4, .head = Target::kInt4});
+  const io::CheckpointFiles all(dir.path() / "all");
+  EXPECT_TRUE(all.contains("lm_head.weight_packed"));
+  EXPECT_TRUE(all.contains("model.layers.4.self_attn.o_proj.weight_packed"));
+}
+
+TEST(Init, IntegerModelsLoadAndVerify) {
+  const TemporaryDirectory dir;
+  Context ctx(2);
+  for (const auto& [name, target] : {std::pair{"int8", Target::kInt8}, {"int4", Target::kInt4}}) {
+    init_model(ctx, kMini / "config.json", dir.path() / name, {.seed = 3, .storage = {.target = target}}, {});
+    EXPECT_THAT(findings(dir.path() / name), IsEmpty());
+    EXPECT_EQ(refusal(dir.path() / name), "");
+  }
+}
+
+TEST(Storage, OptionsThatContradictAreSentences) {
+  const auto error = [](const StorageOptions& o) {
+    try {
+      check_storage(o);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  EXPECT_THAT(error({.target = Target::kInt4, .group_size = 48}), HasSubstr("group: 48 is not supported"));
+  EXPECT_THAT(error({.target = Target::kInt8, .head = Target::kInt4}), HasSubstr("int4 in an int4 model"));
+  EXPECT_THAT(error({.target = Target::kFp8, .head = Target::kInt8}), HasSubstr("goes with int8 and int4"));
+}
+
+// A model directory rewritten tensor by tensor.
+class Rewritten {
+ public:
+  using Edit = std::function<void(std::map<std::string, Tensor>& tensors, io::Json& config)>;
+
+  Rewritten(const Path& source, const Edit& edit) {
+    const io::CheckpointFiles files(source);
+    std::map<std::string, Tensor> all;
+    for (const std::string& name : files.names()) all.emplace(name, Tensor::copy_of(files.find(name)));
+    io::Json config = io::read_json_file(source / "config.json");
+    edit(all, config);
+    std::vector<io::SafetensorsWriter::Entry> entries;
+    for (const auto& [name, value] : all) entries.push_back({name, value.dtype(), value.shape()});
+    io::SafetensorsWriter writer(path() / "model.safetensors", entries);
+    for (const auto& [name, value] : all) writer.write(value);
+    writer.finish();
+    std::ofstream(path() / "config.json") << config;
+  }
+  const Path& path() const { return dir_.path(); }
+
+ private:
+  TemporaryDirectory dir_;
+};
+
+Tensor as_float(const Tensor& t) {
+  Tensor out(DType::kF32, t.shape());
+  for (Index i = 0; i < t->num_elements(); ++i) out->data<float>()[i] = bf16_to_float(t->data<bf16>()[i]);
+  return out;
+}
+
+// The linears of a BF16 model as AWQ (`float_values`: as the float32 numbers that AWQ stands for).
+Rewritten::Edit to_awq(Index group, bool float_values) {
+  return [=](std::map<std::string, Tensor>& all, io::Json& config) {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : all)
+      if (name.ends_with("_proj.weight") && !name.ends_with("eh_proj.weight") && !name.ends_with("kv_b_proj.weight") &&
+          value.size(1) % group == 0)
+        names.push_back(name);
+    ASSERT_GT(names.size(), 10u);
+    for (const std::string& name : names) {
+      const Tensor w = as_float(all.at(name));
+      test::AwqTensors t = test::make_awq(w->data<float>(), w.size(0), w.size(1), group);
+      all.erase(name);
+      if (float_values) {
+        all.emplace(name, std::move(t.values));
+        continue;
+      }
+      all.emplace(model::awq_name(name, "qweight"), std::move(t.qweight));
+      all.emplace(model::awq_name(name, "qzeros"), std::move(t.qzeros));
+      all.emplace(model::awq_name(name, "scales"), std::move(t.scales));
+    }
+    if (!float_values)
+      config["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4},
+                                       {"group_size", group},   {"version", "gemm"},
+                                       {"zero_point", true},    {"modules_to_not_convert", {"kv_b_proj"}}};
+  };
+}
+
+TEST(Awq, RunsAsTheNumbersItStandsFor) {
+  for (const auto& [name, group] : {std::pair{"v2-lite-tiny", Index{64}}, {"v3-tiny", Index{32}}}) {
+    const Rewritten awq(kModels / name, to_awq(group, false)), floats(kModels / name, to_awq(group, true));
+    EXPECT_THAT(findings(awq.path()), IsEmpty());
+    EXPECT_LE(largest_difference(logits(awq.path()), logits(floats.path())), kLogitTolerance);
+    const TemporaryDirectory dir;
+    convert(awq.path(), dir.path() / "f32", {.target = Target::kF32});
+    convert(floats.path(), dir.path() / "same", {.target = Target::kF32});
+    EXPECT_TRUE(tensors(dir.path() / "f32") == tensors(dir.path() / "same"));
+    convert(awq.path(), dir.path() / "int4", {.target = Target::kInt4});
+    EXPECT_THAT(findings(dir.path() / "int4"), IsEmpty());
+  }
+}
+
+TEST(Awq, FaultsAreNamed) {
+  const auto with = [](const Rewritten::Edit& edit) {
+    const Rewritten model(kModels / "v2-lite-tiny", [&](auto& all, io::Json& config) {
+      to_awq(64, false)(all, config);
+      edit(all, config);
+    });
+    return refusal(model.path());
+  };
+  const std::string base = "model.layers.0.mlp.up_proj.";
+  EXPECT_THAT(with([&](auto& all, io::Json&) { all.erase(base + "qzeros"); }),
+              HasSubstr("up_proj.qzeros: is missing, " + base + "qweight is I32 and needs it"));
+  EXPECT_THAT(
+      with([&](auto&, io::Json& config) { config["quantization_config"]["group_size"] = 128; }),
+      HasSubstr("is INT4 (AWQ, groups of 64), but quantization_config of config.json says INT4 (AWQ, groups of 128)"));
+  EXPECT_THAT(with([&](auto&, io::Json& config) { config["quantization_config"]["version"] = "gemv"; }),
+              HasSubstr("of AWQ's layouts gemm is supported"));
+  EXPECT_THAT(with([&](auto&, io::Json& config) { config["quantization_config"]["bits"] = 8; }),
+              HasSubstr("bits is 8; AWQ is supported with 4"));
+}
+
+class Damaged : public ::testing::Test {
+ protected:
+  void SetUp() override { convert(kModels / "v3-tiny", dir.path() / "q", {.target = Target::kInt4}); }
+  std::string refused(const Rewritten::Edit& edit) const { return refusal(Rewritten(dir.path() / "q", edit).path()); }
+  std::vector<std::string> found(const Rewritten::Edit& edit) const {
+    return findings(Rewritten(dir.path() / "q", edit).path());
+  }
+  TemporaryDirectory dir;
+  const std::string o_proj = "model.layers.0.self_attn.o_proj.weight";
+};
+
+TEST_F(Damaged, PackedShapesAreChecked) {
+  EXPECT_THAT(refused([&](auto& all, io::Json&) { all.at(o_proj + "_shape")->template data<std::int64_t>()[1] = 7; }),
+              HasSubstr("o_proj.weight_shape: says ["));
+  EXPECT_THAT(refused([&](auto& all, io::Json&) { all.erase(o_proj + "_scale"); }),
+              HasSubstr("o_proj.weight_scale: is missing, " + o_proj + "_packed is I32 and needs it"));
+  EXPECT_THAT(refused([&](auto& all, io::Json&) { all.at(o_proj + "_packed") = Tensor::zeros(DType::kI32, {3, 3}); }),
+              HasSubstr("o_proj.weight_packed: has shape [3, 3]"));
+  EXPECT_THAT(refused([&](auto& all, io::Json&) { all.at(o_proj + "_scale") = Tensor::zeros(DType::kBF16, {3, 3}); }),
+              HasSubstr("o_proj.weight_scale: has shape [3, 3]"));
+}
+
+TEST_F(Damaged, ShapesMayBeI32) {
+  const Rewritten narrow(dir.path() / "q", [](auto& all, io::Json&) {
+    for (auto& [name, value] : all) {
+      if (!name.ends_with("_shape")) continue;
+      Tensor shape(DType::kI32, {2});
+      for (Index i = 0; i < 2; ++i)
+        shape->data<std::int32_t>()[i] = static_cast<std::int32_t>(value->template data<std::int64_t>()[i]);
+      value = std::move(shape);
+    }
+  });
+  EXPECT_EQ(largest_difference(logits(narrow.path()), logits(dir.path() / "q")), 0);
+}
+
+TEST_F(Damaged, AConfigThatContradictsTheTensorsIsRefused) {
+  EXPECT_THAT(refused([&](auto&, io::Json& c) {
+                c["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] = 128;
+              }),
+              HasSubstr("is INT4 (pack-quantized, groups of 32), but quantization_config of config.json says"));
+  EXPECT_THAT(refused([&](auto&, io::Json& c) { c["quantization_config"] = {{"quant_method", "fp8"}}; }),
+              HasSubstr("but quantization_config of config.json says FP8"));
+  // Without a quantization_config the tensors speak for themselves.
+  EXPECT_EQ(refused([&](auto&, io::Json& c) { c.erase("quantization_config"); }), "");
+}
+
+TEST_F(Damaged, BadScalesAndHolesAreFound) {
+  EXPECT_THAT(found([&](auto& all, io::Json&) { all.at(o_proj + "_scale")->template data<bf16>()[5].bits = 0x7FC0; }),
+              Contains(HasSubstr("o_proj.weight_scale: 1 of")));
+  EXPECT_THAT(found([&](auto& all, io::Json&) { all.at(o_proj + "_scale")->template data<bf16>()[5].bits = 0x8000; }),
+              Contains(HasSubstr("o_proj.weight_scale: 1 scales are not positive")));
+  EXPECT_THAT(found([&](auto& all, io::Json&) {
+                Tensor& packed = all.at(o_proj + "_packed");
+                packed = Tensor::zeros(DType::kI32, packed.shape());
+              }),
+              Contains(HasSubstr("all codes are zero, the data is missing")));
+  EXPECT_THAT(
+      found([&](auto& all, io::Json&) { all.emplace(o_proj + "_zero_point", Tensor::zeros(DType::kI32, {1})); }),
+      Contains(HasSubstr("o_proj.weight_zero_point: has no place in the config")));
+}
+
+TEST_F(Damaged, Int8WithoutItsScaleIsRefused) {
+  EXPECT_THAT(refused([&](auto& all, io::Json&) { all.erase("lm_head.weight_scale"); }),
+              HasSubstr("lm_head.weight: has neither lm_head.weight_scale_inv nor lm_head.weight_scale"));
+  EXPECT_THAT(
+      refused([&](auto& all, io::Json&) { all.at("lm_head.weight_scale") = Tensor::zeros(DType::kF32, {3, 1}); }),
+      HasSubstr("lm_head.weight_scale: has shape [3, 1]"));
+  EXPECT_THAT(refused([&](auto& all, io::Json&) {
+                all.at("model.embed_tokens.weight") =
+                    Tensor::zeros(DType::kI8, all.at("model.embed_tokens.weight").shape());
+              }),
+              HasSubstr("model.embed_tokens.weight: dtype I8 is not supported here"));
+}
+
+// Files are hostile: whatever shapes and dtypes come, loading is refused in a sentence or the model runs.
+TEST(Formats, TensorsOfAnyShapeAndDtypeAreRefusedOrRun) {
+  const TemporaryDirectory dir;
+  convert(kModels / "v2-lite-tiny", dir.path() / "int4", {.target = Target::kInt4});
+  const Rewritten awq(kModels / "v2-lite-tiny", to_awq(32, false));
+  constexpr DType kDtypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kI8,     DType::kI32,
+                               DType::kI64, DType::kU8,   DType::kF64, DType::kF8E4M3, DType::kF8E8M0};
+  const Philox random(5, 0);
+  std::uint64_t at = 0;
+  const auto pick = [&](Index n) { return static_cast<Index>(random.uniform(at++) * static_cast<double>(n)); };
+  int refused = 0;
+  constexpr int kRounds = 60;
+  for (int i = 0; i < kRounds; ++i) {
+    const Rewritten model(i % 2 ? awq.path() : dir.path() / "int4", [&](auto& all, io::Json&) {
+      std::vector<std::string> names;
+      for (const auto& [name, value] : all)
+        if (name.starts_with("model.layers.0.") || name.starts_with("lm_head")) names.push_back(name);
+      const std::string name = names[static_cast<std::size_t>(pick(static_cast<Index>(names.size())))];
+      Shape shape;
+      const Shape old = all.at(name).shape();
+      for (Index d : old) shape.push_back(pick(3) ? d : pick(2 * d + 2));
+      if (pick(8) == 0) shape.push_back(pick(3));
+      if (pick(8) == 0) shape = Shape{};
+      const DType dtype = pick(2) ? all.at(name).dtype() : kDtypes[pick(std::size(kDtypes))];
+      if (pick(6) == 0)
+        all.erase(name);
+      else
+        all.at(name) = Tensor::zeros(dtype, shape);
+    });
+    try {
+      logits(model.path());
+    } catch (const Error& e) {
+      ++refused;
+      EXPECT_THAT(e.what(), HasSubstr(": "));
+    }
+    EXPECT_NO_THROW(findings(model.path()));
+  }
+  EXPECT_GT(refused, kRounds / 3);
+}
+
+// Channel-INT8 as published: one scale a row under the name weight_scale.
+TEST(Int8, ChannelCheckpointsRun) {
+  const TemporaryDirectory dir;
+  const auto channels = [](bool float_values) {
+    return [=](std::map<std::string, Tensor>& all, io::Json& config) {
+      for (auto& [name, value] : all) {
+        if (!name.ends_with("_proj.weight") || name.ends_with("eh_proj.weight")) continue;
+        const Tensor w = as_float(value);
+        Tensor codes(DType::kI8, w.shape()), scale(DType::kBF16, {w.size(0), 1});
+        for (Index r = 0; r < w.size(0); ++r) {
+          const float* row = w->data<float>() + r * w.size(1);
+          float amax = 1e-6f;
+          for (Index c = 0; c < w.size(1); ++c) amax = std::max(amax, std::abs(row[c]));
+          scale->data<bf16>()[r] = float_to_bf16(amax / 120);
+          const float s = bf16_to_float(scale->data<bf16>()[r]);
+          for (Index c = 0; c < w.size(1); ++c) {
+            const float code = std::nearbyint(row[c] / s);
+            codes->data<std::int8_t>()[r * w.size(1) + c] = static_cast<std::int8_t>(code);
+            w->data<float>()[r * w.size(1) + c] = code * s;
+          }
+        }
+        value = float_values ? Tensor::copy_of(w) : std::move(codes);
+        if (!float_values) all.emplace(name + "_scale", std::move(scale));
+      }
+      if (!float_values) config["quantization_config"] = {{"quant_method", "w8a8_int8"}};
+    };
+  };
+  const Rewritten int8(kModels / "v3-tiny", channels(false)), floats(kModels / "v3-tiny", channels(true));
+  EXPECT_THAT(findings(int8.path()), IsEmpty());
+  EXPECT_LE(largest_difference(logits(int8.path()), logits(floats.path())), kLogitTolerance);
+}
+
+}  // namespace
+}  // namespace hadal::checkpoint
