@@ -11,7 +11,7 @@ const LinearKernels& linear_kernels(Isa isa) {
     case Isa::kAvx512:
       return avx512::kLinear;
     case Isa::kAvx512Bf16:
-      return avx512::kLinear;
+      return avx512bf16::kLinear;
     case Isa::kRef:
       break;
   }

@@ -49,6 +49,7 @@ struct Problem {
   Format format;
   Index m, n, k, first_row;
   Index scale_columns, groups;
+  Activations activations = Activations::kF32;
   std::vector<float> x, x_scale;
   std::vector<std::uint8_t> w, scale, zero;
 
@@ -97,6 +98,7 @@ struct Problem {
     LinearArgs a;
     a.x = x.data();
     a.x_stride = k;
+    a.activations = activations;
     a.w = w.data();
     a.w_dtype = format.dtype;
     a.w_stride = format.dtype == DType::kI32 ? (k + 7) / 8 : k;
@@ -179,19 +181,36 @@ TEST_P(Linear, AgreesWithTheReferenceForEveryShape) {
       }
 }
 
-TEST_P(Linear, Rule18_ARowHasTheSameBitsAloneAndAmongOthers) {
-  for (const Index k : {96, 128, 300, 1000}) {
-    const Problem all(format, 70, 37, k, 100, 5);
-    const auto together = run(isa, all);
-    for (const Index m : {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 64})
-      for (Index begin = 0; begin + m <= 70; begin += 13) {
-        Problem some = all;
-        some.m = m;
-        some.x.assign(all.x.begin() + begin * k, all.x.begin() + (begin + m) * k);
-        ASSERT_TRUE(same_bits(run(isa, some), &together[static_cast<std::size_t>(begin * 37)]))
-            << "k " << k << ", rows " << begin << " + " << m;
+TEST_P(Linear, Bf16ActivationsAreRoundedOnce) {
+  std::uint64_t seed = 0;
+  for (const Index m : {1, 3, 8, 12, 13, 30})
+    for (const Index n : {1, 40, 70})
+      for (const Index k : {7, 32, 129, 300, 1100}) {
+        Problem p(format, m, n, k, 7, ++seed);
+        p.activations = Activations::kBf16;
+        const auto got = run(isa, p);
+        for (float& v : p.x) v = bf16_to_float(float_to_bf16(v));
+        std::vector<float> expected;
+        ref::linear(p.args(expected), 0, n);
+        ASSERT_LE(worst(got, expected), 1e-5) << m << " " << n << " " << k;
       }
-  }
+}
+
+TEST_P(Linear, Rule18_ARowHasTheSameBitsAloneAndAmongOthers) {
+  for (const Activations activations : {Activations::kF32, Activations::kBf16})
+    for (const Index k : {96, 128, 300, 1000}) {
+      Problem all(format, 70, 37, k, 100, 5);
+      all.activations = activations;
+      const auto together = run(isa, all);
+      for (const Index m : {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 64})
+        for (Index begin = 0; begin + m <= 70; begin += 13) {
+          Problem some = all;
+          some.m = m;
+          some.x.assign(all.x.begin() + begin * k, all.x.begin() + (begin + m) * k);
+          ASSERT_TRUE(same_bits(run(isa, some), &together[static_cast<std::size_t>(begin * 37)]))
+              << "k " << k << ", rows " << begin << " + " << m;
+        }
+    }
 }
 
 TEST_P(Linear, EveryInstructionSetGivesTheSameBits) {
@@ -221,17 +240,20 @@ TEST_P(Linear, SlicesOfColumnsAndGatheredRowsHaveTheSameBits) {
 }
 
 TEST_P(Linear, PackingByPiecesIsTheSame) {
-  const Problem p(format, 14, 40, 300, 0, 11);
-  const auto whole = run(isa, p);
-  std::vector<float> y;
-  const LinearArgs a = p.args(y);
-  const LinearKernels& k = linear_kernels(isa);
-  Scratch packed(k.packed_bytes(a)), scratch(k.scratch_bytes(a));
-  for (Index tile = k.num_tiles(a); tile-- > 0;)
-    for (Index begin = 256; begin >= 0; begin -= 128)
-      k.pack(a, tile, tile + 1, begin, std::min<Index>(begin + 128, 300), packed.data());
-  k.multiply(a, packed.data(), 0, 40, nullptr, scratch.data());
-  EXPECT_TRUE(same_bits(y, whole.data()));
+  for (const Activations activations : {Activations::kF32, Activations::kBf16}) {
+    Problem p(format, 14, 40, 300, 0, 11);
+    p.activations = activations;
+    const auto whole = run(isa, p);
+    std::vector<float> y;
+    const LinearArgs a = p.args(y);
+    const LinearKernels& k = linear_kernels(isa);
+    Scratch packed(k.packed_bytes(a)), scratch(k.scratch_bytes(a));
+    for (Index tile = k.num_tiles(a); tile-- > 0;)
+      for (Index begin = 256; begin >= 0; begin -= 128)
+        k.pack(a, tile, tile + 1, begin, std::min<Index>(begin + 128, 300), packed.data());
+    k.multiply(a, packed.data(), 0, 40, nullptr, scratch.data());
+    EXPECT_TRUE(same_bits(y, whole.data()));
+  }
 }
 
 TEST_P(Linear, ReadsNoByteBehindTheWeights) {

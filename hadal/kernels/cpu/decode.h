@@ -10,6 +10,7 @@ namespace {
 struct F32Step {
   using Acc = Vec;
   static constexpr int kColumns = 1;
+  static constexpr float kE4m3Unit = 0x1p60f;  // see E4m3Weights
   HADAL_INLINE static Acc zero_acc() { return zero(); }
   HADAL_INLINE static Acc mac(Acc acc, IVec x, IVec w) { return fma(as_float(x), as_float(w), acc); }
   HADAL_INLINE static Vec sum(Acc acc) { return acc; }
@@ -56,7 +57,6 @@ struct E4m3Weights {
     w[3] = bit_and(odd, mask);
   }
 };
-constexpr float kE4m3Half = 0x1p60f;
 
 struct Int8Weights {
   static constexpr int kSteps = 4, kColumns = 4;

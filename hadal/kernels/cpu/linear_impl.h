@@ -131,8 +131,13 @@ void lane_scales(const LinearArgs& a, Index row, Index blocks, float* to, Index 
   }
 }
 
-void fill_scales(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float* to) {
-  const float unit = a.w_dtype == DType::kF8E4M3 ? kE4m3Half : 1.0f;
+// The power of two that E4M3 sums lack, half of it taken from x and half from the scale.
+template <class Step>
+HADAL_INLINE float unit(const LinearArgs& a) {
+  return a.w_dtype == DType::kF8E4M3 ? Step::kE4m3Unit : 1.0f;
+}
+
+void fill_scales(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float unit, float* to) {
   const Index final_row = row + set_rows <= w.n ? row + set_rows - 1 : w.n - 1;
   if ((a.w_first_row + row) / a.scale_rows == (a.w_first_row + final_row) / a.scale_rows &&
       a.scale_columns == w.block && a.w_scale_dtype == DType::kF32) {
@@ -402,7 +407,7 @@ void direct(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index 
   for (Index row = n_begin; row < n_end; row += G * kLanes) {
     const std::uint8_t* ahead = w.base + (row + G * kLanes) * w.row_bytes;
     if (next && row + G * kLanes >= n_end) ahead = static_cast<const std::uint8_t*>(next);
-    if (s.factors.scale) fill_scales(a, w, row, G * kLanes, s.factors.scale);
+    if (s.factors.scale) fill_scales(a, w, row, G * kLanes, unit<Step>(a), s.factors.scale);
     if (s.factors.zero) fill_zeros(a, w, row, G * kLanes, s.factors.zero);
     direct_set<Step, Weights, G, R>(a, cut, row, x, s.factors, ahead);
   }
@@ -448,7 +453,7 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
   w.n = n_end;
   const Index steps = steps_of(a, Step::kColumns);
   for (Index row = n_begin; row < n_end; row += kSetRows) {
-    if (s.factors.scale) fill_scales(a, whole, row, kSetRows, s.factors.scale);
+    if (s.factors.scale) fill_scales(a, whole, row, kSetRows, unit<Step>(a), s.factors.scale);
     if (s.factors.zero) fill_zeros(a, whole, row, kSetRows, s.factors.zero);
     const Index panels = (n_end - row < kSetRows ? n_end - row + kPanelRows - 1 : kSetRows) / kPanelRows;
     IVec codes[kSetGroups / kPanelGroups][kPanelGroups];
@@ -504,56 +509,8 @@ void multiply_as(const LinearArgs& a, const void* packed, Index n_begin, Index n
   }
 }
 
-HADAL_INLINE float packed_unit(const LinearArgs& a) {
-  return a.w_dtype == DType::kF8E4M3 ? kE4m3Half : 1.0f;
-}
-
 HADAL_INLINE const float* input_row(const LinearArgs& a, Index row) {
   return a.x + (a.x_rows ? a.x_rows[row] : row) * a.x_stride;
-}
-
-HADAL_INLINE Vec round_to_bf16(Vec v) {
-  const IVec bits = as_int(v);
-  const IVec odd = bit_and(right<16>(bits), all_dwords(1));
-  const IVec rounded = bit_and(add_dwords(bits, add_dwords(odd, all_dwords(0x7FFF))), all_dwords(0xFFFF0000u));
-  return keep_nan(as_float(rounded), v);
-}
-
-HADAL_INLINE Vec packed_values(const float* x, Vec unit, bool bf16) {
-  const Vec v = load(x);
-  return mul(bf16 ? round_to_bf16(v) : v, unit);
-}
-
-// Columns [k_begin, k_end) of [k][height] float32, times packed_unit; k_end = k fills the padding behind with zeros.
-void pack_f32(const LinearArgs& a, Index tile, Index k_begin, Index k_end, float* to) {
-  const int height = tile_height(rows_in_tile(a, tile));
-  const Index first = tile * kTileRows, padded = k_end == a.k ? round_up(a.k, 32) : k_end;
-  const Vec unit = broadcast(packed_unit(a));
-  const bool bf16 = a.activations == Activations::kBf16;
-  for (Index c = k_begin; c < padded; c += kLanes) {
-    IVec r[kLanes];
-    const Index columns = a.k - c < kLanes ? (a.k > c ? a.k - c : 0) : kLanes;
-    for (int i = 0; i < kLanes; ++i) {
-      if (i >= height || first + i >= a.m || columns == 0) {
-        r[i] = all_dwords(0);
-        continue;
-      }
-      const float* x = input_row(a, first + i) + c;
-      float tail[kLanes] = {};
-      if (columns < kLanes) {
-        for (Index j = 0; j < columns; ++j) tail[j] = x[j];
-        x = tail;
-      }
-      r[i] = as_int(packed_values(x, unit, bf16));
-    }
-    if (height == 1) {
-      store_dwords(to + c, r[0]);
-      continue;
-    }
-    transpose(r);
-    for (int j = 0; j < kLanes; ++j)
-      store_first(to + (c + j) * height, as_float(r[j]), height < kLanes ? height : kLanes);
-  }
 }
 
 Index packed_bytes_f32(const LinearArgs& a) {

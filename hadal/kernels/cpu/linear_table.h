@@ -6,6 +6,50 @@
 namespace hadal::kernels::HADAL_ISA {
 namespace {
 
+HADAL_INLINE Vec round_to_bf16(Vec v) {
+  const IVec bits = as_int(v);
+  const IVec odd = bit_and(right<16>(bits), all_dwords(1));
+  const IVec rounded = bit_and(add_dwords(bits, add_dwords(odd, all_dwords(0x7FFF))), all_dwords(0xFFFF0000u));
+  return keep_nan(as_float(rounded), v);
+}
+
+HADAL_INLINE Vec packed_values(const float* x, Vec unit, bool bf16) {
+  const Vec v = load(x);
+  return mul(bf16 ? round_to_bf16(v) : v, unit);
+}
+
+// Columns [k_begin, k_end) of [k][height] float32, times unit; k_end = k fills the padding behind with zeros.
+void pack_f32(const LinearArgs& a, Index tile, Index k_begin, Index k_end, float* to) {
+  const int height = tile_height(rows_in_tile(a, tile));
+  const Index first = tile * kTileRows, padded = k_end == a.k ? round_up(a.k, 32) : k_end;
+  const Vec times = broadcast(unit<F32Step>(a));
+  const bool bf16 = a.activations == Activations::kBf16;
+  for (Index c = k_begin; c < padded; c += kLanes) {
+    IVec r[kLanes];
+    const Index columns = a.k - c < kLanes ? (a.k > c ? a.k - c : 0) : kLanes;
+    for (int i = 0; i < kLanes; ++i) {
+      if (i >= height || first + i >= a.m || columns == 0) {
+        r[i] = all_dwords(0);
+        continue;
+      }
+      const float* x = input_row(a, first + i) + c;
+      float tail[kLanes] = {};
+      if (columns < kLanes) {
+        for (Index j = 0; j < columns; ++j) tail[j] = x[j];
+        x = tail;
+      }
+      r[i] = as_int(packed_values(x, times, bf16));
+    }
+    if (height == 1) {
+      store_dwords(to + c, r[0]);
+      continue;
+    }
+    transpose(r);
+    for (int j = 0; j < kLanes; ++j)
+      store_first(to + (c + j) * height, as_float(r[j]), height < kLanes ? height : kLanes);
+  }
+}
+
 void pack_tiles_f32(const LinearArgs& a, Index begin, Index end, Index k_begin, Index k_end, void* packed) {
   for (Index tile = begin; tile < end; ++tile)
     pack_f32(a, tile, k_begin, k_end, static_cast<float*>(packed) + tile * kTileRows * round_up(a.k, 32));

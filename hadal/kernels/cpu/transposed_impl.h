@@ -10,7 +10,7 @@ namespace {
 
 // E4M3 codes as value * 2^-120; x carries 2^60 and the sums get the other 2^60. NaN codes are found in `codes`.
 constexpr float unit_of(DType dtype) {
-  return dtype == DType::kF8E4M3 ? kE4m3Half : 1.0f;
+  return dtype == DType::kF8E4M3 ? F32Step::kE4m3Unit : 1.0f;
 }
 
 // kLanes weights of row j from column c on, before their scale; a short row is read through a copy.
