@@ -61,7 +61,8 @@ struct LinearKernels {
   // Columns [n_begin, n_end) of y. `next` is where this thread will go on reading (nullptr: right behind n_end).
   void (*multiply)(const LinearArgs& args, const void* packed, Index n_begin, Index n_end, const void* next,
                    void* scratch);
-  Index piece_columns;  // pieces are best multiples of this
+  Index piece_columns;            // pieces are best multiples of this,
+  Index many_rows_piece_columns;  // and of this where there are many rows
   // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 128.
   void (*transposed)(const LinearArgs& args, Index k_begin, Index k_end);
 };

@@ -60,8 +60,12 @@ TensorRef swiglu(Context& ctx, const TensorRef& gate, const TensorRef& up) {
 void add_in_place(Context& ctx, const TensorRef& x, const TensorRef& y) {
   check_same("add", x, y);
   const auto to = x.view<float, 2>(), from = y.view<float, 2>();
-  for_each_row(ctx, x.size(0), x.size(1),
-               [&](Index r) { kernels::ref::axpy(1.0f, from.row(r), to.row(r), x.size(1)); });
+  for_each_row(ctx, x.size(0), x.size(1), [&](Index r) {
+    if (ctx.isa != Isa::kRef)
+      kernels::avx2::axpy(1.0f, from.row(r), to.row(r), x.size(1));
+    else
+      kernels::ref::axpy(1.0f, from.row(r), to.row(r), x.size(1));
+  });
 }
 
 TensorRef embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids) {
@@ -82,10 +86,10 @@ TensorRef concatenate(Context& ctx, const TensorRef& a, const TensorRef& b) {
               a.shape().to_string(), b.shape().to_string());
   const TensorRef y = ctx.workspace.floats({a.size(0), a.size(1) + b.size(1)});
   const auto to = y.view<float, 2>(), left = a.view<float, 2>(), right = b.view<float, 2>();
-  for (Index r = 0; r < a.size(0); ++r) {
+  for_each_row(ctx, a.size(0), y.size(1), [&](Index r) {
     std::memcpy(to.row(r), left.row(r), static_cast<std::size_t>(a.size(1)) * sizeof(float));
     std::memcpy(to.row(r) + a.size(1), right.row(r), static_cast<std::size_t>(b.size(1)) * sizeof(float));
-  }
+  });
   return y;
 }
 
@@ -94,19 +98,21 @@ TensorRef concatenate_heads(Context& ctx, const TensorRef& a, const TensorRef& b
               "concatenate_heads: shapes are {} and {}", a.shape().to_string(), b.shape().to_string());
   const TensorRef y = ctx.workspace.floats({a.size(0), a.size(1), a.size(2) + b.size(2)});
   const auto to = y.view<float, 3>(), left = a.view<float, 3>(), right = b.view<float, 3>();
-  for (Index t = 0; t < a.size(0); ++t)
+  for_each_row(ctx, a.size(0), a.size(1) * y.size(2), [&](Index t) {
     for (Index h = 0; h < a.size(1); ++h) {
       std::memcpy(&to(t, h, 0), &left(t, h, 0), static_cast<std::size_t>(a.size(2)) * sizeof(float));
       std::memcpy(&to(t, h, a.size(2)), &right(t, h, 0), static_cast<std::size_t>(b.size(2)) * sizeof(float));
     }
+  });
   return y;
 }
 
-void copy_rows(Context&, const TensorRef& x, const TensorRef& y) {
+void copy_rows(Context& ctx, const TensorRef& x, const TensorRef& y) {
   check_same("copy", x, y);
   const auto from = x.view<float, 2>(), to = y.view<float, 2>();
-  for (Index r = 0; r < x.size(0); ++r)
+  for_each_row(ctx, x.size(0), x.size(1), [&](Index r) {
     std::memcpy(to.row(r), from.row(r), static_cast<std::size_t>(x.size(1)) * sizeof(float));
+  });
 }
 
 TensorRef gather_rows(Context& ctx, const TensorRef& x, std::span<const Index> rows) {

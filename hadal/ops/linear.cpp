@@ -45,7 +45,8 @@ void run(Context& ctx, std::span<const kernels::LinearArgs> all) {
   std::vector<Index> piece_end;
   Index scratch_bytes = 0, work = 0;
   for (const kernels::LinearArgs& a : all) work += a.m * a.n * a.k;
-  const Index grain = work < kSmallWork ? work : piece_columns(ctx, all, k.piece_columns);
+  const Index grain =
+      work < kSmallWork ? work : piece_columns(ctx, all, all[0].m <= 16 ? k.piece_columns : k.many_rows_piece_columns);
   for (const kernels::LinearArgs& a : all) {
     Product p{a, nullptr};
     for (const Product& earlier : products)

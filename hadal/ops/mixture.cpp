@@ -93,7 +93,7 @@ class FastMixture {
     piece_end_.push_back((piece_end_.empty() ? 0 : piece_end_.back()) + (n.gate.n + piece() - 1) / piece());
   }
 
-  Index piece() const { return kernels_.piece_columns; }
+  Index piece() const { return tokens_ <= kFewTokens ? kernels_.piece_columns : kernels_.many_rows_piece_columns; }
   Index outer_pieces() const { return (width_ + piece() - 1) / piece(); }
 
   void* room(const LinearArgs& a) { return Product::make(ctx_, a).packed; }

@@ -92,15 +92,17 @@ HADAL_INLINE float* value_panel(const ExpandedAttentionArgs& a, const PackedHead
   return p.values + (head * panels(a.v) + c / kPanelLanes) * keys * kPanelLanes;
 }
 
-// Transposes `count` (up to kLanes) rows of `columns` floats: to[c * stride + row].
+// Transposes `count` (up to kLanes) rows of `columns` floats, times `scale`: to[c * stride + row]. Whole vectors are
+// stored; with a stride below kLanes the next column overwrites what is too much.
 HADAL_INLINE void transpose_rows(const float* from, Index row_stride, Index count, Index columns, float* to,
-                                 Index stride) {
+                                 Index stride, float scale = 1) {
+  const Vec factor = broadcast(scale);
   for (Index c = 0; c < columns; c += kLanes) {
     IVec r[kLanes];
     const Index left = columns - c < kLanes ? columns - c : kLanes;
     for (int i = 0; i < kLanes; ++i) {
       const float* p = from + i * row_stride + c;
-      r[i] = i >= count ? all_dwords(0) : as_int(left == kLanes ? load(p) : load_first(p, left));
+      r[i] = i >= count ? all_dwords(0) : as_int(mul(left == kLanes ? load(p) : load_first(p, left), factor));
     }
     transpose(r);
     for (Index j = 0; j < left; ++j) store(to + (c + j) * stride, as_float(r[j]));
@@ -193,10 +195,8 @@ void query_tile(const ExpandedAttentionArgs& a, const PackedHeads& packed, Index
                 Index count, float* memory) {
   const QueryScratch s = cut(a, memory);
   const Index depth = a.nope + a.rope, out_stride = panels(a.v) * kPanelLanes;
-  for (Index k = 0; k < depth; ++k)
-    for (int i = 0; i < R; ++i)
-      s.q[k * R + i] =
-          a.scale * a.q[(token + (i < count ? i : count - 1)) * a.q_token_stride + head * a.q_head_stride + k];
+  const float* q = a.q + token * a.q_token_stride + head * a.q_head_stride;
+  transpose_rows(q, a.q_token_stride, count, depth, s.q, R, a.scale);
   float largest[R], sum[R], keep[R];
   for (int i = 0; i < R; ++i) largest[i] = -__builtin_inff(), sum[i] = 0;
   for (Index i = 0; i < R * out_stride; ++i) s.out[i] = 0;

@@ -19,6 +19,7 @@ constexpr Index kLine = 64;                // of the caches
 constexpr Index kStageBytes = 256;         // of each row, transposed before they are used
 constexpr int kSetGroups = 64 / kLanes;    // groups of kLanes outputs that are worked on together
 constexpr Index kSetRows = kSetGroups * kLanes;
+constexpr Index kPanelSetRows = 128;  // outputs whose panels share a pass over x
 constexpr Index kPanelColumns = 512;
 
 constexpr Index bits_of(DType dtype) {
@@ -276,14 +277,29 @@ void direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
     }
 }
 
-// Asks for what takes the place of the chunk at (row, byte) in the next panel: the columns after this panel's `width`
-// bytes, or the first ones of the rows after this set's.
-HADAL_INLINE void ask_for_next(const Matrix& w, Index row, Index byte, Index width) {
-  const bool same_rows = byte + width < w.used_bytes;
-  const std::uint8_t* p = w.base + (same_rows ? row : row + kSetRows) * w.row_bytes +
-                          (same_rows ? byte + width : byte % (kPanelColumns * w.used_bytes / w.k));
-  for (int i = 0; i < kLanes; ++i) __builtin_prefetch(p + i * w.row_bytes, 0, 2);
-}
+// The stored weights of the next panels, asked for little by little while tiles pass over the present ones.
+class NextPanels {
+ public:
+  // Columns [begin, end) of the rows of a set.
+  HADAL_INLINE NextPanels(const Matrix& w, Index row, Index begin, Index end, Index bits, Index calls)
+      : at_(w.base + row * w.row_bytes + begin * bits / 8), row_bytes_(w.row_bytes) {
+    lines_ = ((end - begin) * bits / 8 + kLine - 1) / kLine;
+    left_ = row < w.n ? lines_ * (w.n - row < kPanelSetRows ? w.n - row : kPanelSetRows) : 0;
+    per_call_ = (left_ + calls - 1) / calls;
+  }
+  HADAL_INLINE void ask() {
+    for (Index i = 0; i < per_call_ && left_ > 0; ++i, --left_) {
+      __builtin_prefetch(at_ + line_ * kLine, 0, 2);
+      if (++line_ < lines_) continue;
+      line_ = 0;
+      at_ += row_bytes_;
+    }
+  }
+
+ private:
+  const std::uint8_t* at_;
+  Index row_bytes_, lines_ = 0, left_ = 0, per_call_ = 0, line_ = 0;
+};
 
 // Columns [begin, end) of kPanelGroups groups of rows, decoded: [steps][kPanelGroups * kLanes].
 template <class Step, class Weights>
@@ -296,7 +312,6 @@ void decode_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, 
     for (Index column = begin; column < end; column += kChunkColumns) {
       const Index first = row + g * kLanes < w.n ? row + g * kLanes : w.n - 1;
       stage<Weights::kHasNan>(w, first, column * bits_of(a.w_dtype) / 8, staged, 1, codes[g]);
-      ask_for_next(w, first, column * bits_of(a.w_dtype) / 8, (end - begin) * bits_of(a.w_dtype) / 8);
       const Index left_columns = end - column < kChunkColumns ? end - column : kChunkColumns;
       const int count = static_cast<int>((left_columns + Weights::kColumns - 1) / Weights::kColumns);
       for (int c = 0; c < count; ++c) {
@@ -341,7 +356,18 @@ void panel_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index col
     }
     const Index block = from / w.block;
     const float* f = factors ? factors + block * set_rows : nullptr;
-    const Vec f0 = f ? load(f) : zero(), f1 = f ? load(f + kLanes) : zero();
+    const Vec f0 = f ? load(f) : broadcast(1), f1 = f ? load(f + kLanes) : broadcast(1);
+    // Nearly always: whole vectors, all rows, nothing to look at.
+    if (rows >= R && room >= 2 * kLanes && !a.x_scale) {
+      const bool first = from == 0;
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) {
+        const Vec t0 = first ? zero() : load(y[i]), t1 = first ? zero() : load(y[i] + kLanes);
+        store(y[i], fma(Step::sum(acc[i][0]), f0, t0));
+        store(y[i] + kLanes, fma(Step::sum(acc[i][1]), f1, t1));
+      }
+      continue;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const bool last_of_few = i < rows;
@@ -392,8 +418,8 @@ struct Scratch {
 HADAL_INLINE Scratch cut_scratch(const LinearArgs& a, const Matrix& w, void* memory) {
   float* at = static_cast<float*>(memory);
   Scratch s{};
-  if (a.w_scale) s.factors.scale = at, at += w.blocks * kSetRows;
-  if (a.w_zero) s.factors.zero = at, at += w.blocks * kSetRows;
+  if (a.w_scale) s.factors.scale = at, at += w.blocks * kPanelSetRows;
+  if (a.w_zero) s.factors.zero = at, at += w.blocks * kPanelSetRows;
   s.panel = reinterpret_cast<std::uint32_t*>(at);
   return s;
 }
@@ -417,7 +443,7 @@ template <class Step, int R>
 HADAL_INLINE void tile_of(const LinearArgs& a, const Matrix& w, Index tile, Index column, Index begin, Index end,
                           const std::uint32_t* x, const std::uint32_t* panel, const float* factors) {
   panel_tile<Step, R>(a, w, tile * kTileRows, column, begin, end, x + begin / Step::kColumns * R, panel, factors,
-                      kSetRows);
+                      kPanelSetRows);
 }
 
 template <class Step>
@@ -452,25 +478,32 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
   Matrix w = whole;
   w.n = n_end;
   const Index steps = steps_of(a, Step::kColumns);
-  for (Index row = n_begin; row < n_end; row += kSetRows) {
-    if (s.factors.scale) fill_scales(a, whole, row, kSetRows, unit<Step>(a), s.factors.scale);
-    if (s.factors.zero) fill_zeros(a, whole, row, kSetRows, s.factors.zero);
-    const Index panels = (n_end - row < kSetRows ? n_end - row + kPanelRows - 1 : kSetRows) / kPanelRows;
-    IVec codes[kSetGroups / kPanelGroups][kPanelGroups];
+  for (Index row = n_begin; row < n_end; row += kPanelSetRows) {
+    if (s.factors.scale) fill_scales(a, whole, row, kPanelSetRows, unit<Step>(a), s.factors.scale);
+    if (s.factors.zero) fill_zeros(a, whole, row, kPanelSetRows, s.factors.zero);
+    const Index panels = (n_end - row < kPanelSetRows ? n_end - row + kPanelRows - 1 : kPanelSetRows) / kPanelRows;
+    IVec codes[kPanelSetRows / kPanelRows][kPanelGroups];
     for (auto& c : codes) c[0] = c[1] = all_dwords(0);
     for (Index begin = 0; begin < w.k; begin += kPanelColumns) {
       const Index end = begin + kPanelColumns < w.k ? begin + kPanelColumns : w.k;
       constexpr Index kPanelDwords = kPanelColumns * kPanelRows;
       for (Index p = 0; p < panels; ++p) {
         const Factors f{s.factors.scale, s.factors.zero ? s.factors.zero + p * kPanelRows : nullptr};
-        decode_panel<Step, Weights>(a, w, row + p * kPanelRows, begin, end, f, kSetRows, s.panel + p * kPanelDwords,
-                                    codes[p]);
+        decode_panel<Step, Weights>(a, w, row + p * kPanelRows, begin, end, f, kPanelSetRows,
+                                    s.panel + p * kPanelDwords, codes[p]);
       }
+      const bool same_rows = end < w.k;
+      const Index next_begin = same_rows ? end : 0;
+      const Index next_end = next_begin + kPanelColumns < w.k ? next_begin + kPanelColumns : w.k;
+      NextPanels ahead(whole, same_rows ? row : row + kPanelSetRows, next_begin, next_end, bits_of(a.w_dtype),
+                       tiles_of(a) * panels);
       for (Index tile = 0; tile < tiles_of(a); ++tile)
-        for (Index p = 0; p < panels; ++p)
+        for (Index p = 0; p < panels; ++p) {
+          ahead.ask();
           any_tile<Step>(tile_height(rows_in_tile(a, tile)), a, w, tile, row + p * kPanelRows, begin, end,
                          x + tile * kTileRows * steps, s.panel + p * kPanelDwords,
                          s.factors.scale ? s.factors.scale + p * kPanelRows : nullptr);
+        }
     }
     if constexpr (Weights::kHasNan)
       for (Index p = 0; p < panels; ++p)
@@ -519,7 +552,7 @@ Index packed_bytes_f32(const LinearArgs& a) {
 }
 Index scratch_bytes(const LinearArgs& a) {
   const Matrix w{a};
-  return (2 * w.blocks * kSetRows + kPanelColumns * kSetRows + kLanes) * 4;
+  return (2 * w.blocks * kPanelSetRows + kPanelColumns * kPanelSetRows + kLanes) * 4;
 }
 
 }  // namespace
