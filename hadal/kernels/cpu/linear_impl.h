@@ -467,6 +467,15 @@ void any_tile(int height, const LinearArgs& a, const Matrix& w, Index tile, Inde
   }
 }
 
+// Rows of `height` lanes one behind the other: column c of [begin, end). Whole vectors are stored as long as the
+// columns that follow overwrite what is too much; masked stores are slow on some processors.
+HADAL_INLINE void store_column(float* to, Vec v, Index c, Index end, int height) {
+  if ((end - c) * height >= kLanes)
+    store(to + c * height, v);
+  else
+    store_first(to + c * height, v, height);
+}
+
 HADAL_INLINE Index steps_of(const LinearArgs& a, Index columns_per_step) {
   return round_up(a.k, 32) / columns_per_step;  // whole dwords of every format
 }
@@ -497,12 +506,17 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
       const Index next_end = next_begin + kPanelColumns < w.k ? next_begin + kPanelColumns : w.k;
       NextPanels ahead(whole, same_rows ? row : row + kPanelSetRows, next_begin, next_end, bits_of(a.w_dtype),
                        tiles_of(a) * panels);
-      for (Index tile = 0; tile < tiles_of(a); ++tile)
-        for (Index p = 0; p < panels; ++p) {
+      // A panel stays in the L1 cache while the tiles of x stream past it.
+      for (Index p = 0; p < panels; ++p)
+        for (Index tile = 0; tile < tiles_of(a); ++tile) {
           ahead.ask();
-          any_tile<Step>(tile_height(rows_in_tile(a, tile)), a, w, tile, row + p * kPanelRows, begin, end,
-                         x + tile * kTileRows * steps, s.panel + p * kPanelDwords,
-                         s.factors.scale ? s.factors.scale + p * kPanelRows : nullptr);
+          const std::uint32_t *from = x + tile * kTileRows * steps, *panel = s.panel + p * kPanelDwords;
+          const float* factors = s.factors.scale ? s.factors.scale + p * kPanelRows : nullptr;
+          const int height = tile_height(rows_in_tile(a, tile));
+          if (height == kTileRows)
+            tile_of<Step, kTileRows>(a, w, tile, row + p * kPanelRows, begin, end, from, panel, factors);
+          else
+            any_tile<Step>(height, a, w, tile, row + p * kPanelRows, begin, end, from, panel, factors);
         }
     }
     if constexpr (Weights::kHasNan)

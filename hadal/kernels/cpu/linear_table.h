@@ -45,8 +45,7 @@ void pack_f32(const LinearArgs& a, Index tile, Index k_begin, Index k_end, float
       continue;
     }
     transpose(r);
-    for (int j = 0; j < kLanes; ++j)
-      store_first(to + (c + j) * height, as_float(r[j]), height < kLanes ? height : kLanes);
+    for (int j = 0; j < kLanes; ++j) store_column(to, as_float(r[j]), c + j, padded, height);
   }
 }
 

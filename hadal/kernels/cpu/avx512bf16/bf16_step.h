@@ -143,7 +143,7 @@ void pack_bf16(const LinearArgs& a, Index tile, Index k_begin, Index k_end, std:
     }
     transpose(r);
     for (int j = 0; j < kLanes; ++j)
-      store_first(reinterpret_cast<float*>(to) + (c / 2 + j) * height, as_float(r[j]), height);
+      store_column(reinterpret_cast<float*>(to), as_float(r[j]), c / 2 + j, padded / 2, height);
   }
 }
 
