@@ -1,5 +1,7 @@
 #include "hadal/core/tensor.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 
@@ -8,6 +10,7 @@ namespace {
 
 // One cache line, and the widest vector of any instruction set we compile for.
 constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 void copy_elements(const TensorRef& from, char* to) {
   const auto bytes = static_cast<Index>(dtype_bytes(from.dtype()));
@@ -85,8 +88,12 @@ void Tensor::Free::operator()(void* p) const {
 
 Tensor::Tensor(DType dtype, Shape shape) {
   const std::size_t bytes = static_cast<std::size_t>(shape.num_elements()) * dtype_bytes(dtype);
-  const std::size_t rounded = (bytes / kAlignment + 1) * kAlignment;
-  memory_.reset(std::aligned_alloc(kAlignment, rounded));
+  // Large ones on huge pages where the system allows it: packed inputs and panels are walked with long strides.
+  const bool huge = bytes >= 2 * kHugePage;
+  const std::size_t alignment = huge ? kHugePage : kAlignment;
+  const std::size_t rounded = (bytes / alignment + 1) * alignment;
+  memory_.reset(std::aligned_alloc(alignment, rounded));
+  if (huge && memory_) ::madvise(memory_.get(), rounded, MADV_HUGEPAGE);
   HADAL_CHECK(memory_ != nullptr, "memory: {} bytes for a tensor {} could not be had", rounded, shape.to_string());
   ref_ = TensorRef(memory_.get(), dtype, shape);
 }
