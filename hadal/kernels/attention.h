@@ -1,5 +1,5 @@
 // Causal attention of one sequence over its latent cache, in the two forms of MLA. Every query sums over its keys in
-// the order of their positions, all of them in one pass, so results do not depend on how a prompt was cut into chunks.
+// the order of their positions, so results do not depend on how a prompt was cut into chunks.
 #pragma once
 
 #include "hadal/core/context.h"
