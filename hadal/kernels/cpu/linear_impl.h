@@ -525,7 +525,7 @@ HADAL_INLINE Vec packed_values(const float* x, Vec unit, bool bf16) {
 }
 
 // Columns [k_begin, k_end) of [k][height] float32, times packed_unit; k_end = k fills the padding behind with zeros.
-void pack_f32(const LinearArgs& a, Index tile, Index k_begin, Index k_end, float* to) {
+[[maybe_unused]] void pack_f32(const LinearArgs& a, Index tile, Index k_begin, Index k_end, float* to) {
   const int height = tile_height(rows_in_tile(a, tile));
   const Index first = tile * kTileRows, padded = k_end == a.k ? round_up(a.k, 32) : k_end;
   const Vec unit = broadcast(packed_unit(a));
@@ -556,11 +556,11 @@ void pack_f32(const LinearArgs& a, Index tile, Index k_begin, Index k_end, float
   }
 }
 
-Index packed_bytes_f32(const LinearArgs& a) {
+[[maybe_unused]] Index packed_bytes_f32(const LinearArgs& a) {
   // The last vector stored of a tile may reach beyond it.
   return (tiles_of(a) * kTileRows * round_up(a.k, 32) + kLanes) * 4;
 }
-Index scratch_bytes(const LinearArgs& a) {
+[[maybe_unused]] Index scratch_bytes(const LinearArgs& a) {
   const Matrix w{a};
   return (2 * w.blocks * kSetRows + kPanelColumns * kSetRows + kLanes) * 4;
 }
