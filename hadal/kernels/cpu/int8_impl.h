@@ -161,20 +161,38 @@ void fill_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, In
   }
 }
 
-// One row of a tile: y += sums * factors, or = in the first block.
-HADAL_INLINE void finish_row(float* y, bool first, const IVec (&sum)[kPanelGroups], const Vec (&factor)[kPanelGroups],
-                             Vec scale, Index room) {
+// What a tile's sums of one block are multiplied by.
+struct Int8Factors {
+  Vec of_outputs[kPanelGroups];
+  const float* of_rows;
+};
+
+// y += sums * factors, or = in the first block, for a tile of R rows whose outputs all exist.
+template <int R>
+HADAL_INLINE void finish_whole(float* y, Index stride, bool first, const IVec (&sum)[R][kPanelGroups],
+                               const Int8Factors& f) {
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i, y += stride) {
+    const Vec scale = broadcast(f.of_rows[i]);
 #pragma GCC unroll 2
-  for (int g = 0; g < kPanelGroups; ++g) {
-    const Vec f = mul(factor[g], scale), value = to_float(sum[g]);
-    float* to = y + g * kLanes;
-    if (room >= (g + 1) * kLanes) {
-      store(to, fma(value, f, first ? zero() : load(to)));
-    } else if (room > g * kLanes) {
-      const Index count = room - g * kLanes;
-      store_first(to, fma(value, f, first ? zero() : load_first(to, count)), count);
+    for (int g = 0; g < kPanelGroups; ++g) {
+      float* to = y + g * kLanes;
+      store(to, fma(to_float(sum[i][g]), mul(f.of_outputs[g], scale), first ? zero() : load(to)));
     }
   }
+}
+
+// The same for `rows` of the rows and the first `room` outputs.
+template <int R>
+void finish_part(float* y, Index stride, bool first, const IVec (&sum)[R][kPanelGroups], const Int8Factors& f,
+                 Index rows, Index room) {
+  for (int i = 0; i < R && i < rows; ++i, y += stride)
+    for (int g = 0; g < kPanelGroups && g * kLanes < room; ++g) {
+      float* to = y + g * kLanes;
+      const Index count = room - g * kLanes < kLanes ? room - g * kLanes : kLanes;
+      const Vec total = first ? zero() : load_first(to, count);
+      store_first(to, fma(to_float(sum[i][g]), mul(f.of_outputs[g], broadcast(f.of_rows[i])), total), count);
+    }
 }
 
 // R rows by kPanelRows outputs over columns [begin, end), one panel. x and x_scale are the tile's.
@@ -182,6 +200,7 @@ template <class Dot, int R>
 void int8_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index column, Index begin, Index end,
                const std::uint32_t* x, const float* x_scale, const Int8Set& s, Index lane) {
   const std::uint32_t* panel = s.panel + lane * dwords_of<Dot>(kPanelColumns);
+  const bool whole = first_row + R <= a.m && column + kPanelRows <= w.n;
   x += dwords_of<Dot>(begin) * R;
   for (Index from = begin; from < end; from += w.block) {
     const Index to = from + w.block < end ? from + w.block : end, block = from / w.block;
@@ -205,12 +224,18 @@ void int8_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index colu
       x += R;
     }
     const float* factors = s.factors + block * kSetRows + lane;
-    const Vec factor[kPanelGroups] = {load(factors), load(factors + kLanes)};
+    const Int8Factors f = {{load(factors), load(factors + kLanes)}, x_scale + block * R};
+    float* y = a.y + first_row * a.y_stride + column;
+    if (whole && from > 0) {
+      finish_whole<R>(y, a.y_stride, false, acc, f);
+    } else if (whole) {
+      finish_whole<R>(y, a.y_stride, true, acc, f);
+    } else {
+      IVec sums[R][kPanelGroups];  // the address of acc would keep it out of registers
 #pragma GCC unroll 16
-    for (int i = 0; i < R; ++i)
-      if (first_row + i < a.m)
-        finish_row(a.y + (first_row + i) * a.y_stride + column, from == 0, acc[i], factor,
-                   broadcast(x_scale[block * R + i]), w.n - column);
+      for (int i = 0; i < R; ++i) sums[i][0] = acc[i][0], sums[i][1] = acc[i][1];
+      finish_part<R>(y, a.y_stride, from == 0, sums, f, a.m - first_row, w.n - column);
+    }
   }
 }
 
