@@ -98,7 +98,7 @@ struct WordDot {
     out[1] = words_right_signed_8(codes);
   }
   HADAL_INLINE static void split_x(IVec codes, IVec (&out)[kDwords]) { split(codes, out); }
-  static constexpr bool kStarts = false;
+  static constexpr bool kStarts = false, kHasTable = false;
   HADAL_INLINE static IVec count(IVec sum, IVec) { return sum; }
   HADAL_INLINE static IVec mac(IVec acc, IVec x, IVec w) { return dot_words(acc, x, w); }
 };

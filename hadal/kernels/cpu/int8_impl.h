@@ -10,6 +10,8 @@
 // panel: sets of kSetRows outputs, up to kPanelColumns of K, [steps][kPanelGroups * kLanes] dwords.
 #pragma once
 
+#include <type_traits>
+
 #include "hadal/kernels/cpu/int8_codes.h"
 
 namespace hadal::kernels::HADAL_ISA {
@@ -110,9 +112,16 @@ HADAL_INLINE Index panel_end(const Matrix& w, Index begin) {
   return end < w.k ? end : w.k;
 }
 
+// Where an instruction set has a better way for E4M3 (Dot::kHasTable).
+template <class Dot>
+void fill_panel_by_table(const Matrix& w, Index row, Index begin, Index end, Index lane, const Int8Set& s);
+
 // Columns [begin, end) of kLanes outputs, `lane` being their place in the set, as operands of Dot.
 template <class Dot, class Weights>
 void fill_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, Index end, Index lane, const Int8Set& s) {
+  if constexpr (Dot::kHasTable && std::is_same_v<Weights, Int8FromE4m3>)
+    if (a.w_scale && w.block == kScaleBlock && (end - begin) % kScaleBlock == 0 && row + lane + kLanes <= w.n)
+      return fill_panel_by_table<Dot>(w, row, begin, end, lane, s);
   constexpr Index kBytes = kPanelColumns * 4 / Weights::kColumns;
   alignas(64) IVec staged[kBytes / 4];
   const Index first = begin * 4 / Weights::kColumns;

@@ -2,7 +2,7 @@
 #define HADAL_ISA avx512bf16
 #include "hadal/kernels/cpu/avx512/int8_vec.h"
 // The vector header comes first.
-#include "hadal/kernels/cpu/int8_impl.h"
+#include "hadal/kernels/cpu/avx512bf16/int8_table.h"
 
 namespace hadal::kernels::avx512bf16 {
 namespace {
@@ -14,7 +14,7 @@ struct ByteDot {
   HADAL_INLINE static void split_x(IVec codes, IVec (&out)[kDwords]) {
     out[0] = bit_xor(codes, all_dwords(0x80808080u));
   }
-  static constexpr bool kStarts = true;
+  static constexpr bool kStarts = true, kHasTable = true;
   HADAL_INLINE static IVec count(IVec sum, IVec codes) { return mac(sum, all_dwords(0x80808080u), codes); }
   HADAL_INLINE static IVec start(IVec sum) { return _mm512_sub_epi32(_mm512_setzero_si512(), sum); }
   HADAL_INLINE static IVec mac(IVec acc, IVec x, IVec w) { return _mm512_dpbusd_epi32(acc, x, w); }
