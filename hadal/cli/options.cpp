@@ -16,8 +16,9 @@ void ComputeOptions::add_to(CLI::App& command) {
                      "Instruction set: ref, avx2, avx512 or avx512-bf16 (default: the best this machine has)");
   command
       .add_option("--activations", activations,
-                  "f32, or fp8 to round the inputs of FP8 linears as the reference code does")
-      ->check(CLI::IsMember({"f32", "fp8"}));
+                  "How the inputs of linears are rounded: f32 (not at all), bf16, int8 (by 128 columns, FP8 and BF16 "
+                  "weights too), or fp8 (those of FP8 linears as the reference code does)")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "fp8"}));
 }
 
 void ComputeOptions::add_cache_to(CLI::App& command) {
@@ -59,7 +60,7 @@ std::unique_ptr<Context> ComputeOptions::make_context() const {
     chosen = *named;
   }
   auto ctx = std::make_unique<Context>(threads, chosen);
-  if (activations == "fp8") ctx->activations = Activations::kFp8;
+  ctx->activations = activations_from_name(activations).value_or(Activations::kF32);
   ctx->poll = [] {
     if (interrupted()) throw Interrupted("interrupted");
   };

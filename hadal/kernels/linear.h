@@ -56,7 +56,8 @@ struct LinearKernels {
   Index (*packed_bytes)(const LinearArgs& args);
   Index (*scratch_bytes)(const LinearArgs& args);
   Index (*num_tiles)(const LinearArgs& args);
-  // Tiles [tile_begin, tile_end), columns [k_begin, k_end) of x: k_begin a multiple of 64, k_end one too or k.
+  // Tiles [tile_begin, tile_end), columns [k_begin, k_end) of x: k_begin a multiple of 64 (where x is rounded to int8:
+  // of 128), k_end one too or k.
   void (*pack)(const LinearArgs& args, Index tile_begin, Index tile_end, Index k_begin, Index k_end, void* packed);
   // Columns [n_begin, n_end) of y. `next` is where this thread will go on reading (nullptr: right behind n_end).
   void (*multiply)(const LinearArgs& args, const void* packed, Index n_begin, Index n_end, const void* next,
@@ -67,17 +68,35 @@ struct LinearKernels {
   void (*transposed)(const LinearArgs& args, Index k_begin, Index k_end);
 };
 
-// The instruction set must be supported and not kRef.
+// The same for products whose x is rounded to int8 first: see rounds_to_int8. Pieces of k are multiples of 128.
+struct Int8Kernels {
+  Index (*packed_bytes)(const LinearArgs& args);
+  Index (*scratch_bytes)(const LinearArgs& args);
+  Index (*num_tiles)(const LinearArgs& args);
+  void (*pack)(const LinearArgs& args, Index tile_begin, Index tile_end, Index k_begin, Index k_end, void* packed);
+  void (*multiply)(const LinearArgs& args, const void* packed, Index n_begin, Index n_end, const void* next,
+                   void* scratch);
+};
+
+// F32 and F16 weights have no int8 form here; with them, activations stay as they are.
+inline bool rounds_to_int8(const LinearArgs& a) {
+  return a.activations == Activations::kInt8 && a.w_dtype != DType::kF32 && a.w_dtype != DType::kF16;
+}
+
+// The instruction set must be supported and not kRef. These tables see to args.activations.
 const LinearKernels& linear_kernels(Isa isa);
 
 namespace avx2 {
 extern const LinearKernels kLinear;
-}
+extern const Int8Kernels kInt8;
+}  // namespace avx2
 namespace avx512 {
 extern const LinearKernels kLinear;
-}
+extern const Int8Kernels kInt8;
+}  // namespace avx512
 namespace avx512bf16 {
 extern const LinearKernels kLinear;
-}
+extern const Int8Kernels kInt8;
+}  // namespace avx512bf16
 
 }  // namespace hadal::kernels

@@ -50,7 +50,7 @@ void run(Context& ctx, std::span<const kernels::LinearArgs> all) {
   for (const kernels::LinearArgs& a : all) {
     Product p{a, nullptr};
     for (const Product& earlier : products)
-      if (earlier.args.w_dtype == a.w_dtype && earlier.args.scale_columns == a.scale_columns) p.packed = earlier.packed;
+      if (same_packing(earlier.args, a)) p.packed = earlier.packed;
     if (!p.packed) {
       p = Product::make(ctx, a);
       pack(ctx, k, p);

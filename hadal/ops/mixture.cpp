@@ -93,7 +93,11 @@ class FastMixture {
     piece_end_.push_back((piece_end_.empty() ? 0 : piece_end_.back()) + (n.gate.n + piece() - 1) / piece());
   }
 
-  Index piece() const { return tokens_ <= kFewTokens ? kernels_.piece_columns : kernels_.many_rows_piece_columns; }
+  // What is packed for down is rounded to int8 by blocks of 128.
+  Index piece() const {
+    const bool few = tokens_ <= kFewTokens && ctx_.activations != Activations::kInt8;
+    return few ? kernels_.piece_columns : kernels_.many_rows_piece_columns;
+  }
   Index outer_pieces() const { return (width_ + piece() - 1) / piece(); }
 
   void* room(const LinearArgs& a) { return Product::make(ctx_, a).packed; }
@@ -106,9 +110,9 @@ class FastMixture {
       n.down.x_stride = inner_;
       // A token alone is the same input for every expert.
       const Network& first = networks_[0];
-      const bool same = &n != &first && tokens_ == 1 && n.gate.w_dtype == first.gate.w_dtype;
+      const bool same = &n != &first && tokens_ == 1 && same_packing(n.gate, first.gate);
       n.gate_input = same ? first.gate_input : room(n.gate);
-      n.up_input = n.up.w_dtype == n.gate.w_dtype ? n.gate_input : room(n.up);
+      n.up_input = same_packing(n.up, n.gate) ? n.gate_input : room(n.up);
       n.inner = room(n.down);
       for (const LinearArgs* a : {&n.gate, &n.up, &n.down}) scratch = std::max(scratch, kernels_.scratch_bytes(*a));
     }

@@ -19,6 +19,11 @@ inline const void* weight_row(const kernels::LinearArgs& a, Index row) {
   return static_cast<const std::byte*>(a.w) + row * a.w_stride * bits / 8;
 }
 
+// Whether products of the same x can share its packed form.
+inline bool same_packing(const kernels::LinearArgs& a, const kernels::LinearArgs& b) {
+  return a.w_dtype == b.w_dtype && a.scale_columns == b.scale_columns;
+}
+
 struct Product {
   kernels::LinearArgs args;
   void* packed = nullptr;

@@ -560,11 +560,11 @@ HADAL_INLINE const float* input_row(const LinearArgs& a, Index row) {
   return a.x + (a.x_rows ? a.x_rows[row] : row) * a.x_stride;
 }
 
-Index packed_bytes_f32(const LinearArgs& a) {
+[[maybe_unused]] Index packed_bytes_f32(const LinearArgs& a) {
   // The last vector stored of a tile may reach beyond it.
   return (tiles_of(a) * kTileRows * round_up(a.k, 32) + kLanes) * 4;
 }
-Index scratch_bytes(const LinearArgs& a) {
+[[maybe_unused]] Index scratch_bytes(const LinearArgs& a) {
   const Matrix w{a};
   return (2 * w.blocks * kPanelSetRows + kPanelColumns * kPanelSetRows + kLanes) * 4;
 }
