@@ -36,6 +36,7 @@ struct LinearArgs {
   Index scale_columns = 128;             // at least 32 and a multiple of it unless one scale serves a whole row
   const std::uint8_t* w_zero = nullptr;  // INT4; nullptr: 8
   Index w_first_row = 0;
+  std::uint8_t* w_clean = nullptr;  // E4M3: see ops/weight.h; byte i is for rows 32 i on, counted from w - w_first_row
 
   float* y = nullptr;  // [m, n]
   Index y_stride = 0;

@@ -334,6 +334,33 @@ TEST_P(Fp8Linear, Rule32_NanCodesGiveNan) {
     }
 }
 
+TEST_P(Fp8Linear, Rule32_RowsSeenCleanAreNotLookedAtAgainAndOthersAre) {
+  for (const Index m : {1, 2, 5}) {
+    Problem p(kFp8, m, 200, 300, 96, 12);
+    std::vector<std::uint8_t> clean((96 + 200 + 31) / 32);
+    std::vector<float> first, second;
+    LinearArgs a = p.args(first);
+    a.w_clean = clean.data();
+    multiply(GetParam(), a, 0, 200);
+    EXPECT_EQ(clean[3], 1);
+    a = p.args(second);
+    a.w_clean = clean.data();
+    multiply(GetParam(), a, 0, 200);
+    EXPECT_TRUE(same_bits(first, second.data()));
+    // A NaN code that was there from the start is met every time, and its set never becomes clean.
+    std::fill(clean.begin(), clean.end(), std::uint8_t{0});
+    p.w[100 * 300 + 299] = 0x7F;
+    for (int i = 0; i < 2; ++i) {
+      a = p.args(second);
+      a.w_clean = clean.data();
+      multiply(GetParam(), a, 0, 200);
+      EXPECT_EQ(clean[(96 + 100) / 32], 0);
+      for (Index r = 0; r < m; ++r)
+        for (Index j = 0; j < 200; ++j) EXPECT_EQ(std::isnan(second[static_cast<std::size_t>(r * 200 + j)]), j == 100);
+    }
+  }
+}
+
 TEST_P(Fp8Linear, EveryE4m3CodeIsDecodedExactly) {
   for (int code = 0; code < 256; ++code) {
     if ((code & 0x7F) == 0x7F) continue;

@@ -26,6 +26,10 @@ class Binder {
     else
       // Whether experts are read at all is decided later (stream_experts).
       weight = reference_stored(*stored, files_, owned_, info.routed_expert);
+    if (weight.values.dtype() == DType::kF8E4M3) {
+      const Shape sets{ops::num_blocks(weight.num_rows(), ops::kCleanRows)};
+      weight.clean = owned_.emplace_back(Tensor::zeros(DType::kU8, sets))->data<std::uint8_t>();
+    }
   }
 
  private:

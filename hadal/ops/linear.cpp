@@ -202,6 +202,7 @@ kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const Tenso
     a.scale_columns = w.scale_columns;
     a.w_zero = w.zero ? static_cast<const std::uint8_t*>(w.zero.raw()) : nullptr;
     a.w_first_row = w.first_row;
+    a.w_clean = w.clean;
   }
   a.y = y.data<float>();
   a.y_stride = y.stride(0);

@@ -21,6 +21,8 @@ namespace hadal::ops {
 inline constexpr Index kBlock =
     128;  // side of a scale block, and the K extent over which FP8 products are summed first
 
+inline constexpr Index kCleanRows = 32;
+
 constexpr Index num_blocks(Index n, Index block = kBlock) {
   return (n + block - 1) / block;
 }
@@ -33,6 +35,9 @@ struct Weight {
   Index scale_columns = kBlock;
   Index packed_columns = 0;  // K of an INT4 matrix
   Index first_row = 0;       // of `values` within the scale grid: a slice of rows need not start at a block
+  // FP8: a byte for every kCleanRows rows of the whole matrix, set by whoever has read them and met no NaN code, so
+  // that nobody needs to look again. Null: look every time.
+  std::uint8_t* clean = nullptr;
 
   explicit operator bool() const { return static_cast<bool>(values); }
   bool is_int4() const { return values.dtype() == DType::kI32; }

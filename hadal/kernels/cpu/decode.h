@@ -58,6 +58,12 @@ struct E4m3Weights {
   }
 };
 
+// The same weights, known to hold no NaN code.
+template <class Weights>
+struct Clean : Weights {
+  static constexpr bool kHasNan = false;
+};
+
 struct Int8Weights {
   static constexpr int kSteps = 4, kColumns = 4;
   static constexpr bool kHasNan = false;

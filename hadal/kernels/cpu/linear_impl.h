@@ -212,9 +212,9 @@ HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
   lines += kCount * kLine;
 }
 
-// Outputs [row, row + G * kLanes) of one tile of R rows, straight from the stored weights.
+// Outputs [row, row + G * kLanes) of one tile of R rows, straight from the stored weights; true if no NaN code was met.
 template <class Step, class Weights, int G, int R>
-void direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint32_t* x, const Factors& factors,
+bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint32_t* x, const Factors& factors,
                 const std::uint8_t* ahead) {
   constexpr Index kStageColumns = kStageBytes / 4 * Weights::kColumns;
   // Half of the lines ahead are asked for while rows are transposed, half while they are multiplied.
@@ -275,6 +275,10 @@ void direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
       else if (room > 0)
         store_first(to, y, room);
     }
+  bool clean = true;
+  if constexpr (Weights::kHasNan)
+    for (const IVec& c : codes) clean = clean && !any_byte_7f(c);
+  return clean;
 }
 
 // The stored weights of the next panels, asked for little by little while tiles pass over the present ones.
@@ -424,6 +428,20 @@ HADAL_INLINE Scratch cut_scratch(const LinearArgs& a, const Matrix& w, void* mem
   return s;
 }
 
+// What is known of rows [row, end): LinearArgs::w_clean.
+constexpr Index kCleanRows = 32;
+HADAL_INLINE bool known_clean(const LinearArgs& a, Index row, Index end) {
+  if (!a.w_clean) return false;
+  for (Index i = (a.w_first_row + row) / kCleanRows; i * kCleanRows < a.w_first_row + end; ++i)
+    if (!__atomic_load_n(a.w_clean + i, __ATOMIC_RELAXED)) return false;
+  return true;
+}
+HADAL_INLINE void note_clean(const LinearArgs& a, Index row, Index end) {
+  if (!a.w_clean) return;
+  const Index first = (a.w_first_row + row + kCleanRows - 1) / kCleanRows, last = (a.w_first_row + end) / kCleanRows;
+  for (Index i = first; i < last; ++i) __atomic_store_n(a.w_clean + i, std::uint8_t{1}, __ATOMIC_RELAXED);
+}
+
 template <class Step, class Weights, int R>
 void direct(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin, Index n_end, const void* next,
             const Scratch& s) {
@@ -435,7 +453,13 @@ void direct(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index 
     if (next && row + G * kLanes >= n_end) ahead = static_cast<const std::uint8_t*>(next);
     if (s.factors.scale) fill_scales(a, w, row, G * kLanes, unit<Step>(a), s.factors.scale);
     if (s.factors.zero) fill_zeros(a, w, row, G * kLanes, s.factors.zero);
-    direct_set<Step, Weights, G, R>(a, cut, row, x, s.factors, ahead);
+    const Index end = row + G * kLanes < n_end ? row + G * kLanes : n_end;
+    if constexpr (Weights::kHasNan)
+      if (known_clean(a, row, end)) {
+        direct_set<Step, Clean<Weights>, G, R>(a, cut, row, x, s.factors, ahead);
+        continue;
+      }
+    if (direct_set<Step, Weights, G, R>(a, cut, row, x, s.factors, ahead) && Weights::kHasNan) note_clean(a, row, end);
   }
 }
 
