@@ -335,7 +335,7 @@ TEST_P(Fp8Linear, Rule32_NanCodesGiveNan) {
 }
 
 TEST_P(Fp8Linear, Rule32_RowsSeenCleanAreNotLookedAtAgainAndOthersAre) {
-  for (const Index m : {1, 2, 5}) {
+  for (const Index m : {1, 2, 3}) {
     Problem p(kFp8, m, 200, 300, 96, 12);
     std::vector<std::uint8_t> clean((96 + 200 + 31) / 32);
     std::vector<float> first, second;
