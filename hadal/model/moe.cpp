@@ -41,6 +41,7 @@ TensorRef Moe::resident(Context& ctx, const TensorRef& u, const ops::Selection& 
 TensorRef Moe::forward(Context& ctx, const TensorRef& u, const Trace& trace,
                        const std::function<void()>& while_reading) const {
   const ops::Selection chosen = gate.forward(ctx, u, trace);
+  const PhaseScope phase(ctx.phases, Phase::kExperts);
   const TensorRef out = store ? streamed(ctx, u, chosen, while_reading) : resident(ctx, u, chosen);
   trace("moe_out", out);
   return out;
