@@ -4,25 +4,13 @@
 #include <CLI/CLI.hpp>
 
 #include "hadal/cli/interrupt.h"
+#include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/core/error.h"
 #include "hadal/io/json.h"
 
 namespace hadal::cli {
 namespace {
-
-Isa parse_isa(const std::string& name) {
-  const auto isa = isa_from_name(name);
-  HADAL_CHECK(isa, "--isa: {} is not known; ref, avx2, avx512 and avx512-bf16 are", name);
-  HADAL_CHECK(isa_supported(*isa), "--isa: this machine has no {}", name);
-  return *isa;
-}
-
-Activations parse_activations(const std::string& name) {
-  const auto activations = activations_from_name(name);
-  HADAL_CHECK(activations, "--activations: {} is not known; f32, bf16, int8 and fp8 are", name);
-  return *activations;
-}
 
 perf::Json to_json(const std::vector<perf::Change>& changes) {
   perf::Json list = perf::Json::array();
@@ -68,7 +56,7 @@ void BenchContexts::add_to(CLI::App& command) {
   command
       .add_option("--isa", isa, "Instruction sets: ref, avx2, avx512, avx512-bf16 (default: the best this machine has)")
       ->delimiter(',');
-  command.add_option("--activations", activations, "How inputs of linears are rounded: f32, bf16, int8, fp8")
+  command.add_option("--activations", activations, "How inputs of linears are rounded: f32 (default), bf16, int8, fp8")
       ->delimiter(',');
 }
 
@@ -76,7 +64,7 @@ void BenchContexts::for_each(const std::function<void(Context&)>& f) const {
   std::vector<Isa> sets;
   std::vector<Activations> formats;
   for (const std::string& name : isa) sets.push_back(parse_isa(name));
-  for (const std::string& name : activations) formats.push_back(parse_activations(name));
+  for (const std::string& name : activations) formats.push_back(parse_activations("--activations", name));
   if (sets.empty()) sets.push_back(best_isa());
   for (const int count : threads.empty() ? std::vector<int>{0} : threads)
     for (const Isa set : sets)

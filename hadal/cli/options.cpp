@@ -2,23 +2,35 @@
 
 #include <CLI/CLI.hpp>
 
-#include "hadal/cli/interrupt.h"
 #include "hadal/checkpoint/model_directory.h"
+#include "hadal/cli/interrupt.h"
 #include "hadal/core/error.h"
+#include "hadal/core/log.h"
 #include "hadal/io/free_memory.h"
 
 namespace hadal::cli {
+
+Isa parse_isa(const std::string& name) {
+  const auto isa = isa_from_name(name);
+  HADAL_CHECK(isa, "--isa: {} is not known; ref, avx2, avx512 and avx512-bf16 are", name);
+  HADAL_CHECK(isa_supported(*isa), "--isa: this machine has no {}", name);
+  return *isa;
+}
+
+Activations parse_activations(const std::string& option, const std::string& name) {
+  const auto activations = activations_from_name(name);
+  HADAL_CHECK(activations, "{}: {} is not known; f32, bf16, int8 and fp8 are", option, name);
+  return *activations;
+}
 
 void ComputeOptions::add_to(CLI::App& command) {
   command.add_option("--threads", threads, "Threads to compute with (default: all cores this process may use)")
       ->check(CLI::Range(1, 1024));
   command.add_option("--isa", isa,
                      "Instruction set: ref, avx2, avx512 or avx512-bf16 (default: the best this machine has)");
-  command
-      .add_option("--activations", activations,
-                  "How the inputs of linears are rounded: f32 (not at all), bf16, int8 (by 128 columns, FP8 and BF16 "
-                  "weights too), or fp8 (those of FP8 linears as the reference code does)")
-      ->check(CLI::IsMember({"f32", "bf16", "int8", "fp8"}));
+  command.add_option("--activations", activations,
+                     "How inputs of linears are rounded: f32 (default) not at all, bf16, int8 (8 bits with a scale per "
+                     "128), or fp8 (where the weight is FP8, as the reference code does)");
 }
 
 void ComputeOptions::add_cache_to(CLI::App& command) {
@@ -52,15 +64,12 @@ model::StreamOptions ComputeOptions::stream() const {
 }
 
 std::unique_ptr<Context> ComputeOptions::make_context() const {
-  Isa chosen = best_isa();
-  if (!isa.empty()) {
-    const auto named = isa_from_name(isa);
-    HADAL_CHECK(named, "--isa: {} is not known; ref, avx2, avx512 and avx512-bf16 are", isa);
-    HADAL_CHECK(isa_supported(*named), "--isa: this machine has no {}", isa);
-    chosen = *named;
-  }
+  const Isa chosen = isa.empty() ? best_isa() : parse_isa(isa);
+  const Activations rounding = parse_activations("--activations", activations);
   auto ctx = std::make_unique<Context>(threads, chosen);
-  ctx->activations = activations_from_name(activations).value_or(Activations::kF32);
+  ctx->activations = rounding;
+  log_info("{}, activations {}, {} thread{}", isa_name(chosen), activations_name(rounding), ctx->threads.num_threads(),
+           ctx->threads.num_threads() == 1 ? "" : "s");
   ctx->poll = [] {
     if (interrupted()) throw Interrupted("interrupted");
   };

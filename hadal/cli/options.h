@@ -18,6 +18,10 @@ class App;
 
 namespace hadal::cli {
 
+// Throw Error with a sentence that names the option and what is known.
+Isa parse_isa(const std::string& name);  // also if this machine has it not
+Activations parse_activations(const std::string& option, const std::string& name);
+
 struct ComputeOptions {
   int threads = 0;
   std::string isa;

@@ -21,8 +21,32 @@ struct Options {
   std::string model, file;
   ComputeOptions compute;
   eval::PerplexityOptions perplexity;
+  std::string against;
   bool json = false;
 };
+
+void print_json(const Options& o, const eval::PerplexityResult& r, std::size_t bytes, const model::ExpertStore* store) {
+  nlohmann::ordered_json json = {{"nats_per_token", r.nats_per_token()},
+                                 {"bits_per_byte", r.bits_per_byte(bytes)},
+                                 {"tokens", r.tokens},
+                                 {"bytes", bytes}};
+  if (o.perplexity.reference) {
+    json["against"] = o.against;
+    json["kl_divergence"] = r.divergence_per_token();
+    json["same_top_token"] = r.agreement();
+  }
+  if (o.compute.stats) json["experts"] = stats_json(store);
+  print(json.dump() + "\n");
+}
+
+void print_text(const Options& o, const eval::PerplexityResult& r, std::size_t bytes) {
+  const double nats = r.nats_per_token();
+  print(fmt::format("{:.4f} nats a token, {:.4f} bits a byte ({} tokens, {} bytes; perplexity {:.3f})\n", nats,
+                    r.bits_per_byte(bytes), r.tokens, bytes, std::exp(nats)));
+  if (o.perplexity.reference)
+    print(fmt::format("against {}: KL divergence {:.3g} nats a token, most probable token the same in {:.2f}%\n",
+                      o.against, r.divergence_per_token(), 100 * r.agreement()));
+}
 
 int run(Options& o) {
   const std::string text = io::read_text_file(o.file);
@@ -30,6 +54,7 @@ int run(Options& o) {
   const auto ids = tokenizer.encode(text, tokenizer::AddedTokenMode::kIgnore);
   HADAL_CHECK(!ids.empty(), "{}: is empty, there is nothing to predict", o.file);
   const auto ctx = o.compute.make_context();
+  if (!o.against.empty()) o.perplexity.reference = eval::Mode{.activations = parse_activations("--against", o.against)};
   const model::LoadedModel model = model::load_model(o.model, {.stream = o.compute.stream(), .threads = &ctx->threads});
   const StatsAtEnd stats(o.compute.stats && !o.json, model.store.get());
   auto bos = model.transformer.config.bos_token_id;
@@ -46,16 +71,10 @@ int run(Options& o) {
     result = eval::perplexity(*ctx, model.transformer, ids, o.perplexity,
                               [&](Index done) { progress.update(static_cast<std::uint64_t>(done)); });
   }
-  const double nats = result.nats_per_token(), bits = result.bits_per_byte(text.size());
-  if (o.json) {
-    nlohmann::ordered_json json = {
-        {"nats_per_token", nats}, {"bits_per_byte", bits}, {"tokens", result.tokens}, {"bytes", text.size()}};
-    if (o.compute.stats) json["experts"] = stats_json(model.store.get());
-    print(json.dump() + "\n");
-  } else {
-    print(fmt::format("{:.4f} nats a token, {:.4f} bits a byte ({} tokens, {} bytes; perplexity {:.3f})\n", nats, bits,
-                      result.tokens, text.size(), std::exp(nats)));
-  }
+  if (o.json)
+    print_json(o, result, text.size(), model.store.get());
+  else
+    print_text(o, result, text.size());
   return 0;
 }
 
@@ -73,13 +92,17 @@ void add_perplexity(CLI::App& app, Action& action) {
       ->add_option("--stride", o.perplexity.stride,
                    "Tokens a window advances by; only its last ones are scored (default: no overlap)")
       ->check(CLI::PositiveNumber);
-  command->add_flag(
-      "--json", o.json,
-      "Print {\"nats_per_token\", \"bits_per_byte\", \"tokens\", \"bytes\"}, with --stats also \"experts\"");
+  command->add_option(
+      "--against", o.against,
+      "Also run with these activations (f32, bf16, int8 or fp8), the best instruction set and a cache "
+      "in f32, and print the KL divergence from that and how often the most probable token is the same");
+  command->add_flag("--json", o.json,
+                    "Print {\"nats_per_token\", \"bits_per_byte\", \"tokens\", \"bytes\"}, with --against also "
+                    "\"against\", \"kl_divergence\" and \"same_top_token\", with --stats also \"experts\"");
   o.compute.add_to(*command);
   o.compute.add_cache_to(*command);
   o.compute.add_memory_to(*command);
-  command->footer("Example:\n  hadal perplexity models/mini README.md --json");
+  command->footer("Example:\n  hadal perplexity models/mini README.md --activations bf16 --against f32");
   command->callback([&action] { action = [] { return run(o); }; });
 }
 

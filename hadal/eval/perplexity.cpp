@@ -8,14 +8,21 @@
 namespace hadal::eval {
 namespace {
 
-constexpr Index kHeadRows = 32;    // rows of logits in memory at a time
+constexpr Index kHeadRows = 32;    // rows of logits in memory at a time, as many of the reference's
 constexpr Index kPassRows = 1024;  // windows up to this many rows share a pass
 
-double negative_log_probability(const float* logits, Index n, model::TokenId id) {
-  const double largest = *std::max_element(logits, logits + n);
+using Logits = std::span<const float>;
+
+// log p(i) = logits[i] - this.
+double log_of_sum(Logits logits) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
-  for (Index i = 0; i < n; ++i) sum += std::exp(double{logits[i]} - largest);
-  return largest + std::log(sum) - logits[id];
+  for (const float x : logits) sum += std::exp(double{x} - largest);
+  return largest + std::log(sum);
+}
+
+auto most_probable(Logits logits) {
+  return std::max_element(logits.begin(), logits.end()) - logits.begin();
 }
 
 // Targets [begin, end) of the text, of which those from `scored` on are counted.
@@ -36,50 +43,117 @@ std::span<const model::TokenId> part(std::span<const model::TokenId> ids, Index 
   return ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
 }
 
-// The nats of targets[i] given hidden row i.
-double score(Context& ctx, const model::Transformer& t, const TensorRef& hidden,
-             std::span<const model::TokenId> targets) {
-  double nats = 0;
-  const auto rows = static_cast<Index>(targets.size());
-  for (Index begin = 0; begin < rows; begin += kHeadRows) {
-    const Workspace::Scope scope(ctx.workspace);
-    const Index end = std::min(begin + kHeadRows, rows);
-    const auto logits = t.logits(ctx, hidden.rows(begin, end)).view<float, 2>();
-    for (Index r = begin; r < end; ++r)
-      nats += negative_log_probability(logits.row(r - begin), logits.shape[1], targets[static_cast<std::size_t>(r)]);
+// The context computes in another mode until the scope closes.
+class ModeScope {
+ public:
+  ModeScope(Context& ctx, const Mode& mode) : ctx_(ctx), isa_(ctx.isa), activations_(ctx.activations) {
+    ctx.isa = mode.isa;
+    ctx.activations = mode.activations;
   }
-  return nats;
-}
+  ~ModeScope() {
+    ctx_.isa = isa_;
+    ctx_.activations = activations_;
+  }
+  ModeScope(const ModeScope&) = delete;
+  ModeScope& operator=(const ModeScope&) = delete;
 
-// All windows in one pass; each begins anew, with BOS.
-double score(Context& ctx, const model::Transformer& t, std::span<const model::TokenId> ids,
-             std::span<const Window> windows, const PerplexityOptions& options) {
-  const Workspace::Scope scope(ctx.workspace);
-  std::vector<std::vector<model::TokenId>> inputs;
-  std::vector<model::SequenceState> states;
-  for (const Window& w : windows) {
-    const auto before = part(ids, w.begin, w.end - 1);
-    inputs.push_back({options.bos});
-    inputs.back().insert(inputs.back().end(), before.begin(), before.end());
-    states.push_back(t.new_sequence(w.end - w.begin, options.cache_dtype));
+ private:
+  Context& ctx_;
+  Isa isa_;
+  Activations activations_;
+};
+
+class Scorer {
+ public:
+  Scorer(Context& ctx, const model::Transformer& t, std::span<const model::TokenId> ids,
+         const PerplexityOptions& options)
+      : ctx_(ctx),
+        transformer_(t),
+        ids_(ids),
+        options_(options),
+        mode_{ctx.isa, ctx.activations, options.cache_dtype} {}
+
+  // All windows in one pass, two with a reference.
+  void score(std::span<const Window> windows, PerplexityResult& result) {
+    const Workspace::Scope scope(ctx_.workspace);
+    const TensorRef rows = hidden(mode_, windows);
+    const TensorRef reference = options_.reference ? hidden(*options_.reference, windows) : TensorRef{};
+    Index row = 0;
+    for (const Window& w : windows) {
+      const Index first = row + w.scored - w.begin;
+      row += w.end - w.begin;
+      for (Index begin = first; begin < row; begin += kHeadRows) {
+        const Index end = std::min(begin + kHeadRows, row), target = w.scored + begin - first;
+        score(rows.rows(begin, end), reference ? reference.rows(begin, end) : reference,
+              part(ids_, target, target + end - begin), result);
+      }
+    }
+    result.tokens = windows.back().end;
   }
-  std::vector<model::Segment> segments;
-  for (std::size_t i = 0; i < windows.size(); ++i) segments.push_back({inputs[i], states[i]});
-  const TensorRef hidden = t.hidden(ctx, segments, model::Form::kExpanded);
-  double nats = 0;
-  Index row = 0;
-  for (const Window& w : windows) {
-    const Index first = row + w.scored - w.begin;
-    row += w.end - w.begin;
-    nats += score(ctx, t, hidden.rows(first, row), part(ids, w.scored, w.end));
+
+ private:
+  // Each window begins anew, with BOS.
+  TensorRef hidden(const Mode& mode, std::span<const Window> windows) {
+    const ModeScope scope(ctx_, mode);
+    std::vector<std::vector<model::TokenId>> inputs;
+    std::vector<model::SequenceState> states;
+    for (const Window& w : windows) {
+      const auto before = part(ids_, w.begin, w.end - 1);
+      inputs.push_back({options_.bos});
+      inputs.back().insert(inputs.back().end(), before.begin(), before.end());
+      states.push_back(transformer_.new_sequence(w.end - w.begin, mode.cache_dtype));
+    }
+    std::vector<model::Segment> segments;
+    for (std::size_t i = 0; i < windows.size(); ++i) segments.push_back({inputs[i], states[i]});
+    return transformer_.hidden(ctx_, segments, model::Form::kExpanded);
   }
-  return nats;
-}
+
+  TensorRef logits(const Mode& mode, const TensorRef& rows) {
+    const ModeScope scope(ctx_, mode);
+    return transformer_.logits(ctx_, rows);
+  }
+
+  // Row i of both predicts targets[i].
+  void score(const TensorRef& rows, const TensorRef& reference_rows, std::span<const model::TokenId> targets,
+             PerplexityResult& result) {
+    const Workspace::Scope scope(ctx_.workspace);
+    const TensorRef all = logits(mode_, rows);
+    const TensorRef references = reference_rows ? logits(*options_.reference, reference_rows) : TensorRef{};
+    const auto row_of = [](const TensorRef& t, Index r) {
+      return Logits(t.rows(r, r + 1).data<float>(), static_cast<std::size_t>(t.size(1)));
+    };
+    for (Index r = 0; r < all.size(0); ++r) {
+      const Logits row = row_of(all, r);
+      const auto target = static_cast<std::size_t>(targets[static_cast<std::size_t>(r)]);
+      result.nats += log_of_sum(row) - row[target];
+      if (!references) continue;
+      const Logits reference = row_of(references, r);
+      result.divergence += kl_divergence(reference, row);
+      result.agreeing += most_probable(reference) == most_probable(row);
+    }
+  }
+
+  Context& ctx_;
+  const model::Transformer& transformer_;
+  std::span<const model::TokenId> ids_;
+  const PerplexityOptions& options_;
+  Mode mode_;
+};
 
 }  // namespace
 
 double PerplexityResult::bits_per_byte(std::size_t bytes) const {
   return bytes ? nats / std::numbers::ln2 / static_cast<double>(bytes) : 0;
+}
+
+double kl_divergence(std::span<const float> reference, std::span<const float> other) {
+  const double reference_sum = log_of_sum(reference), other_sum = log_of_sum(other);
+  double sum = 0;
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    const double log_p = reference[i] - reference_sum;
+    sum += std::exp(log_p) * (log_p - (other[i] - other_sum));
+  }
+  return std::max(sum, 0.0);  // rounding may bring what is nearly nothing below it
 }
 
 PerplexityResult perplexity(Context& ctx, const model::Transformer& transformer, std::span<const model::TokenId> ids,
@@ -92,11 +166,11 @@ PerplexityResult perplexity(Context& ctx, const model::Transformer& transformer,
   HADAL_CHECK(stride >= 1 && stride <= window, "stride: {} is not between 1 and context - 1 = {}", stride, window);
   const std::vector<Window> windows = cut(static_cast<Index>(ids.size()), window, stride);
   const auto together = static_cast<std::size_t>(std::max<Index>(1, kPassRows / options.context));
+  Scorer scorer(ctx, transformer, ids, options);
   PerplexityResult result;
   for (std::size_t begin = 0; begin < windows.size(); begin += together) {
     const auto some = std::span(windows).subspan(begin, std::min(together, windows.size() - begin));
-    result.nats += score(ctx, transformer, ids, some, options);
-    result.tokens = some.back().end;
+    scorer.score(some, result);
     if (progress) progress(result.tokens);
   }
   return result;

@@ -22,10 +22,17 @@ class Program(Case):
         self.refused("required", "inspect")
         self.refused("--threads", "chat", "--threads", "0")
         self.refused("--isa: mmx is not known", "chat", MINI, "--isa", "mmx")
+        for command in (["chat"], ["generate", "--prompt", "x"], ["logits", "--ids", "1", "--out", self.dir / "o"]):
+            self.refused("--activations: fp4 is not known; f32, bf16, int8 and fp8 are", command[0], MINI, *command[1:], "--activations", "fp4")
         self.refused("temperature is 1000", "generate", MINI, "--prompt", "x", "--temperature", "1000")
         self.refused("top_p is 0", "chat", MINI, "--top-p", "0")
         self.refused("give one of --prompt", "generate", MINI)
         self.refused("is not between 1 and", "chat", MINI, "--context", "99999")
+
+    def test_verbose_says_how_it_computes(self):
+        command = ["generate", MINI, "--prompt-ids", "0,1", "--max-tokens", "1", "--isa", "ref", "--threads", "1", "--activations", "int8"]
+        self.assertEqual(run("--verbose", *command).stderr, b"info: ref, activations int8, 1 thread\n")
+        self.assertEqual(run(*command).stderr, b"")
 
     def test_missing_and_foreign_directories(self):
         for command in (["chat"], ["inspect"], ["verify"], ["generate", "--prompt", "x"], ["logits", "--ids", "1", "--out", self.dir / "o"]):

@@ -177,6 +177,25 @@ class Numbers(Case):
         empty.write_text("")
         self.refused("is empty", "perplexity", MINI, empty)
 
+    def test_divergence_from_a_reference_run(self):
+        text = DATA / "tokenizer/vectors/wikitext-8192.txt"
+        self.ok("convert", MINI, self.dir / "fp8", "--to", "fp8")
+        compare = lambda model, *more: json.loads(self.ok("perplexity", model, text, "--json", "--context", "256", *more))
+        for activations in ("f32", "bf16", "int8", "fp8"):
+            same = compare(MINI, "--activations", activations, "--against", activations)
+            self.assertEqual((same["against"], same["kl_divergence"], same["same_top_token"]), (activations, 0, 1))
+        alone, rounded = compare(self.dir / "fp8"), compare(self.dir / "fp8", "--activations", "fp8", "--against", "f32")
+        self.assertNotIn("kl_divergence", alone)
+        self.assertNotEqual(rounded["nats_per_token"], alone["nats_per_token"])
+        self.assertGreater(rounded["kl_divergence"], 0)
+        self.assertLess(rounded["kl_divergence"], 0.05)
+        self.assertGreater(rounded["same_top_token"], 0.9)
+        self.assertLess(rounded["same_top_token"], 1)
+        self.assertGreater(compare(MINI, "--kv-cache", "fp8", "--against", "f32")["kl_divergence"], 0)
+        self.assertRegex(self.ok("perplexity", MINI, text, "--against", "f32").decode(),
+                         r"\nagainst f32: KL divergence 0 nats a token, most probable token the same in 100.00%\n$")
+        self.refused("--against: fp4 is not known; f32, bf16, int8 and fp8 are", "perplexity", MINI, text, "--against", "fp4")
+
     def test_logits_have_the_same_bytes_however_they_are_computed(self):
         ids = ",".join(str(5 + i * 37 % 4000) for i in range(150))
         outs = []
