@@ -21,6 +21,7 @@ struct How {
   Index chunk = 1 << 20;
   Index absorbed_from = 1 << 20;  // tokens from here on are computed one by one in the absorbed form
   Isa isa = best_isa();
+  Activations activations = Activations::kF32;
 };
 
 void append(Tensors& all, const std::string& name, const TensorRef& value) {
@@ -35,6 +36,7 @@ Tensors compute(const LoadedModel& model, const std::vector<TokenId>& ids, const
   Tensors all;
   const Trace trace([&](const std::string& name, const TensorRef& value) { append(all, name, value); });
   Context ctx(static_cast<int>(run.threads), run.isa);
+  ctx.activations = run.activations;
   const Transformer& t = model.transformer;
   SequenceState state = t.new_sequence(static_cast<Index>(ids.size()));
   const auto total = static_cast<Index>(ids.size());
@@ -116,6 +118,21 @@ TEST_P(GoldenModel, Rule18_BitsDoNotDependOnThreadsOrChunks) {
       const Tensors got = compute(model, ids("long"), other);
       for (const auto& [name, values] : whole)
         ASSERT_TRUE(same_bits(values, got.at(name))) << name << " with " << threads << " threads, chunks of " << chunk;
+    }
+}
+
+TEST_P(GoldenModel, Rule18_NorWithActivationsInInt8NorThenOnTheInstructionSet) {
+  if (run.isa == Isa::kRef) GTEST_SKIP() << "the reference does not round";
+  run.activations = Activations::kInt8;
+  run.isa = Isa::kAvx2;
+  const Tensors whole = compute(model, ids("long"), run);
+  run.isa = std::get<1>(GetParam());
+  for (const Index threads : {1, 3})
+    for (const Index chunk : {7, 200}) {
+      run.threads = threads;
+      run.chunk = chunk;
+      ASSERT_TRUE(same_bits(whole.at("logits"), compute(model, ids("long"), run).at("logits")))
+          << threads << " threads, chunks of " << chunk;
     }
 }
 
