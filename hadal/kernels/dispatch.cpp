@@ -21,7 +21,8 @@ const LinearKernels& with_int8() {
       },
       kFloat.piece_columns,
       kFloat.many_rows_piece_columns,
-      kFloat.transposed};
+      kFloat.transposed,
+      kFloat.group_rows};
   return table;
 }
 

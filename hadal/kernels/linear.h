@@ -25,6 +25,9 @@ struct LinearArgs {
   Activations activations = Activations::kF32;  // how x is rounded here (kFp8 is x_scale's business)
 
   const void* w = nullptr;  // [n, k], rows of w_stride elements of w_dtype
+  // Rows lie in groups of kGroupRows instead, dword c of all rows of a group before dword c + 1: see group_rows. n and
+  // the first column of any piece are multiples of kGroupRows then.
+  bool w_grouped = false;
   DType w_dtype =
       DType::kF32;  // F32, BF16, F16, F8_E4M3, I8, or I32: eight 4-bit codes each, the first in the low bits
   Index w_stride = 0;
@@ -42,6 +45,16 @@ struct LinearArgs {
   Index y_stride = 0;
   Index m = 0, n = 0, k = 0;
 };
+
+// Rows side by side in the grouped order: a vector of AVX-512 holds one dword of each, as the kernels need them, where
+// whole rows have to be transposed first.
+inline constexpr Index kGroupRows = 16;
+
+// Whether w can be stored in groups: whole ones, of whole dwords.
+inline bool can_group(DType dtype, Index rows, Index columns) {
+  const Index bits = dtype == DType::kI32 ? 4 : static_cast<Index>(dtype_bytes(dtype)) * 8;
+  return rows % kGroupRows == 0 && columns * bits % 32 == 0;
+}
 
 namespace ref {
 // Columns [n_begin, n_end) of y; sums in double. The oracle. Ignores `activations`: x is taken as it is.
@@ -65,8 +78,11 @@ struct LinearKernels {
                    void* scratch);
   Index piece_columns;            // pieces are best multiples of this,
   Index many_rows_piece_columns;  // and of this where there are many rows
-  // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 128.
+  // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 128. Not for grouped rows.
   void (*transposed)(const LinearArgs& args, Index k_begin, Index k_end);
+  // Rows [n_begin, n_end) of w (rows without gaps, whole groups) in the grouped order to `to`, where row n_begin's group
+  // begins; 64-byte aligned. Notes in w_clean where no NaN code was met.
+  void (*group_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to);
 };
 
 // The same for products whose x is rounded to int8 first: see rounds_to_int8. Pieces of k are multiples of 128.

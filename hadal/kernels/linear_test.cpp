@@ -239,6 +239,39 @@ TEST_P(Linear, SlicesOfColumnsAndGatheredRowsHaveTheSameBits) {
   }
 }
 
+TEST_P(Linear, GroupedRowsHaveTheSameBits) {
+  for (const Activations activations : {Activations::kF32, Activations::kBf16, Activations::kInt8})
+    for (const Index n : {16, 48, 208})
+      for (const Index k : {8, 72, 128, 1096}) {
+        Problem p(format, 26, n, k, 96, 13);
+        p.activations = activations;
+        ASSERT_TRUE(can_group(format.dtype, n, k));
+        const LinearKernels& kernels = linear_kernels(isa);
+        Scratch grouped(static_cast<Index>(p.w.size()));
+        std::vector<float> expected, got;
+        LinearArgs a = p.args(expected);
+        for (Index row = 0; row < n; row += 48)  // in pieces, to their places
+          kernels.group_rows(a, row, std::min<Index>(row + 48, n),
+                             static_cast<std::byte*>(grouped.data()) +
+                                 row * static_cast<Index>(p.w.size()) / n);
+        for (const Index m : {1, 2, 3, 4, 6, 8, 12, 26}) {
+          p.m = m;
+          multiply(isa, p.args(expected), 0, n);
+          a = p.args(got);
+          a.w = grouped.data();
+          a.w_grouped = true;
+          multiply(isa, a, 0, 16);
+          multiply(isa, a, 16, n);
+          ASSERT_TRUE(same_bits(got, expected.data())) << activations_name(activations) << " " << m << " " << n << " " << k;
+        }
+        std::fill(got.begin(), got.end(), kPoison);
+        ref::linear(p.args(expected), 0, n);
+        a.y = got.data();
+        ref::linear(a, 0, n);
+        EXPECT_TRUE(same_bits(got, expected.data()));
+      }
+}
+
 TEST_P(Linear, PackingByPiecesIsTheSame) {
   for (const Activations activations : {Activations::kF32, Activations::kBf16}) {
     Problem p(format, 14, 40, 300, 0, 11);
@@ -359,6 +392,29 @@ TEST_P(Fp8Linear, Rule32_RowsSeenCleanAreNotLookedAtAgainAndOthersAre) {
         for (Index j = 0; j < 200; ++j) EXPECT_EQ(std::isnan(second[static_cast<std::size_t>(r * 200 + j)]), j == 100);
     }
   }
+}
+
+TEST_P(Fp8Linear, Rule32_NanCodesOfGroupedRowsGiveNan) {
+  Problem p(kFp8, 14, 64, 40, 0, 9);
+  p.w[34 * 40 + 37] = 0xFF;
+  std::vector<std::uint8_t> clean(2);
+  std::vector<float> y;
+  LinearArgs a = p.args(y);
+  a.w_clean = clean.data();
+  Scratch grouped(64 * 40);
+  linear_kernels(GetParam()).group_rows(a, 0, 64, grouped.data());
+  EXPECT_EQ(clean, (std::vector<std::uint8_t>{1, 0}));
+  for (const Index m : {1, 3, 8, 14})
+    for (int known = 0; known < 2; ++known) {
+      p.m = m;
+      a = p.args(y);
+      a.w = grouped.data();
+      a.w_grouped = true;
+      a.w_clean = known ? clean.data() : nullptr;
+      multiply(GetParam(), a, 0, 64);
+      for (Index i = 0; i < m; ++i)
+        for (Index j = 0; j < 64; ++j) EXPECT_EQ(std::isnan(y[static_cast<std::size_t>(i * 64 + j)]), j == 34);
+    }
 }
 
 TEST_P(Fp8Linear, EveryE4m3CodeIsDecodedExactly) {

@@ -19,6 +19,7 @@ constexpr Index kLine = 64;                // of the caches
 constexpr Index kStageBytes = 256;         // of each row, transposed before they are used
 constexpr int kSetGroups = 64 / kLanes;    // groups of kLanes outputs that are worked on together
 constexpr Index kSetRows = kSetGroups * kLanes;
+constexpr Index kGroupBytes = kGroupRows * 4;  // a dword of each row of a group
 constexpr Index kPanelSetRows = 128;  // outputs whose panels share a pass over x
 constexpr Index kPanelColumns = 512;
 
@@ -60,13 +61,19 @@ struct Matrix {
   Index n, k;
   Index block;   // k per partial sum
   Index blocks;  // per row
+  bool grouped;  // LinearArgs::w_grouped
 
-  HADAL_INLINE explicit Matrix(const LinearArgs& a) : base(static_cast<const std::uint8_t*>(a.w)), n(a.n), k(a.k) {
+  HADAL_INLINE explicit Matrix(const LinearArgs& a)
+      : base(static_cast<const std::uint8_t*>(a.w)), n(a.n), k(a.k), grouped(a.w_grouped) {
     const Index bits = bits_of(a.w_dtype);
     row_bytes = a.w_dtype == DType::kI32 ? a.w_stride * 4 : a.w_stride * bits / 8;
     used_bytes = (a.k * bits + 7) / 8;
     block = a.w_scale && a.scale_columns < kScaleBlock ? a.scale_columns : kScaleBlock;
     blocks = (k + block - 1) / block;
+  }
+  // Grouped rows: where the dword at `byte` of rows [row, row + kLanes) begins; the next dword is kGroupBytes on.
+  HADAL_INLINE const std::uint8_t* dwords(Index row, Index byte) const {
+    return base + row / kGroupRows * kGroupRows * row_bytes + byte / 4 * kGroupBytes + row % kGroupRows * 4;
   }
 };
 
@@ -76,7 +83,11 @@ template <bool kCodes>
 HADAL_INLINE void stage(const Matrix& w, Index row, Index byte, IVec* out, Index stride, IVec& codes) {
   IVec r[kLanes];
   const std::uint8_t* p = w.base + row * w.row_bytes + byte;
-  if (row + kLanes <= w.n && byte + kChunkBytes <= w.used_bytes) {
+  if (w.grouped) {
+    const Index left = (w.used_bytes - byte) / 4;
+    for (int i = 0; i < kLanes; ++i)
+      r[i] = i < left ? load_dwords(w.dwords(row, byte) + i * kGroupBytes) : all_dwords(0);
+  } else if (row + kLanes <= w.n && byte + kChunkBytes <= w.used_bytes) {
     load_transposed(p, w.row_bytes, r);
   } else {
     const Index count = w.used_bytes - byte < kChunkBytes ? w.used_bytes - byte : kChunkBytes;
@@ -116,6 +127,7 @@ HADAL_INLINE float scale_at(const LinearArgs& a, Index row, Index group) {
 template <class Scales>
 void lane_scales(const LinearArgs& a, Index row, Index blocks, float* to, Index stride) {
   Matrix grid{a};
+  grid.grouped = false;
   grid.base = static_cast<const std::uint8_t*>(a.w_scale);
   const Index bits = bits_of(a.w_scale_dtype);
   grid.row_bytes = a.w_scale_stride * bits / 8;
@@ -212,14 +224,40 @@ HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
   lines += kCount * kLine;
 }
 
+// Where direct_set finds the dwords of its rows, column by column: in the weights themselves if those are grouped, in
+// the stage otherwise. Vectors of lanes of one group follow each other.
+template <int G>
+struct Dwords {
+  static constexpr int kVectors = kGroupRows / kLanes;
+  const std::uint8_t* of[G / kVectors];
+  Index column_bytes;
+
+  HADAL_INLINE IVec at(int g, Index c) const {
+    return load_dwords(of[g / kVectors] + c * column_bytes + g % kVectors * kLanes * 4);
+  }
+  HADAL_INLINE void point_to(const Matrix& w, Index row, Index byte) {
+    column_bytes = kGroupBytes;
+    for (int i = 0; i < G / kVectors; ++i) {
+      const Index first = row + i * kGroupRows;  // groups beyond the last repeat it
+      of[i] = w.dwords(first < w.n ? first : w.n - kGroupRows, byte);
+    }
+  }
+  HADAL_INLINE void point_to(const IVec (&staged)[G]) {
+    column_bytes = sizeof(staged);
+    for (int i = 0; i < G / kVectors; ++i) of[i] = reinterpret_cast<const std::uint8_t*>(&staged[i * kVectors]);
+  }
+};
+
 // Outputs [row, row + G * kLanes) of one tile of R rows, straight from the stored weights; true if no NaN code was met.
 template <class Step, class Weights, int G, int R>
 bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint32_t* x, const Factors& factors,
                 const std::uint8_t* ahead) {
   constexpr Index kStageColumns = kStageBytes / 4 * Weights::kColumns;
-  // Half of the lines ahead are asked for while rows are transposed, half while they are multiplied.
-  constexpr int kStageLines = kChunkBytes * kLanes / kLine / 2, kLines = G * kLanes * 4 / kLine / 2;
+  // Half of the lines ahead are asked for while rows are transposed, half while they are multiplied; all of them then
+  // where nothing is transposed.
+  constexpr int kStageLines = kChunkBytes * kLanes / kLine / 2, kLines = G * kLanes * 4 / kLine;
   alignas(64) IVec staged[kStageBytes / 4][G];
+  Dwords<G> dwords;
   Vec total[R][G];
   IVec codes[G];
   for (auto& t : total)
@@ -234,11 +272,16 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
       const Index in_stage = column % kStageColumns, stage_begin = column - in_stage;
       if (in_stage == 0) {
         const Index byte = column * bits_of(a.w_dtype) / 8;
-        for (int g = 0; g < G; ++g)
-          for (Index b = 0; b < kStageBytes && byte + b < w.used_bytes; b += kChunkBytes) {
-            stage<Weights::kHasNan>(w, row + g * kLanes, byte + b, &staged[b / 4][g], G, codes[g]);
-            ask_for<kStageLines>(ahead);
-          }
+        if (w.grouped) {
+          dwords.point_to(w, row, byte);
+        } else {
+          dwords.point_to(staged[0]);
+          for (int g = 0; g < G; ++g)
+            for (Index b = 0; b < kStageBytes && byte + b < w.used_bytes; b += kChunkBytes) {
+              stage<Weights::kHasNan>(w, row + g * kLanes, byte + b, &staged[b / 4][g], G, codes[g]);
+              ask_for<kStageLines>(ahead);
+            }
+        }
       }
       const Index stop = stage_begin + kStageColumns < end ? stage_begin + kStageColumns : end;
       const int last = static_cast<int>((stop - stage_begin + Weights::kColumns - 1) / Weights::kColumns);
@@ -246,7 +289,9 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
 #pragma GCC unroll 8
         for (int g = 0; g < G; ++g) {
           const Vec zeros = factors.zero ? load(factors.zero + (block * G + g) * kLanes) : zero();
-          const IVec dword = load_dwords(&staged[c][g]);
+          const IVec dword = dwords.at(g, c);
+          if constexpr (Weights::kHasNan)
+            if (w.grouped) codes[g] = max_bytes(codes[g], bit_and(dword, all_dwords(0x7F7F7F7Fu)));
           IVec v[Weights::kSteps];
           Weights::decode(dword, zeros, v);
 #pragma GCC unroll 8
@@ -255,8 +300,10 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
             for (int i = 0; i < R; ++i) acc[i][g] = Step::mac(acc[i][g], broadcast_dword(x + s * R + i), v[s]);
         }
         x += Weights::kSteps * R;
-        if (kLines > 0)
+        if (w.grouped)
           ask_for<kLines>(ahead);
+        else if (kLines > 1)
+          ask_for<kLines / 2>(ahead);
         else if (c % 2)
           ask_for<1>(ahead);
       }
@@ -285,10 +332,12 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
 class NextPanels {
  public:
   // Columns [begin, end) of the rows of a set.
-  HADAL_INLINE NextPanels(const Matrix& w, Index row, Index begin, Index end, Index bits, Index calls)
-      : at_(w.base + row * w.row_bytes + begin * bits / 8), row_bytes_(w.row_bytes) {
-    lines_ = ((end - begin) * bits / 8 + kLine - 1) / kLine;
-    left_ = row < w.n ? lines_ * (w.n - row < kPanelSetRows ? w.n - row : kPanelSetRows) : 0;
+  HADAL_INLINE NextPanels(const Matrix& w, Index row, Index begin, Index end, Index bits, Index calls) {
+    const Index together = w.grouped ? kGroupRows : 1;  // rows whose columns lie side by side
+    at_ = w.base + row * w.row_bytes + begin * bits / 8 * together;
+    row_bytes_ = w.row_bytes * together;
+    lines_ = ((end - begin) * bits / 8 * together + kLine - 1) / kLine;
+    left_ = row < w.n ? lines_ * (w.n - row < kPanelSetRows ? w.n - row : kPanelSetRows) / together : 0;
     per_call_ = (left_ + calls - 1) / calls;
   }
   HADAL_INLINE void ask() {
@@ -554,6 +603,28 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
           }
         }
   }
+}
+
+// LinearKernels::group_rows. Stored past the caches where the machine can: nobody reads it soon.
+[[maybe_unused]] void group_rows(const LinearArgs& a, Index n_begin, Index n_end, void* memory) {
+  Matrix w{a};
+  w.grouped = false;
+  auto* to = static_cast<std::uint8_t*>(memory);
+  alignas(64) IVec staged[kLanes][kGroupRows / kLanes];
+  for (Index row = n_begin; row < n_end; row += kCleanRows) {
+    const Index end = row + kCleanRows < n_end ? row + kCleanRows : n_end;
+    IVec codes = all_dwords(0);
+    for (Index first = row; first < end; first += kGroupRows)
+      for (Index byte = 0; byte < w.used_bytes; byte += kChunkBytes) {
+        for (int v = 0; v < kGroupRows / kLanes; ++v)
+          stage<true>(w, first + v * kLanes, byte, &staged[0][v], kGroupRows / kLanes, codes);
+        const Index count = w.used_bytes - byte < kChunkBytes ? w.used_bytes - byte : kChunkBytes;
+        for (Index c = 0; c < count / 4; ++c)
+          for (int v = 0; v < kGroupRows / kLanes; ++v, to += sizeof(IVec)) stream_dwords(to, staged[c][v]);
+      }
+    if (a.w_dtype == DType::kF8E4M3 && !any_byte_7f(codes)) note_clean(a, row, end);
+  }
+  stream_end();
 }
 
 template <class Step, class Weights>

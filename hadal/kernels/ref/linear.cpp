@@ -9,24 +9,35 @@ Index scale_index(const LinearArgs& a, Index row, Index column) {
   return (a.w_first_row + row) / a.scale_rows * a.w_scale_stride + column / a.scale_columns;
 }
 
+// Where column `column` (of a row's dwords: INT4) lies.
+template <class T>
+T element(const LinearArgs& a, Index row, Index column) {
+  const auto size = static_cast<Index>(sizeof(T));
+  Index byte = (row * a.w_stride + column) * size;
+  if (a.w_grouped) {
+    const Index in_row = column * size, group = row / kGroupRows;
+    byte = group * kGroupRows * a.w_stride * size + in_row / 4 * kGroupRows * 4 + row % kGroupRows * 4 + in_row % 4;
+  }
+  return *reinterpret_cast<const T*>(static_cast<const std::byte*>(a.w) + byte);
+}
+
 double code_value(const LinearArgs& a, Index row, Index column) {
-  const Index i = row * a.w_stride + column;
   switch (a.w_dtype) {
     case DType::kF32:
-      return static_cast<const float*>(a.w)[i];
+      return element<float>(a, row, column);
     case DType::kBF16:
-      return bf16_to_float(static_cast<const bf16*>(a.w)[i]);
+      return bf16_to_float(element<bf16>(a, row, column));
     case DType::kF16:
-      return f16_to_float(static_cast<const f16*>(a.w)[i]);
+      return f16_to_float(element<f16>(a, row, column));
     case DType::kI8:
-      return static_cast<const std::int8_t*>(a.w)[i];
+      return element<std::int8_t>(a, row, column);
     case DType::kI32: {
-      const std::uint32_t eight = static_cast<const std::uint32_t*>(a.w)[row * a.w_stride + column / 8];
+      const auto eight = element<std::uint32_t>(a, row, column / 8);
       const int code = static_cast<int>(eight >> (4 * (column % 8)) & 15);
       return code - (a.w_zero ? a.w_zero[scale_index(a, row, column)] : 8);
     }
     default:
-      return e4m3_to_float(static_cast<const e4m3*>(a.w)[i]);
+      return e4m3_to_float(element<e4m3>(a, row, column));
   }
 }
 

@@ -23,6 +23,13 @@ HADAL_INLINE void store(float* p, Vec v) {
 HADAL_INLINE IVec load_dwords(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
+// Past the caches, to aligned memory; stream_end orders these stores before what follows.
+HADAL_INLINE void stream_dwords(void* p, IVec v) {
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), v);
+}
+HADAL_INLINE void stream_end() {
+  _mm_sfence();
+}
 HADAL_INLINE void store_dwords(void* p, IVec v) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), v);
 }

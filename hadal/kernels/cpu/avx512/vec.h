@@ -36,6 +36,13 @@ HADAL_INLINE IVec load_dwords(const void* p) {
 HADAL_INLINE void store_dwords(void* p, IVec v) {
   _mm512_storeu_si512(p, v);
 }
+// Past the caches, to aligned memory; stream_end orders these stores before what follows.
+HADAL_INLINE void stream_dwords(void* p, IVec v) {
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), v);
+}
+HADAL_INLINE void stream_end() {
+  _mm_sfence();
+}
 HADAL_INLINE Vec as_float(IVec v) {
   return _mm512_castsi512_ps(v);
 }
