@@ -228,23 +228,31 @@ HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
 // the stage otherwise. Vectors of lanes of one group follow each other.
 template <int G>
 struct Dwords {
-  static constexpr int kVectors = kGroupRows / kLanes;
-  const std::uint8_t* of[G / kVectors];
+  static constexpr int kVectors = kGroupRows / kLanes, kGroups = G / kVectors;
+  const std::uint8_t* of[kGroups];
+  const std::uint8_t* soon[kGroups];  // grouped: what comes a stage later
   Index column_bytes;
 
   HADAL_INLINE IVec at(int g, Index c) const {
     return load_dwords(of[g / kVectors] + c * column_bytes + g % kVectors * kLanes * 4);
   }
-  HADAL_INLINE void point_to(const Matrix& w, Index row, Index byte) {
+  HADAL_INLINE void ask_for_later(Index c) const {
+#pragma GCC unroll 8
+    for (int i = 0; i < kGroups; ++i) __builtin_prefetch(soon[i] + c * kGroupBytes, 0, 2);
+  }
+  // `ahead` is where the set after this one begins.
+  HADAL_INLINE void point_to(const Matrix& w, Index row, Index byte, const std::uint8_t* ahead) {
     column_bytes = kGroupBytes;
-    for (int i = 0; i < G / kVectors; ++i) {
+    for (int i = 0; i < kGroups; ++i) {
       const Index first = row + i * kGroupRows;  // groups beyond the last repeat it
       of[i] = w.dwords(first < w.n ? first : w.n - kGroupRows, byte);
+      const bool last = byte + kStageBytes >= w.used_bytes;
+      soon[i] = last ? ahead + i * kGroupRows * w.row_bytes : of[i] + kStageBytes / 4 * kGroupBytes;
     }
   }
   HADAL_INLINE void point_to(const IVec (&staged)[G]) {
     column_bytes = sizeof(staged);
-    for (int i = 0; i < G / kVectors; ++i) of[i] = reinterpret_cast<const std::uint8_t*>(&staged[i * kVectors]);
+    for (int i = 0; i < kGroups; ++i) of[i] = reinterpret_cast<const std::uint8_t*>(&staged[i * kVectors]);
   }
 };
 
@@ -253,9 +261,8 @@ template <class Step, class Weights, int G, int R>
 bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint32_t* x, const Factors& factors,
                 const std::uint8_t* ahead) {
   constexpr Index kStageColumns = kStageBytes / 4 * Weights::kColumns;
-  // Half of the lines ahead are asked for while rows are transposed, half while they are multiplied; all of them then
-  // where nothing is transposed.
-  constexpr int kStageLines = kChunkBytes * kLanes / kLine / 2, kLines = G * kLanes * 4 / kLine;
+  // Rows that are transposed: half of the lines ahead are asked for then, half while they are multiplied.
+  constexpr int kStageLines = kChunkBytes * kLanes / kLine / 2, kLines = G * kLanes * 4 / kLine / 2;
   alignas(64) IVec staged[kStageBytes / 4][G];
   Dwords<G> dwords;
   Vec total[R][G];
@@ -273,7 +280,7 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
       if (in_stage == 0) {
         const Index byte = column * bits_of(a.w_dtype) / 8;
         if (w.grouped) {
-          dwords.point_to(w, row, byte);
+          dwords.point_to(w, row, byte, ahead);
         } else {
           dwords.point_to(staged[0]);
           for (int g = 0; g < G; ++g)
@@ -301,9 +308,9 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
         }
         x += Weights::kSteps * R;
         if (w.grouped)
+          dwords.ask_for_later(c);
+        else if (kLines > 0)
           ask_for<kLines>(ahead);
-        else if (kLines > 1)
-          ask_for<kLines / 2>(ahead);
         else if (c % 2)
           ask_for<1>(ahead);
       }
