@@ -50,7 +50,7 @@ class Converter {
     make_jobs();
     if (!options_.calibration) return;
     HADAL_CHECK(options_.storage.target == Target::kInt4, "calibrate: a calibration goes with int4");
-    model_.emplace(model::load_model(files_.directory(), {.mtp = true, .threads = &ctx_.threads}));
+    model_.emplace(model::load_model(files_.directory(), {.mtp = true, .ctx = &ctx_}));
     calibration_.emplace(ctx_, *model_, *options_.calibration);
   }
 

@@ -14,6 +14,7 @@ struct Options {
   std::vector<std::string> kv_cache = {"f32"};
   std::vector<Index> depths = {0}, lengths = {512}, batches;
   Index steps = 16, chunk = 1024;
+  bool as_stored = false;
 };
 
 using Measure = std::function<void(perf::ModelBench&, Context&, const perf::RunOptions&, std::vector<perf::Row>&)>;
@@ -21,10 +22,10 @@ using Measure = std::function<void(perf::ModelBench&, Context&, const perf::RunO
 // Calls `measure` for every context and cache format.
 std::vector<perf::Row> measure_all(const Options& o, const Measure& measure) {
   o.contexts.for_each([](Context&) {});  // names are checked before a model is loaded
-  model::LoadedModel model = model::load_model(o.model);
-  perf::ModelBench bench(model);
   std::vector<perf::Row> rows;
   o.contexts.for_each([&](Context& ctx) {
+    model::LoadedModel model = model::load_model(o.model, {.ctx = &ctx, .rearrange = !o.as_stored});
+    perf::ModelBench bench(model);
     for (const std::string& format : o.kv_cache) {
       perf::RunOptions run;
       run.runs = o.output.runs;
@@ -70,6 +71,7 @@ CLI::App* add(CLI::App& group, Action& action, Options& o, const char* name, con
   command->add_option("--kv-cache", o.kv_cache, "Number formats of the cache: f32, bf16, fp8")
       ->delimiter(',')
       ->check(CLI::IsMember({"f32", "bf16", "fp8"}));
+  command->add_flag("--as-stored", o.as_stored, "Use weights where the files lie in memory");
   o.output.add_to(*command);
   command->footer(std::string("Every combination of the lists is a row. Token ids are random; bytes and operations are "
                               "counted from the shapes and the experts really chosen.\n\nExample:\n  ") +

@@ -30,15 +30,16 @@ struct ComputeOptions {
   Index context = 0;
   Index chunk = 1024;
   std::string memory;
-  bool stats = false;
+  bool stats = false, as_stored = false;
 
   void add_to(CLI::App& command);           // --threads, --isa, --activations
   void add_cache_to(CLI::App& command);     // --kv-cache
   void add_sequence_to(CLI::App& command);  // --context, --kv-cache, --chunk
-  void add_memory_to(CLI::App& command);    // --memory, --stats
+  void add_memory_to(CLI::App& command);    // --memory, --as-stored, --stats
   // Its passes end with Interrupted after Ctrl-C.
   std::unique_ptr<Context> make_context() const;
   model::StreamOptions stream() const;
+  bool rearrange() const { return !as_stored; }
   DType cache_dtype() const;
 };
 

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
+#include "hadal/io/free_memory.h"
+#include "hadal/model/row_groups.h"
 #include "hadal/model/stored_param.h"
 
 namespace hadal::model {
@@ -93,13 +96,17 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
     for (std::string& fault : parameter_faults({name, info}, *model.files, config)) faults.push_back(std::move(fault));
   });
   if (!faults.empty()) fail_with(faults, directory);
-  Binder binder(*model.files, model.owned, options.threads);
+  Binder binder(*model.files, model.owned, options.ctx ? &options.ctx->threads : nullptr);
   model.transformer.for_each_param(
       [&](const std::string& name, Weight& weight, const ParamInfo& info) { binder.bind(name, weight, info); });
   share_repeated(model.transformer);
   std::uint64_t owned_bytes = 0;
   for (const Tensor& tensor : model.owned) owned_bytes += static_cast<std::uint64_t>(tensor->num_bytes());
   model.store = stream_experts(model.transformer, *model.files, owned_bytes, options.stream);
+  if (options.ctx && options.rearrange && !model.store) {
+    const std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
+    group_rows(*options.ctx, model.transformer, *model.files, memory - std::min(memory, owned_bytes), model.owned);
+  }
   return model;
 }
 

@@ -1,13 +1,14 @@
 // A model directory as published: config.json and safetensors. Weights are used where the files lie in memory (mmap):
 // FP8, INT8 and packed INT4 stay what they are; only vectors and their scales are copied, as float32. AWQ alone is
-// repacked, as its layout runs across a product's inputs: such a model lies in memory of its own.
+// repacked, as its layout runs across a product's inputs: such a model lies in memory of its own, and so does any that
+// the kernels get rearranged.
 #pragma once
 
 #include <filesystem>
 #include <memory>
 #include <vector>
 
-#include "hadal/core/thread_pool.h"
+#include "hadal/core/context.h"
 #include "hadal/io/checkpoint_files.h"
 #include "hadal/model/streaming.h"
 
@@ -17,7 +18,10 @@ struct LoadOptions {
   bool mtp = false;  // bind the MTP layers too; otherwise they are left out, as plain decoding does not need them
   // With a limit of memory that the model does not fit into, routed experts are read when they are needed.
   StreamOptions stream = {};
-  ThreadPool* threads = nullptr;  // repacks AWQ; null: the calling thread alone
+  // Whose threads repack AWQ; null: the calling thread does.
+  Context* ctx = nullptr;
+  // Rearrange weights for ctx's kernels, if all of them stay in memory (row_groups.h).
+  bool rearrange = false;
 };
 
 // Move-only; the transformer's weights point into `files` and `owned`, those of routed experts into `store` if there is

@@ -141,6 +141,7 @@ TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0) 
 }
 
 TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride) {
+  HADAL_CHECK(!w.grouped, "absorb: the rows of this weight are grouped");
   const Index tokens = x.size(0), heads = x.size(1), rows = x.size(2);
   const TensorRef y = ctx.workspace.floats({tokens, heads, w.num_columns()});
   ctx.threads.parallel_for(
@@ -194,6 +195,7 @@ kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const Tenso
   a.w = w.values.raw();
   a.w_dtype = w.values.dtype();
   a.w_stride = w.values.stride(0);
+  a.w_grouped = w.grouped;
   if (w.scale) {
     a.w_scale = w.scale.raw();
     a.w_scale_dtype = w.scale.dtype();

@@ -38,6 +38,9 @@ struct Weight {
   // FP8: a byte for every kCleanRows rows of the whole matrix, set by whoever has read them and met no NaN code, so
   // that nobody needs to look again. Null: look every time.
   std::uint8_t* clean = nullptr;
+  // Rows in groups of kernels::kGroupRows: dword c of every row of a group, then dword c + 1 (group_rows in linear.h).
+  // The same addresses for whole groups of rows; what reads single rows cannot use it.
+  bool grouped = false;
 
   explicit operator bool() const { return static_cast<bool>(values); }
   bool is_int4() const { return values.dtype() == DType::kI32; }

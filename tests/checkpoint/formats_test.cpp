@@ -70,7 +70,7 @@ std::map<std::string, std::string> tensors(const Path& directory) {
 // The head's logits and the MTP layer's, the last tokens one at a time in the absorbed form.
 std::vector<float> logits(const Path& directory) {
   Context ctx(2);
-  const model::LoadedModel model = model::load_model(directory, {.mtp = true, .threads = &ctx.threads});
+  const model::LoadedModel model = model::load_model(directory, {.mtp = true, .ctx = &ctx});
   std::vector<model::TokenId> ids;
   for (int i = 0; i < 12; ++i) ids.push_back(static_cast<model::TokenId>(i * 37 % model.transformer.config.vocab_size));
   std::vector<float> all;

@@ -1,0 +1,120 @@
+#include "hadal/model/row_groups.h"
+
+#include <chrono>
+#include <map>
+#include <new>
+#include <set>
+
+#include "hadal/core/log.h"
+#include "hadal/model/expert_layout.h"
+#include "hadal/ops/row_groups.h"
+
+namespace hadal::model {
+namespace {
+
+// Copied at a time; then the pages that were read are given up.
+constexpr std::uint64_t kBatchBytes = 256 << 20;
+constexpr std::uint64_t kAlignment = 64;
+
+std::uint64_t room_for(const Weight& w) {
+  return (static_cast<std::uint64_t>(w.values.num_bytes()) + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// Tensors that are read row by row too, by address.
+std::set<const void*> read_by_rows(Transformer& t) {
+  std::set<const void*> rows = {t.embed_tokens.values.raw()};
+  for (Block& block : t.layers) rows.insert(block.self_attn.kv_b_proj.weight.values.raw());
+  for (Mtp& module : t.mtp) {
+    rows.insert(module.embed_tokens.values.raw());
+    rows.insert(module.block.self_attn.kv_b_proj.weight.values.raw());
+  }
+  return rows;
+}
+
+bool rounded_by_rows(const Context& ctx, DType dtype) {
+  return ctx.activations == Activations::kInt8 && (dtype == DType::kF8E4M3 || dtype == DType::kBF16);
+}
+
+// Weights to rearrange, those of one tensor together: an MTP layer's head may be the main one.
+std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Transformer& t) {
+  const std::set<const void*> rows = read_by_rows(t);
+  std::map<const void*, std::vector<Weight*>> all;
+  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo& info) {
+    if (is_matrix(info.role) && w && ops::can_group_rows(w) && !rows.contains(w.values.raw()) &&
+        !rounded_by_rows(ctx, w.values.dtype()))
+      all[w.values.raw()].push_back(&w);
+  });
+  return all;
+}
+
+// Rearranges weights batch by batch, each into its place in one block of memory.
+class Grouping {
+ public:
+  Grouping(Context& ctx, const io::CheckpointFiles& files, std::byte* memory) : ctx_(ctx), files_(files), at_(memory) {}
+
+  void add(const std::vector<Weight*>& same) {
+    batch_.push_back(same[0]);
+    to_.push_back(at_);
+    at_ += room_for(*same[0]);
+    repeated_.emplace_back(same.begin() + 1, same.end());
+    bytes_ += room_for(*same[0]);
+    if (bytes_ >= kBatchBytes) finish();
+  }
+
+  void finish() {
+    if (ctx_.poll) ctx_.poll();
+    for (const Weight* w : batch_)
+      if (const auto place = place_in_files(w->values, files_)) shards_.insert(place->shard);
+    ops::group_rows(ctx_, batch_, to_);
+    for (std::size_t i = 0; i < batch_.size(); ++i)
+      for (Weight* w : repeated_[i]) *w = *batch_[i];
+    for (const int shard : shards_) files_.shards()[static_cast<std::size_t>(shard)].release();
+    batch_.clear();
+    to_.clear();
+    repeated_.clear();
+    shards_.clear();
+    bytes_ = 0;
+  }
+
+ private:
+  Context& ctx_;
+  const io::CheckpointFiles& files_;
+  std::byte* at_;
+  std::vector<Weight*> batch_;
+  std::vector<std::byte*> to_;
+  std::vector<std::vector<Weight*>> repeated_;
+  std::set<int> shards_;
+  std::uint64_t bytes_ = 0;
+};
+
+}  // namespace
+
+void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory,
+                std::vector<Tensor>& owned) {
+  if (ctx.isa == Isa::kRef) return;
+  const auto start = std::chrono::steady_clock::now();
+  const auto weights = weights_of(ctx, t);
+  std::uint64_t bytes = 0;
+  for (const auto& [tensor, same] : weights) bytes += room_for(*same[0]);
+  if (bytes == 0) return;
+  if (bytes > memory) {
+    log_info("weights stay as stored: rearranging them takes {:.1f} GB of memory, {:.1f} GB are free",
+             static_cast<double>(bytes) * 1e-9, static_cast<double>(memory) * 1e-9);
+    return;
+  }
+  Tensor block;
+  try {
+    block = Tensor(DType::kU8, {static_cast<Index>(bytes)});
+  } catch (const std::bad_alloc&) {
+    log_info("weights stay as stored: the system gives no {:.1f} GB of memory", static_cast<double>(bytes) * 1e-9);
+    return;
+  }
+  Grouping grouping(ctx, files, static_cast<std::byte*>(block->raw()));
+  owned.push_back(std::move(block));
+  for (const auto& [tensor, same] : weights) grouping.add(same);
+  grouping.finish();
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  log_info("{:.1f} GB of weights rearranged in {:.2f} s", static_cast<double>(bytes) * 1e-9, took.count());
+}
+
+}  // namespace hadal::model

@@ -1,0 +1,19 @@
+// A loaded model rearranged for the kernels in memory of its own (ops/row_groups.h), so that the pages of its files are
+// free to go.
+#pragma once
+
+#include <vector>
+
+#include "hadal/model/transformer.h"
+#include "hadal/io/checkpoint_files.h"
+
+namespace hadal::model {
+
+// Every matrix of `t` that only products read, in groups of rows; kv_b_proj, embeddings and a head that is the embedding
+// stay as stored. So do weights in FP8 and BF16 where ctx.activations is kInt8, whose rounding reads whole rows. Takes
+// as much memory as it rearranges, which is put into `owned`. Nothing is done, and the log says why, if that is more
+// than `memory` bytes.
+void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory,
+                std::vector<Tensor>& owned);
+
+}  // namespace hadal::model

@@ -1,0 +1,69 @@
+#include "hadal/ops/row_groups.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "hadal/kernels/linear.h"
+
+namespace hadal::ops {
+namespace {
+
+constexpr Index kPieceBytes = 1 << 20;
+
+struct Piece {
+  std::size_t weight;
+  Index begin, end;  // rows: whole sets that may become clean
+};
+
+Index row_bytes(const Weight& w) {
+  return w.values.num_bytes() / w.num_rows();
+}
+
+std::vector<Piece> cut(std::span<Weight* const> weights) {
+  std::vector<Piece> pieces;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const Weight& w = *weights[i];
+    HADAL_CHECK(can_group_rows(w), "group_rows: {} of {} cannot be grouped", w.values.shape().to_string(),
+                dtype_name(w.values.dtype()));
+    const Index rows = std::max<Index>(1, kPieceBytes / (row_bytes(w) * kCleanRows)) * kCleanRows;
+    for (Index begin = 0; begin < w.num_rows(); begin += rows)
+      pieces.push_back({i, begin, std::min(begin + rows, w.num_rows())});
+  }
+  return pieces;
+}
+
+kernels::LinearArgs matrix_args(const Weight& w) {
+  kernels::LinearArgs a;
+  a.w = w.values.raw();
+  a.w_dtype = w.values.dtype();
+  a.w_stride = w.values.stride(0);
+  a.w_first_row = w.first_row;
+  a.w_clean = w.clean;
+  a.n = w.num_rows();
+  a.k = w.num_columns();
+  return a;
+}
+
+}  // namespace
+
+bool can_group_rows(const Weight& w) {
+  return w.values.rank() == 2 && w.values.is_contiguous() && !w.grouped &&
+         kernels::can_group(w.values.dtype(), w.num_rows(), w.num_columns());
+}
+
+void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::byte* const> to) {
+  const std::vector<Piece> pieces = cut(weights);
+  const kernels::LinearKernels& k = kernels::linear_kernels(ctx.isa);
+  ctx.threads.parallel_for(static_cast<Index>(pieces.size()), 1, [&](Index i, Index) {
+    const Piece& p = pieces[static_cast<std::size_t>(i)];
+    const Weight& w = *weights[p.weight];
+    k.group_rows(matrix_args(w), p.begin, p.end, to[p.weight] + p.begin * row_bytes(w));
+  });
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    Weight& w = *weights[i];
+    w.values = TensorRef(to[i], w.values.dtype(), w.values.shape());
+    w.grouped = true;
+  }
+}
+
+}  // namespace hadal::ops
