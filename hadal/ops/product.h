@@ -21,7 +21,7 @@ inline const void* weight_row(const kernels::LinearArgs& a, Index row) {
 
 // Whether products of the same x can share its packed form.
 inline bool same_packing(const kernels::LinearArgs& a, const kernels::LinearArgs& b) {
-  return a.w_dtype == b.w_dtype && a.scale_columns == b.scale_columns;
+  return a.w_dtype == b.w_dtype && a.scale_columns == b.scale_columns && a.w_grouped == b.w_grouped;
 }
 
 struct Product {

@@ -1,5 +1,5 @@
 // Stored weights to lanes of outputs. A decoder takes one 32-bit column of kLanes rows (what `transpose` gives: lane =
-// row, dword = the next few weights of that row) and yields the operands of the next steps of the chains, k ascending.
+// row, dword = the next few weights of that row) and yields the operand of one of the next steps, k ascending.
 // Included by one translation unit per instruction set, after its vector header.
 #pragma once
 
@@ -20,24 +20,27 @@ struct F32Weights {
   static constexpr int kSteps = 1;    // steps a dword gives
   static constexpr int kColumns = 1;  // k a dword holds
   static constexpr bool kHasNan = false;
-  HADAL_INLINE static void decode(IVec v, Vec, IVec (&w)[kSteps]) { w[0] = v; }
+  template <int>
+  HADAL_INLINE static IVec step(IVec v, Vec) {
+    return v;
+  }
 };
 
 struct Bf16Weights {
   static constexpr int kSteps = 2, kColumns = 2;
   static constexpr bool kHasNan = false;
-  HADAL_INLINE static void decode(IVec v, Vec, IVec (&w)[kSteps]) {
-    w[0] = left<16>(v);
-    w[1] = bit_and(v, all_dwords(0xFFFF0000u));
+  template <int kStep>
+  HADAL_INLINE static IVec step(IVec v, Vec) {
+    return kStep == 0 ? left<16>(v) : bit_and(v, all_dwords(0xFFFF0000u));
   }
 };
 
 struct F16Weights {
   static constexpr int kSteps = 2, kColumns = 2;
   static constexpr bool kHasNan = false;
-  HADAL_INLINE static void decode(IVec v, Vec, IVec (&w)[kSteps]) {
-    w[0] = as_int(half_to_float(v));
-    w[1] = as_int(half_to_float(right<16>(v)));
+  template <int kStep>
+  HADAL_INLINE static IVec step(IVec v, Vec) {
+    return as_int(half_to_float(kStep == 0 ? v : right<16>(v)));
   }
 };
 
@@ -47,14 +50,11 @@ struct F16Weights {
 struct E4m3Weights {
   static constexpr int kSteps = 4, kColumns = 4;
   static constexpr bool kHasNan = true;
-  HADAL_INLINE static void decode(IVec v, Vec, IVec (&w)[kSteps]) {
-    const IVec mask = all_dwords(0x87F00000u);
-    const IVec odd = words_right_signed_4(v);  // bytes 1 and 3 of each dword
-    const IVec even = words_right_signed_4(words_left_8(v));
-    w[0] = bit_and(left<16>(even), mask);
-    w[1] = bit_and(left<16>(odd), mask);
-    w[2] = bit_and(even, mask);
-    w[3] = bit_and(odd, mask);
+  template <int kStep>
+  HADAL_INLINE static IVec step(IVec v, Vec) {
+    // Bytes 1 and 3 of each dword, or 0 and 2, as words with the sign in front.
+    const IVec words = words_right_signed_4(kStep % 2 ? v : words_left_8(v));
+    return bit_and(kStep < 2 ? left<16>(words) : words, all_dwords(0x87F00000u));
   }
 };
 
@@ -67,11 +67,9 @@ struct Clean : Weights {
 struct Int8Weights {
   static constexpr int kSteps = 4, kColumns = 4;
   static constexpr bool kHasNan = false;
-  HADAL_INLINE static void decode(IVec v, Vec, IVec (&w)[kSteps]) {
-    w[0] = as_int(to_float(right_signed<24>(left<24>(v))));
-    w[1] = as_int(to_float(right_signed<24>(left<16>(v))));
-    w[2] = as_int(to_float(right_signed<24>(left<8>(v))));
-    w[3] = as_int(to_float(right_signed<24>(v)));
+  template <int kStep>
+  HADAL_INLINE static IVec step(IVec v, Vec) {
+    return as_int(to_float(right_signed<24>(left<24 - 8 * kStep>(v))));
   }
 };
 
@@ -80,25 +78,20 @@ template <bool kHasZero>
 struct Int4Weights {
   static constexpr int kSteps = 8, kColumns = 8;
   static constexpr bool kHasNan = false;
-  HADAL_INLINE static void decode(IVec v, Vec zero, IVec (&w)[kSteps]) {
+  template <int kStep>
+  HADAL_INLINE static IVec step(IVec v, Vec zero) {
     const IVec s = bit_xor(v, all_dwords(0x88888888u));  // code - 8 in two's complement, four bits each
-    w[0] = take<28>(s, zero);
-    w[1] = take<24>(s, zero);
-    w[2] = take<20>(s, zero);
-    w[3] = take<16>(s, zero);
-    w[4] = take<12>(s, zero);
-    w[5] = take<8>(s, zero);
-    w[6] = take<4>(s, zero);
-    w[7] = take<0>(s, zero);
-  }
-
- private:
-  template <int kShift>
-  HADAL_INLINE static IVec take(IVec s, Vec zero) {
-    const Vec value = nibble_to_float<kShift>(s);
+    const Vec value = nibble_to_float<28 - 4 * kStep>(s);
     return as_int(kHasZero ? sub(value, zero) : value);
   }
 };
+
+// All steps of a dword.
+template <class Weights, int kStep = 0>
+HADAL_INLINE void decode(IVec v, Vec zero, IVec (&w)[Weights::kSteps]) {
+  w[kStep] = Weights::template step<kStep>(v, zero);
+  if constexpr (kStep + 1 < Weights::kSteps) decode<Weights, kStep + 1>(v, zero, w);
+}
 
 }  // namespace
 }  // namespace hadal::kernels::HADAL_ISA

@@ -57,12 +57,12 @@ struct Int8FromE4m3 {
     m = max_bytes(m, right<16>(m));
     m = bit_and(max_bytes(m, right<8>(m)), all_dwords(0x7F));
     IVec w[4];
-    E4m3Weights::decode(m, zero(), w);
+    decode<E4m3Weights>(m, zero(), w);
     return as_int(poison(half(w[0]), m));
   }
   HADAL_INLINE static void codes(const IVec* v, Vec to_codes, IVec, IVec (&out)[kOut]) {
     IVec w[4];
-    E4m3Weights::decode(v[0], zero(), w);
+    decode<E4m3Weights>(v[0], zero(), w);
 #pragma GCC unroll 4
     for (IVec& i : w) i = to_int(mul(half(i), to_codes));
     out[0] = join_bytes(w);

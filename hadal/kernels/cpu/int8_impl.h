@@ -65,13 +65,13 @@ HADAL_INLINE float round_block(const float* x, Index columns, std::uint32_t* dwo
 
 template <class Dot>
 void round_tile(const LinearArgs& a, const Matrix& w, Index tile, Index k_begin, Index k_end, std::uint32_t* to) {
-  const int height = tile_height(rows_in_tile(a, tile));
+  const int height = packed_height(a, tile);
   auto* scales = reinterpret_cast<float*>(to + kTileRows * dwords_of<Dot>(a.k));
   alignas(64) std::uint32_t dwords[kScaleBlock / 4 * Dot::kDwords];
   static constexpr float kZeros[kScaleBlock] = {};
   for (int i = 0; i < height; ++i)
     for (Index begin = k_begin; begin < k_end; begin += w.block) {
-      const Index columns = k_end - begin < w.block ? k_end - begin : w.block, row = tile * kTileRows + i;
+      const Index columns = k_end - begin < w.block ? k_end - begin : w.block, row = tile * tile_rows(a) + i;
       // Rows that only fill the tile are zeros.
       scales[begin / w.block * height + i] =
           round_block<Dot>(row < a.m ? input_row(a, row) + begin : kZeros, columns, dwords);
@@ -252,8 +252,8 @@ void int8_any_tile(const LinearArgs& a, const Matrix& w, Index tile, Index colum
                    const std::uint32_t* packed, const Int8Set& s, Index lane) {
   const std::uint32_t* x = packed + tile * tile_dwords<Dot>(a, w);
   const auto* scales = reinterpret_cast<const float*>(x + kTileRows * dwords_of<Dot>(a.k));
-  const Index row = tile * kTileRows;
-  switch (tile_height(rows_in_tile(a, tile))) {
+  const Index row = tile * tile_rows(a);
+  switch (packed_height(a, tile)) {
     case 1:
       return int8_tile<Dot, 1>(a, w, row, column, begin, end, x, scales, s, lane);
     case 2:

@@ -1,10 +1,12 @@
 // The product of linear.h, written once for every instruction set. Included by one translation unit per set, after its
 // vector header and decode.h; the anonymous namespace keeps the copies apart.
 //
-// Few rows (up to kTileRows): weights are transposed chunk by chunk in the L1 cache, decoded in registers and used at
+// Few rows (up to kMostDirectRows): weights are transposed chunk by chunk in the L1 cache, decoded in registers and used at
 // once: bound by reading them from memory. Many rows: a panel of decoded weights, kPanelColumns of K by kLanes * 2
 // outputs, stays in the L2 cache while tiles of kTileRows rows pass over it: bound by multiply-adds.
 #pragma once
+
+#include <type_traits>
 
 #include "hadal/kernels/cpu/decode.h"
 #include "hadal/kernels/cpu/tiles.h"
@@ -22,6 +24,7 @@ constexpr Index kSetRows = kSetGroups * kLanes;
 constexpr Index kGroupBytes = kGroupRows * 4;  // a dword of each row of a group
 constexpr Index kPanelSetRows = 128;  // outputs whose panels share a pass over x
 constexpr Index kPanelColumns = 512;
+constexpr Index kTilesBytes = 288 << 10;
 
 constexpr Index bits_of(DType dtype) {
   switch (dtype) {
@@ -46,11 +49,31 @@ HADAL_INLINE int tile_height(Index rows) {
   return kTileRows;
 }
 
+// Up to here weights are used as they are decoded, tile by tile of x. Above, panels of decoded weights pay, unless decoding
+// goes on beside the multiply-adds: with grouped rows and registers enough.
+constexpr Index kMostDirectRows = 24;
+HADAL_INLINE bool is_direct(const LinearArgs& a) {
+  return a.m <= kMostDirectRows || (kLanes == 16 && a.w_grouped);
+}
+// Rows of a tile then: in AVX2 the sums of more do not fit beside the weights.
+constexpr int kDirectTileRows = kLanes == 16 ? kTileRows : 4;
+
 HADAL_INLINE Index tiles_of(const LinearArgs& a) {
-  return (a.m + kTileRows - 1) / kTileRows;
+  const Index most = is_direct(a) ? kDirectTileRows : kTileRows;
+  return (a.m + most - 1) / most;
+}
+// Rows a tile begins behind the one before: as alike as the heights allow (8 = 4 + 4, not 6 + 2).
+HADAL_INLINE Index tile_rows(const LinearArgs& a) {
+  return tile_height((a.m + tiles_of(a) - 1) / tiles_of(a));
 }
 HADAL_INLINE Index rows_in_tile(const LinearArgs& a, Index tile) {
-  return a.m - tile * kTileRows < kTileRows ? a.m - tile * kTileRows : kTileRows;
+  const Index rows = tile_rows(a), left = a.m - tile * rows;
+  return left < rows ? left : rows;
+}
+
+// Rows of a tile as it is packed, zeros among them.
+HADAL_INLINE int packed_height(const LinearArgs& a, Index tile) {
+  return tile_height(rows_in_tile(a, tile));
 }
 
 // The weights as bytes, and how their sums are scaled.
@@ -138,7 +161,7 @@ void lane_scales(const LinearArgs& a, Index row, Index blocks, float* to, Index 
     stage<false>(grid, row, byte, columns, 1, unused);
     for (int c = 0; c < kLanes; ++c) {
       IVec w[Scales::kSteps];
-      Scales::decode(columns[c], zero(), w);
+      decode<Scales>(columns[c], zero(), w);
       for (int s = 0; s < Scales::kSteps && block < blocks; ++s, ++block) store(to + block * stride, as_float(w[s]));
     }
   }
@@ -229,9 +252,9 @@ HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
 template <int G>
 struct Dwords {
   static constexpr int kVectors = kGroupRows / kLanes, kGroups = G / kVectors;
-  const std::uint8_t* of[kGroups];
-  const std::uint8_t* soon[kGroups];  // grouped: what comes a stage later
-  Index column_bytes;
+  const std::uint8_t* of[kGroups] = {};
+  const std::uint8_t* soon[kGroups] = {};  // grouped: what comes a stage later
+  Index column_bytes = 0;
 
   HADAL_INLINE IVec at(int g, Index c) const {
     return load_dwords(of[g / kVectors] + c * column_bytes + g % kVectors * kLanes * 4);
@@ -256,10 +279,52 @@ struct Dwords {
   }
 };
 
+// Steps kStep and on of one column of dwords, for the rows of a tile and all groups of a set: an x that is loaded serves
+// all groups, and no more than one step's weights are in registers.
+template <class Step, class Weights, int kStep, int G, int R>
+HADAL_INLINE void steps_of_column(const IVec (&dword)[G], const Vec (&zeros)[G], const std::uint32_t* x,
+                                  typename Step::Acc (&acc)[R][G]) {
+  IVec w[G];
+#pragma GCC unroll 8
+  for (int g = 0; g < G; ++g) w[g] = Weights::template step<kStep>(dword[g], zeros[g]);
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    const IVec xs = broadcast_dword(x + kStep * R + i);
+#pragma GCC unroll 8
+    for (int g = 0; g < G; ++g) acc[i][g] = Step::mac(acc[i][g], xs, w[g]);
+  }
+  if constexpr (kStep + 1 < Weights::kSteps) steps_of_column<Step, Weights, kStep + 1>(dword, zeros, x, acc);
+}
+
+// The steps that one column of dwords gives, for all groups of a set.
+template <class Step, class Weights, int G, int R>
+HADAL_INLINE void column_of_sums(const Matrix& w, const Dwords<G>& dwords, Index c, const std::uint32_t* x,
+                                 const float* zeros, IVec (&codes)[G], typename Step::Acc (&acc)[R][G]) {
+  IVec dword[G];
+  Vec z[G];
+#pragma GCC unroll 8
+  for (int g = 0; g < G; ++g) {
+    dword[g] = dwords.at(g, c);
+    z[g] = zeros ? load(zeros + g * kLanes) : zero();
+    if constexpr (Weights::kHasNan)
+      if (w.grouped) codes[g] = max_bytes(codes[g], bit_and(dword[g], all_dwords(0x7F7F7F7Fu)));
+  }
+  if constexpr (G == kPanelGroups) return steps_of_column<Step, Weights, 0>(dword, z, x, acc);
+#pragma GCC unroll 8
+  for (int g = 0; g < G; ++g) {
+    IVec v[Weights::kSteps];
+    decode<Weights>(dword[g], z[g], v);
+#pragma GCC unroll 8
+    for (int s = 0; s < Weights::kSteps; ++s)
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) acc[i][g] = Step::mac(acc[i][g], broadcast_dword(x + s * R + i), v[s]);
+  }
+}
+
 // Outputs [row, row + G * kLanes) of one tile of R rows, straight from the stored weights; true if no NaN code was met.
 template <class Step, class Weights, int G, int R>
-bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint32_t* x, const Factors& factors,
-                const std::uint8_t* ahead) {
+bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row, const std::uint32_t* x,
+                const Factors& factors, const std::uint8_t* ahead) {
   constexpr Index kStageColumns = kStageBytes / 4 * Weights::kColumns;
   // Rows that are transposed: half of the lines ahead are asked for then, half while they are multiplied.
   constexpr int kStageLines = kChunkBytes * kLanes / kLine / 2, kLines = G * kLanes * 4 / kLine / 2;
@@ -293,19 +358,8 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
       const Index stop = stage_begin + kStageColumns < end ? stage_begin + kStageColumns : end;
       const int last = static_cast<int>((stop - stage_begin + Weights::kColumns - 1) / Weights::kColumns);
       for (int c = static_cast<int>(in_stage / Weights::kColumns); c < last; ++c) {
-#pragma GCC unroll 8
-        for (int g = 0; g < G; ++g) {
-          const Vec zeros = factors.zero ? load(factors.zero + (block * G + g) * kLanes) : zero();
-          const IVec dword = dwords.at(g, c);
-          if constexpr (Weights::kHasNan)
-            if (w.grouped) codes[g] = max_bytes(codes[g], bit_and(dword, all_dwords(0x7F7F7F7Fu)));
-          IVec v[Weights::kSteps];
-          Weights::decode(dword, zeros, v);
-#pragma GCC unroll 8
-          for (int s = 0; s < Weights::kSteps; ++s)
-#pragma GCC unroll 16
-            for (int i = 0; i < R; ++i) acc[i][g] = Step::mac(acc[i][g], broadcast_dword(x + s * R + i), v[s]);
-        }
+        column_of_sums<Step, Weights>(w, dwords, c, x, factors.zero ? factors.zero + block * G * kLanes : nullptr, codes,
+                                      acc);
         x += Weights::kSteps * R;
         if (w.grouped)
           dwords.ask_for_later(c);
@@ -317,12 +371,12 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, const std::uint
       column = stop;
     }
     fold<Step, G, R>(acc, factors.scale ? factors.scale + block * G * kLanes : nullptr,
-                     a.x_scale ? a.x_scale + block : nullptr, a.x_scale_stride, total);
+                     a.x_scale ? a.x_scale + first_row * a.x_scale_stride + block : nullptr, a.x_scale_stride, total);
   }
-  for (Index i = 0; i < R && i < a.m; ++i)
+  for (Index i = 0; i < R && first_row + i < a.m; ++i)
     for (int g = 0; g < G; ++g) {
       const Vec y = Weights::kHasNan ? poison(total[i][g], codes[g]) : total[i][g];
-      float* to = a.y + i * a.y_stride + row + g * kLanes;
+      float* to = a.y + (first_row + i) * a.y_stride + row + g * kLanes;
       const Index room = w.n - row - g * kLanes;
       if (room >= kLanes)
         store(to, y);
@@ -378,7 +432,7 @@ void decode_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, 
         IVec v[Weights::kSteps];
         const Index block = (column + c * Weights::kColumns) / w.block;
         const Vec zeros = factors.zero ? load(factors.zero + block * set_rows + g * kLanes) : zero();
-        Weights::decode(staged[c], zeros, v);
+        decode<Weights>(staged[c], zeros, v);
 #pragma GCC unroll 8
         for (int s = 0; s < Weights::kSteps; ++s) {
           store_dwords(to, v[s]);
@@ -464,10 +518,12 @@ void panel_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index col
   }
 }
 
+constexpr int kMostWideRows = kLanes == 16 ? 4 : 3;  // whose sums of four groups fit into the registers
+
 // Groups worked on together, for tiles of `rows`: enough independent chains, and sums that fit into the registers.
 constexpr int set_groups(int rows) {
   if (rows == 1) return kSetGroups;
-  return rows * 4 <= kTileRows * kPanelGroups ? 4 : kPanelGroups;
+  return rows <= kMostWideRows ? 4 : kPanelGroups;
 }
 
 struct Scratch {
@@ -498,31 +554,82 @@ HADAL_INLINE void note_clean(const LinearArgs& a, Index row, Index end) {
   for (Index i = first; i < last; ++i) __atomic_store_n(a.w_clean + i, std::uint8_t{1}, __ATOMIC_RELAXED);
 }
 
+HADAL_INLINE Index steps_of(const LinearArgs& a, Index columns_per_step) {
+  return round_up(a.k, 32) / columns_per_step;  // whole dwords of every format
+}
+
+// Outputs [n_begin, n_end) of tiles [tile_begin, tile_end), set by set.
 template <class Step, class Weights, int R>
-void direct(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin, Index n_end, const void* next,
-            const Scratch& s) {
+void direct_tiles(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin, Index n_end,
+                  Index tile_begin, Index tile_end, const void* next, const Scratch& s) {
   constexpr int G = set_groups(R);
   Matrix cut = w;
   cut.n = n_end;  // rows behind the piece are another's
+  const Index tile_dwords = kTileRows * steps_of(a, Step::kColumns);
   for (Index row = n_begin; row < n_end; row += G * kLanes) {
     const std::uint8_t* ahead = w.base + (row + G * kLanes) * w.row_bytes;
     if (next && row + G * kLanes >= n_end) ahead = static_cast<const std::uint8_t*>(next);
     if (s.factors.scale) fill_scales(a, w, row, G * kLanes, unit<Step>(a), s.factors.scale);
     if (s.factors.zero) fill_zeros(a, w, row, G * kLanes, s.factors.zero);
     const Index end = row + G * kLanes < n_end ? row + G * kLanes : n_end;
-    if constexpr (Weights::kHasNan)
-      if (known_clean(a, row, end)) {
-        direct_set<Step, Clean<Weights>, G, R>(a, cut, row, x, s.factors, ahead);
-        continue;
-      }
-    if (direct_set<Step, Weights, G, R>(a, cut, row, x, s.factors, ahead) && Weights::kHasNan) note_clean(a, row, end);
+    for (Index tile = tile_begin; tile < tile_end; ++tile) {
+      const std::uint32_t* from = x + tile * tile_dwords;
+      if constexpr (Weights::kHasNan)
+        if (known_clean(a, row, end)) {
+          direct_set<Step, Clean<Weights>, G, R>(a, cut, row, tile * tile_rows(a), from, s.factors, ahead);
+          continue;
+        }
+      if (direct_set<Step, Weights, G, R>(a, cut, row, tile * tile_rows(a), from, s.factors, ahead) && Weights::kHasNan)
+        note_clean(a, row, end);
+    }
   }
+}
+
+// The same for tiles of a height known at run time.
+template <class Step, class Weights>
+void direct_tiles_of(int height, const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin,
+                     Index n_end, Index tile_begin, Index tile_end, const void* next, const Scratch& s) {
+  const auto run = [&]<int R>(std::integral_constant<int, R>) {
+    direct_tiles<Step, Weights, R>(a, w, x, n_begin, n_end, tile_begin, tile_end, next, s);
+  };
+  switch (height) {
+    case 1:
+      return run(std::integral_constant<int, 1>{});
+    case 2:
+      return run(std::integral_constant<int, 2>{});
+    case 3:
+      return run(std::integral_constant<int, 3>{});
+    case 4:
+      return run(std::integral_constant<int, 4>{});
+  }
+  if constexpr (kDirectTileRows > 4) switch (height) {
+      case 6:
+        return run(std::integral_constant<int, 6>{});
+      case 8:
+        return run(std::integral_constant<int, 8>{});
+      default:
+        return run(std::integral_constant<int, 12>{});
+    }
+}
+
+template <class Step, class Weights>
+void direct(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin, Index n_end, const void* next,
+            const Scratch& s) {
+  // So many tiles at a time that they stay in the L2 cache, beside the weights; the last one may be a lower one.
+  const Index tiles = tiles_of(a), full = a.m / tile_rows(a);
+  const Index tile_bytes = kTileRows * steps_of(a, Step::kColumns) * 4;
+  const Index together = tile_bytes < kTilesBytes ? kTilesBytes / tile_bytes : 1;
+  for (Index tile = 0; tile < full; tile += together)
+    direct_tiles_of<Step, Weights>(packed_height(a, tile), a, w, x, n_begin, n_end, tile,
+                                   tile + together < full ? tile + together : full, next, s);
+  if (full < tiles)
+    direct_tiles_of<Step, Weights>(packed_height(a, full), a, w, x, n_begin, n_end, full, tiles, next, s);
 }
 
 template <class Step, int R>
 HADAL_INLINE void tile_of(const LinearArgs& a, const Matrix& w, Index tile, Index column, Index begin, Index end,
                           const std::uint32_t* x, const std::uint32_t* panel, const float* factors) {
-  panel_tile<Step, R>(a, w, tile * kTileRows, column, begin, end, x + begin / Step::kColumns * R, panel, factors,
+  panel_tile<Step, R>(a, w, tile * tile_rows(a), column, begin, end, x + begin / Step::kColumns * R, panel, factors,
                       kPanelSetRows);
 }
 
@@ -556,17 +663,13 @@ HADAL_INLINE void store_column(float* to, Vec v, Index c, Index end, int height)
     store_first(to + c * height, v, height);
 }
 
-HADAL_INLINE Index steps_of(const LinearArgs& a, Index columns_per_step) {
-  return round_up(a.k, 32) / columns_per_step;  // whole dwords of every format
-}
-
 template <class Step, class Weights>
 void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_t* x, Index n_begin, Index n_end,
                     const Scratch& s) {
   constexpr Index kPanelRows = kPanelGroups * kLanes;
   Matrix w = whole;
   w.n = n_end;
-  const Index steps = steps_of(a, Step::kColumns);
+  const Index steps = steps_of(a, Step::kColumns), tiles = tiles_of(a);
   for (Index row = n_begin; row < n_end; row += kPanelSetRows) {
     if (s.factors.scale) fill_scales(a, whole, row, kPanelSetRows, unit<Step>(a), s.factors.scale);
     if (s.factors.zero) fill_zeros(a, whole, row, kPanelSetRows, s.factors.zero);
@@ -585,14 +688,14 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
       const Index next_begin = same_rows ? end : 0;
       const Index next_end = next_begin + kPanelColumns < w.k ? next_begin + kPanelColumns : w.k;
       NextPanels ahead(whole, same_rows ? row : row + kPanelSetRows, next_begin, next_end, bits_of(a.w_dtype),
-                       tiles_of(a) * panels);
+                       tiles * panels);
       // A panel stays in the L1 cache while the tiles of x stream past it.
       for (Index p = 0; p < panels; ++p)
-        for (Index tile = 0; tile < tiles_of(a); ++tile) {
+        for (Index tile = 0; tile < tiles; ++tile) {
           ahead.ask();
           const std::uint32_t *from = x + tile * kTileRows * steps, *panel = s.panel + p * kPanelDwords;
           const float* factors = s.factors.scale ? s.factors.scale + p * kPanelRows : nullptr;
-          const int height = tile_height(rows_in_tile(a, tile));
+          const int height = packed_height(a, tile);
           if (height == kTileRows)
             tile_of<Step, kTileRows>(a, w, tile, row + p * kPanelRows, begin, end, from, panel, factors);
           else
@@ -639,23 +742,10 @@ void multiply_as(const LinearArgs& a, const void* packed, Index n_begin, Index n
   const Matrix w{a};
   const Scratch s = cut_scratch(a, w, memory);
   const auto* x = static_cast<const std::uint32_t*>(packed);
-  if (a.m > kTileRows) return through_panels<Step, Weights>(a, w, x, n_begin, n_end, s);
-  switch (tile_height(a.m)) {
-    case 1:
-      return direct<Step, Weights, 1>(a, w, x, n_begin, n_end, next, s);
-    case 2:
-      return direct<Step, Weights, 2>(a, w, x, n_begin, n_end, next, s);
-    case 3:
-      return direct<Step, Weights, 3>(a, w, x, n_begin, n_end, next, s);
-    case 4:
-      return direct<Step, Weights, 4>(a, w, x, n_begin, n_end, next, s);
-    case 6:
-      return direct<Step, Weights, 6>(a, w, x, n_begin, n_end, next, s);
-    default:
-      if constexpr (kTileRows > 6)
-        return a.m <= 8 ? direct<Step, Weights, 8>(a, w, x, n_begin, n_end, next, s)
-                        : direct<Step, Weights, 12>(a, w, x, n_begin, n_end, next, s);
-  }
+  if (is_direct(a))
+    direct<Step, Weights>(a, w, x, n_begin, n_end, next, s);
+  else
+    through_panels<Step, Weights>(a, w, x, n_begin, n_end, s);
 }
 
 HADAL_INLINE const float* input_row(const LinearArgs& a, Index row) {

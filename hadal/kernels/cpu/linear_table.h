@@ -20,8 +20,8 @@ HADAL_INLINE Vec packed_values(const float* x, Vec unit, bool bf16) {
 
 // Columns [k_begin, k_end) of [k][height] float32, times unit; k_end = k fills the padding behind with zeros.
 void pack_f32(const LinearArgs& a, Index tile, Index k_begin, Index k_end, float* to) {
-  const int height = tile_height(rows_in_tile(a, tile));
-  const Index first = tile * kTileRows, padded = k_end == a.k ? round_up(a.k, 32) : k_end;
+  const int height = packed_height(a, tile);
+  const Index first = tile * tile_rows(a), padded = k_end == a.k ? round_up(a.k, 32) : k_end;
   const Vec times = broadcast(unit<F32Step>(a));
   const bool bf16 = a.activations == Activations::kBf16;
   for (Index c = k_begin; c < padded; c += kLanes) {

@@ -20,13 +20,16 @@ struct Bf16Step {
 struct Bf16Pairs {
   static constexpr int kSteps = 1, kColumns = 2;
   static constexpr bool kHasNan = false;
-  HADAL_INLINE static void decode(IVec v, Vec, IVec (&w)[kSteps]) { w[0] = v; }
+  template <int>
+  HADAL_INLINE static IVec step(IVec v, Vec) {
+    return v;
+  }
 };
 
 // The high and low bytes of 64 BF16 numbers to two vectors of pairs: bytes come in the order of `pair_order`.
-HADAL_INLINE void interleave(IVec high, IVec low, IVec (&w)[2]) {
-  w[0] = _mm512_unpacklo_epi8(low, high);
-  w[1] = _mm512_unpackhi_epi8(low, high);
+template <int kStep>
+HADAL_INLINE IVec interleave(IVec high, IVec low) {
+  return kStep == 0 ? _mm512_unpacklo_epi8(low, high) : _mm512_unpackhi_epi8(low, high);
 }
 // Within each 128 bits, four rows of k0 k1 k2 k3: first k0 k1 of every row, then k2 k3.
 HADAL_INLINE IVec pair_order(IVec v) {
@@ -63,19 +66,21 @@ constexpr ByteTable kIntegerTable = make_table([](int i) { return static_cast<fl
 struct E4m3Pairs {
   static constexpr int kSteps = 2, kColumns = 4;
   static constexpr bool kHasNan = true;
-  HADAL_INLINE static void decode(IVec v, Vec, IVec (&w)[kSteps]) {
+  template <int kStep>
+  HADAL_INLINE static IVec step(IVec v, Vec) {
     const IVec codes = pair_order(v);
     const IVec sign = _mm512_set1_epi8(static_cast<char>(0x80));
     // The look-up does not see the sign; it goes back on top of the high byte.
     const IVec high = _mm512_ternarylogic_epi32(look_up(kE4m3Table.high, codes), codes, sign, 0xF8);  // a | (b & c)
-    interleave(high, look_up(kE4m3Table.low, codes), w);
+    return interleave<kStep>(high, look_up(kE4m3Table.low, codes));
   }
 };
 
 struct Int8Pairs {
   static constexpr int kSteps = 2, kColumns = 4;
   static constexpr bool kHasNan = false;
-  HADAL_INLINE static void decode(IVec v, Vec, IVec (&w)[kSteps]) {
+  template <int kStep>
+  HADAL_INLINE static IVec step(IVec v, Vec) {
     const IVec codes = pair_order(v);
     const IVec sign = _mm512_set1_epi8(static_cast<char>(0x80));
     const IVec magnitude = _mm512_abs_epi8(codes);
@@ -84,7 +89,7 @@ struct Int8Pairs {
     const __mmask64 least = _mm512_cmpeq_epi8_mask(codes, sign);  // -128 has no seven-bit magnitude
     high = _mm512_mask_mov_epi8(high, least, _mm512_set1_epi8(static_cast<char>(0xC3)));
     low = _mm512_mask_mov_epi8(low, least, _mm512_setzero_si512());
-    interleave(high, low, w);
+    return interleave<kStep>(high, low);
   }
 };
 
@@ -92,26 +97,20 @@ template <bool kHasZero>
 struct Int4Pairs {
   static constexpr int kSteps = 4, kColumns = 8;
   static constexpr bool kHasNan = false;
-  HADAL_INLINE static void decode(IVec v, Vec zero, IVec (&w)[kSteps]) {
+  template <int kStep>
+  HADAL_INLINE static IVec step(IVec v, Vec zero) {
     // Words of code - (8 + zero) + 16, which look up their number.
     IVec offset = _mm512_set1_epi16(8);
     if constexpr (kHasZero) {
       const IVec zeros = to_int(zero);
       offset = _mm512_sub_epi16(offset, bit_or(bit_and(zeros, all_dwords(0xFFFF)), left<16>(zeros)));
     }
-    w[0] = pair<0>(v, offset);
-    w[1] = pair<8>(v, offset);
-    w[2] = pair<16>(v, offset);
-    w[3] = pair<24>(v, offset);
-  }
-
- private:
-  template <int kShift>
-  HADAL_INLINE static IVec pair(IVec v, IVec offset) {
-    const IVec byte = right<kShift>(v);
+    const IVec byte = right<8 * kStep>(v);
     const IVec both = bit_or(bit_and(byte, all_dwords(0xF)), bit_and(left<12>(byte), all_dwords(0xF0000)));
     return _mm512_permutexvar_epi16(_mm512_add_epi16(both, offset), load_dwords(kTable.bits));
   }
+
+ private:
   struct Table {
     alignas(64) std::uint16_t bits[32];
   };
@@ -125,8 +124,8 @@ struct Int4Pairs {
 
 // Columns [k_begin, k_end) of [k / 2][height] pairs; k_end = k fills the padding behind with zeros.
 void pack_bf16(const LinearArgs& a, Index tile, Index k_begin, Index k_end, std::uint32_t* to) {
-  const int height = tile_height(rows_in_tile(a, tile));
-  const Index first = tile * kTileRows, padded = k_end == a.k ? round_up(a.k, 32) : k_end;
+  const int height = packed_height(a, tile);
+  const Index first = tile * tile_rows(a), padded = k_end == a.k ? round_up(a.k, 32) : k_end;
   for (Index c = k_begin; c < padded; c += 2 * kLanes) {
     IVec r[kLanes];
     const Index columns = a.k - c < 2 * kLanes ? (a.k > c ? a.k - c : 0) : 2 * kLanes;
