@@ -90,10 +90,10 @@ void Mla::attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& ent
   for (Index begin = 0; begin < num_heads; begin += group) {
     const Workspace::Scope scope(ctx.workspace);
     const Index end = std::min(begin + group, num_heads);
-    const Weight w_ukv = kv_b_proj.weight.rows(begin * (nope + v), end * (nope + v));
+    const Weight of_heads = w_ukv().rows(begin * (nope + v), end * (nope + v));
     phase.enter(Phase::kProjections);
     const TensorRef kv =
-        ops::linear_not_fp8(ctx, c_kv, w_ukv).split_last(end - begin, nope + v);  // (2, 5) [L, H', nope + v]
+        ops::linear_not_fp8(ctx, c_kv, of_heads).split_last(end - begin, nope + v);  // (2, 5) [L, H', nope + v]
     phase.enter(Phase::kAttention);
     ops::attend_expanded(ctx, q.slice(1, begin, end), kv, k_pe, first, softmax_scale, o.slice(1, begin, end));  // (10)
   }
@@ -111,7 +111,7 @@ TensorRef Mla::attend_absorbed(Context& ctx, const TensorRef& q_nope, const Tens
   phase.enter(Phase::kAttention);
   const TensorRef o_c = ops::attend_absorbed(ctx, q_c, q_pe, rows, softmax_scale);  // (10)  [T, H, c]
   phase.enter(Phase::kProjections);
-  return ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, v);  // (5)  [T, H, v]
+  return ops::expand(ctx, o_c, w_ukv(), nope, nope + v, v);  // (5)  [T, H, v]
 }
 
 }  // namespace hadal::model

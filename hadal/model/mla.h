@@ -36,6 +36,8 @@ struct Mla {
   RmsNorm q_a_layernorm;
   bool has_q_lora = false;
   Linear kv_a_proj_with_mqa, kv_b_proj, o_proj;
+  // kv_b_proj once more, rearranged for what multiplies by all of its rows (row_groups.h); empty: it serves everything.
+  Weight kv_b_grouped;
   RmsNorm kv_a_layernorm;
 
   Mla() = default;
@@ -61,6 +63,7 @@ struct Mla {
   }
 
  private:
+  const Weight& w_ukv() const { return kv_b_grouped ? kv_b_grouped : kv_b_proj.weight; }
   TensorRef attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
                             Index layer) const;
   TensorRef attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "hadal/core/log.h"
+#include "hadal/kernels/linear.h"
 #include "hadal/model/expert_layout.h"
 #include "hadal/ops/row_groups.h"
 
@@ -20,15 +21,17 @@ std::uint64_t room_for(const Weight& w) {
   return (static_cast<std::uint64_t>(w.values.num_bytes()) + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// Tensors that are read row by row too, by address.
-std::set<const void*> read_by_rows(Transformer& t) {
+// Tensors that are read row by row, by address.
+std::set<const void*> read_by_rows(const Transformer& t) {
   std::set<const void*> rows = {t.embed_tokens.values.raw()};
-  for (Block& block : t.layers) rows.insert(block.self_attn.kv_b_proj.weight.values.raw());
-  for (Mtp& module : t.mtp) {
-    rows.insert(module.embed_tokens.values.raw());
-    rows.insert(module.block.self_attn.kv_b_proj.weight.values.raw());
-  }
+  for (const Mtp& module : t.mtp) rows.insert(module.embed_tokens.values.raw());
   return rows;
+}
+
+void copy_kv_b(Mla& attention) {
+  // Heads are cut out of it: their rows must be whole groups.
+  if (attention.nope % kernels::kGroupRows == 0 && attention.v % kernels::kGroupRows == 0)
+    attention.kv_b_grouped = attention.kv_b_proj.weight;
 }
 
 bool rounded_by_rows(const Context& ctx, DType dtype) {
@@ -39,10 +42,21 @@ bool rounded_by_rows(const Context& ctx, DType dtype) {
 std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Transformer& t) {
   const std::set<const void*> rows = read_by_rows(t);
   std::map<const void*, std::vector<Weight*>> all;
-  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo& info) {
-    if (is_matrix(info.role) && w && ops::can_group_rows(w) && !rows.contains(w.values.raw()) &&
+  std::set<const Weight*> absorbed;
+  const auto add = [&](Weight& w) {
+    if (w.values && ops::can_group_rows(w) && !rows.contains(w.values.raw()) && !absorbed.contains(&w) &&
         !rounded_by_rows(ctx, w.values.dtype()))
       all[w.values.raw()].push_back(&w);
+  };
+  const auto add_kv_b = [&](Mla& attention) {
+    absorbed.insert(&attention.kv_b_proj.weight);
+    copy_kv_b(attention);
+    add(attention.kv_b_grouped);
+  };
+  for (Block& block : t.layers) add_kv_b(block.self_attn);
+  for (Mtp& module : t.mtp) add_kv_b(module.block.self_attn);
+  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo& info) {
+    if (is_matrix(info.role)) add(w);
   });
   return all;
 }

@@ -3,6 +3,8 @@
 // linear_impl.h.
 #pragma once
 
+#include <type_traits>
+
 #include "hadal/kernels/cpu/linear_impl.h"
 
 namespace hadal::kernels::HADAL_ISA {
@@ -92,8 +94,62 @@ HADAL_INLINE void transposed_block(const LinearArgs& a, const Matrix& w, Index i
     }
 }
 
+// Weights of one byte: kLanes dwords of a row at a time, decoded as for the other product. Sum s of a vector then belongs
+// to its columns 4 i + s. R rows of y, V such vectors from column c on.
+template <DType kType, class Weights, int R, int V>
+void transposed_strip(const LinearArgs& a, const Matrix& w, Index i, Index c) {
+  Vec acc[R][V][4];
+  IVec codes[V];
+  for (auto& of_row : acc)
+    for (auto& of_vector : of_row)
+      for (Vec& sum : of_vector) sum = zero();
+  for (IVec& v : codes) v = all_dwords(0);
+  RowScale<kType> scale(a, c);
+  const std::uint8_t* p = w.base + c;
+  for (Index j = 0; j < a.n; ++j, p += w.row_bytes) {
+    scale.move_to(j);
+    Vec x[R];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) x[r] = broadcast(a.x[(i + r) * a.x_stride + j] * scale.value);
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      const IVec dword = load_dwords(p + v * kChunkBytes);
+      __builtin_prefetch(p + (V + v) * kChunkBytes);  // of the next strip
+      if constexpr (Weights::kHasNan) codes[v] = max_bytes(codes[v], bit_and(dword, all_dwords(0x7F7F7F7Fu)));
+      IVec row[4];
+      decode<Weights>(dword, zero(), row);
+#pragma GCC unroll 4
+      for (int s = 0; s < 4; ++s)
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) acc[r][v][s] = fma(x[r], as_float(row[s]), acc[r][v][s]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) {
+      if constexpr (Weights::kHasNan)
+        for (int s = 0; s < 4; ++s)
+          acc[r][v][s] = poison(mul(acc[r][v][s], broadcast(unit_of(kType))), bit_and(codes[v], all_dwords(0xFFu << 8 * s)));
+      store_interleaved(a.y + (i + r) * a.y_stride + c + v * kChunkBytes, acc[r][v]);
+    }
+}
+
+// As many columns of [begin, end) as make whole strips; returns where they end.
+template <DType kType, int R>
+Index transposed_strips(const LinearArgs& a, const Matrix& w, Index i, Index begin, Index end) {
+  if constexpr (kType == DType::kF8E4M3 || kType == DType::kI8) {
+    using Weights = std::conditional_t<kType == DType::kI8, Int8Weights, E4m3Weights>;
+    constexpr int V = R == 1 ? 2 : 1;
+    constexpr Index kColumns = V * kChunkBytes;
+    // Columns of a strip share their scales.
+    if (a.w_scale && a.scale_columns < a.k && a.scale_columns % kColumns != 0) return begin;
+    for (; begin + kColumns <= end; begin += kColumns) transposed_strip<kType, Weights, R, V>(a, w, i, begin);
+  }
+  return begin;
+}
+
 template <DType kType, int R>
 HADAL_INLINE void transposed_rows(const LinearArgs& a, const Matrix& w, Index i, Index begin, Index end) {
+  begin = transposed_strips<kType, R>(a, w, i, begin, end);
   // Vectors that share a scale go together: those of one group of columns.
   constexpr int kMany = R == 1 ? 8 : 4;
   const Index group = a.w_scale && a.scale_columns < a.k ? a.scale_columns : end;
@@ -113,7 +169,8 @@ template <DType kType>
 void transposed_as(const LinearArgs& a, Index k_begin, Index k_end) {
   const Matrix w{a};
   Index i = 0;
-  for (; i + 4 <= a.m; i += 4) transposed_rows<kType, 4>(a, w, i, k_begin, k_end);
+  constexpr int kRows = kLanes == 16 ? 4 : 2;  // whose sums fit into the registers
+  for (; i + kRows <= a.m; i += kRows) transposed_rows<kType, kRows>(a, w, i, k_begin, k_end);
   for (; i < a.m; ++i) transposed_rows<kType, 1>(a, w, i, k_begin, k_end);
 }
 

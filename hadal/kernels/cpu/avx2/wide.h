@@ -127,6 +127,22 @@ HADAL_INLINE Vec poison(Vec v, IVec bytes) {
   return _mm256_blendv_ps(_mm256_set1_ps(__builtin_nanf("")), v, as_float(good_lanes));
 }
 
+// Element 4 i + s of `to` is lane i of v[s].
+HADAL_INLINE void store_interleaved(float* to, const Vec (&v)[4]) {
+  const Vec a = _mm256_unpacklo_ps(v[0], v[1]), b = _mm256_unpackhi_ps(v[0], v[1]);
+  const Vec c = _mm256_unpacklo_ps(v[2], v[3]), d = _mm256_unpackhi_ps(v[2], v[3]);
+  const auto pairs = [](Vec x, Vec y, bool high) {
+    const __m256d p = _mm256_castps_pd(x), q = _mm256_castps_pd(y);
+    return _mm256_castpd_ps(high ? _mm256_unpackhi_pd(p, q) : _mm256_unpacklo_pd(p, q));
+  };
+  // Lanes 4 l + q of every v[s] are the 128 bits l of fours[q].
+  const Vec fours[4] = {pairs(a, c, false), pairs(a, c, true), pairs(b, d, false), pairs(b, d, true)};
+  for (int q = 0; q < 4; ++q) {
+    _mm_storeu_ps(to + 4 * q, _mm256_castps256_ps128(fours[q]));
+    _mm_storeu_ps(to + 16 + 4 * q, _mm256_extractf128_ps(fours[q], 1));
+  }
+}
+
 HADAL_INLINE Vec load_row(const float* p) {
   return load(p);
 }

@@ -137,6 +137,24 @@ HADAL_INLINE bool any_byte_7f(IVec bytes) {
   return _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(0x7F)) != 0;
 }
 
+// Element 4 i + s of `to` is lane i of v[s].
+HADAL_INLINE void store_interleaved(float* to, const Vec (&v)[4]) {
+  const Vec a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
+  const Vec c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
+  const auto pairs = [](Vec x, Vec y, bool high) {
+    const __m512d p = _mm512_castps_pd(x), q = _mm512_castps_pd(y);
+    return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(p, q) : _mm512_unpacklo_pd(p, q));
+  };
+  // Lanes 4 l + q of every v[s] are the 128 bits l of fours[q].
+  const Vec fours[4] = {pairs(a, c, false), pairs(a, c, true), pairs(b, d, false), pairs(b, d, true)};
+  for (int q = 0; q < 4; ++q) {
+    _mm_storeu_ps(to + 4 * q, _mm512_castps512_ps128(fours[q]));
+    _mm_storeu_ps(to + 16 + 4 * q, _mm512_extractf32x4_ps(fours[q], 1));
+    _mm_storeu_ps(to + 32 + 4 * q, _mm512_extractf32x4_ps(fours[q], 2));
+    _mm_storeu_ps(to + 48 + 4 * q, _mm512_extractf32x4_ps(fours[q], 3));
+  }
+}
+
 // kLanes consecutive weights of a row, k ascending. E4M3 exactly as they are.
 HADAL_INLINE Vec load_row(const float* p) {
   return load(p);
