@@ -57,11 +57,21 @@ struct PackedHeads {
   float* values = nullptr;  // [heads][panels of v][keys][lanes of a panel]
 };
 
-// The cache entries of one block of keys as float32, and what attention makes of them for all heads of one token.
+// Entries of a cache in BF16 or FP8.
+struct StoredEntries {
+  const void* rows = nullptr;
+  DType dtype = DType::kBF16;
+  Index row_bytes = 0;
+  Index scales_at = 0, rope_at = 0;  // FP8: bytes into an entry
+};
+
+// The cache entries of one block of keys, and what attention makes of them for all heads of one token.
 struct AbsorbedBlockArgs {
   const float* q = nullptr;        // packed by pack_query
   const float* entries = nullptr;  // [keys, latent + rope]
   Index entry_stride = 0;
+  StoredEntries stored;       // if it has rows: they are what `entries` begin as,
+  float* unpacked = nullptr;  // which are written here, at the same place
   Index keys = 0;
   Index heads = 0, latent = 0, rope = 0;
   const void* ahead = nullptr;  // what this thread will read next, asked for meanwhile

@@ -92,16 +92,6 @@ AbsorbedAttentionArgs absorbed_args(const TensorRef& q_latent, const TensorRef& 
   return a;
 }
 
-// The entries of a cache as float32, whatever they are stored in.
-void unpack(const AttentionKernels& k, const AbsorbedAttentionArgs& a, const CachedRows& s, Index begin, Index end,
-            float* to) {
-  const auto* stored = static_cast<const std::byte*>(s.stored.raw());
-  const Index row_bytes = s.stored.stride(0) * static_cast<Index>(dtype_bytes(s.stored.dtype()));
-  for (Index key = begin; key < end; ++key)
-    k.unpack(stored + key * row_bytes, s.stored.dtype(), a.latent, a.rope, s.fp8.scales_at(), s.fp8.rope_at(),
-             to + (key - begin) * (a.latent + a.rope));
-}
-
 // One token: its blocks of keys, and where their partial results lie.
 struct Query {
   const CachedRows* sequence;
@@ -154,11 +144,13 @@ void fast_absorbed(Context& ctx, const AbsorbedAttentionArgs& a, Index heads, st
     const Index row_bytes = stored.stride(0) * static_cast<Index>(dtype_bytes(stored.dtype()));
     args.ahead = static_cast<const std::byte*>(stored.raw()) + end * row_bytes;
     args.ahead_bytes = (std::min(end + kBlock, query.keys) - end) * row_bytes;
-    if (query.sequence->stored.dtype() == DType::kF32) {
-      args.entry_stride = query.sequence->stored.stride(0);
-      args.entries = query.sequence->stored.data<float>() + begin * args.entry_stride;
+    if (stored.dtype() == DType::kF32) {
+      args.entry_stride = stored.stride(0);
+      args.entries = stored.data<float>() + begin * args.entry_stride;
     } else {
-      unpack(k, a, *query.sequence, begin, end, entries);
+      args.stored = {static_cast<const std::byte*>(stored.raw()) + begin * row_bytes, stored.dtype(), row_bytes,
+                     query.sequence->fp8.scales_at(), query.sequence->fp8.rope_at()};
+      args.unpacked = entries;
     }
     k.absorbed_block(args, entries + kBlock * width);
   });

@@ -386,15 +386,30 @@ HADAL_INLINE void weigh_tail(const AbsorbedBlockArgs& a, Index c, Index stride, 
 
 constexpr int kHeadRows = kLanes / 2;  // heads of a tile of weighted sums
 
+// Keys from `key` on, in tiles of R as long as they last; returns where they end. Stored entries are unpacked right before
+// they are used for the first time.
+template <int R>
+HADAL_INLINE Index score_tiles(const AbsorbedBlockArgs& a, Index key, Index head, Index stride, float* scores,
+                               Ahead& ahead) {
+  for (; key + R <= a.keys; key += R) {
+    if (head == 0 && a.stored.rows)
+      for (Index i = key; i < key + R; ++i)
+        unpack_entry(static_cast<const std::uint8_t*>(a.stored.rows) + i * a.stored.row_bytes, a.stored.dtype, a.latent,
+                     a.rope, a.stored.scales_at, a.stored.rope_at, a.unpacked + i * a.entry_stride);
+    score_keys<R>(a, key, head, stride, scores, ahead);
+  }
+  return key;
+}
+
 void absorbed_block(const AbsorbedBlockArgs& a, float* scores) {
   const Index stride = padded_heads(a.heads);
-  constexpr int kKeyRows = kTileRows;
   const auto* first = static_cast<const std::uint8_t*>(a.ahead);
   Ahead ahead{first, first + a.ahead_bytes};
   for (Index head = 0; head < a.heads; head += 16) {
-    Index key = 0;
-    for (; key + kKeyRows <= a.keys; key += kKeyRows) score_keys<kKeyRows>(a, key, head, stride, scores, ahead);
-    for (; key < a.keys; ++key) score_keys<1>(a, key, head, stride, scores, ahead);
+    Index key = score_tiles<kTileRows>(a, 0, head, stride, scores, ahead);
+    key = score_tiles<kTileRows * 2 / 3>(a, key, head, stride, scores, ahead);
+    key = score_tiles<2>(a, key, head, stride, scores, ahead);
+    score_tiles<1>(a, key, head, stride, scores, ahead);
     weigh_heads(a, head, stride, scores);
   }
   Index c = 0;

@@ -309,7 +309,7 @@ HADAL_INLINE void column_of_sums(const Matrix& w, const Dwords<G>& dwords, Index
     if constexpr (Weights::kHasNan)
       if (w.grouped) codes[g] = max_bytes(codes[g], bit_and(dword[g], all_dwords(0x7F7F7F7Fu)));
   }
-  if constexpr (G == kPanelGroups) return steps_of_column<Step, Weights, 0>(dword, z, x, acc);
+  if constexpr (G == kPanelGroups || kLanes == 16 || R == 2) return steps_of_column<Step, Weights, 0>(dword, z, x, acc);
 #pragma GCC unroll 8
   for (int g = 0; g < G; ++g) {
     IVec v[Weights::kSteps];
