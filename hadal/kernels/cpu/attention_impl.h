@@ -318,10 +318,25 @@ struct Ahead {
   }
 };
 
+// BF16 numbers that become float32 a few vectors at a time, beside multiply-adds that leave the ports for it idle.
+struct Unpacking {
+  const bf16* from = nullptr;
+  float* to = nullptr;
+  Index left = 0;  // a multiple of kLanes
+  template <int kVectors>
+  HADAL_INLINE void step() {
+#pragma GCC unroll 4
+    for (int i = 0; i < kVectors; ++i) store(to + i * kLanes, load_row(from + i * kLanes));
+    from += kVectors * kLanes;
+    to += kVectors * kLanes;
+    left -= kVectors * kLanes;
+  }
+};
+
 // Scores [keys][padded heads] of R keys against sixteen heads.
 template <int R>
 HADAL_INLINE void score_keys(const AbsorbedBlockArgs& a, Index key, Index head, Index stride, float* scores,
-                             Ahead& ahead) {
+                             Ahead& ahead, Unpacking later) {
   Vec acc[R][kWideVecs];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
@@ -330,10 +345,18 @@ HADAL_INLINE void score_keys(const AbsorbedBlockArgs& a, Index key, Index head, 
   const float *entries = a.entries + key * a.entry_stride, *q = a.q + head * depth;
   constexpr Index kPart = 64;
   for (Index c = 0; c < depth; c += kPart) {
-    add_products<R, kWideVecs>(entries + c, 1, a.entry_stride, q + c * 16, 16, depth - c < kPart ? depth - c : kPart,
-                               acc);
+    const Index end = depth - c < kPart ? depth - c : kPart;
+    Index k = 0;
+    // R entries need three vectors every four columns.
+    constexpr int kColumns = kLanes == 16 ? 4 : 1, kVectors = kLanes == 16 ? 3 : 1;
+    for (; later.left >= kVectors * kLanes && k + kColumns <= end; k += kColumns) {
+      later.step<kVectors>();
+      add_products<R, kWideVecs>(entries + c + k, 1, a.entry_stride, q + (c + k) * 16, 16, kColumns, acc);
+    }
+    add_products<R, kWideVecs>(entries + c + k, 1, a.entry_stride, q + (c + k) * 16, 16, end - k, acc);
     ahead.ask(2 * R);
   }
+  while (later.left > 0) later.step<1>();
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
     for (int g = 0; g < kWideVecs; ++g) store(scores + (key + i) * stride + head + g * kLanes, acc[i][g]);
@@ -384,19 +407,32 @@ HADAL_INLINE void weigh_tail(const AbsorbedBlockArgs& a, Index c, Index stride, 
   }
 }
 
-constexpr int kHeadRows = kLanes / 2;  // heads of a tile of weighted sums
+constexpr int kHeadRows = kLanes / 2;  // heads of a tile of weighted sums,
+constexpr int kHeadVecs = kLanes == 16 ? 2 : 3;  // and its vectors of columns
+
+// Keys [begin, end), unpacked.
+void unpack_keys(const AbsorbedBlockArgs& a, Index begin, Index end) {
+  for (Index i = begin; i < end; ++i)
+    unpack_entry(static_cast<const std::uint8_t*>(a.stored.rows) + i * a.stored.row_bytes, a.stored.dtype, a.latent,
+                 a.rope, a.stored.scales_at, a.stored.rope_at, a.unpacked + i * a.entry_stride);
+}
 
 // Keys from `key` on, in tiles of R as long as they last; returns where they end. Stored entries are unpacked right before
-// they are used for the first time.
+// they are used for the first time; whole vectors without gaps, while the tile before is worked on.
 template <int R>
 HADAL_INLINE Index score_tiles(const AbsorbedBlockArgs& a, Index key, Index head, Index stride, float* scores,
                                Ahead& ahead) {
+  const bool unpacks = head == 0 && a.stored.rows;
+  const Index width = a.latent + a.rope;
+  const bool beside = unpacks && a.stored.dtype == DType::kBF16 && width % kLanes == 0 && a.entry_stride == width &&
+                      a.stored.row_bytes == width * 2;
+  if (beside && key + R <= a.keys) unpack_keys(a, key, key + R);
   for (; key + R <= a.keys; key += R) {
-    if (head == 0 && a.stored.rows)
-      for (Index i = key; i < key + R; ++i)
-        unpack_entry(static_cast<const std::uint8_t*>(a.stored.rows) + i * a.stored.row_bytes, a.stored.dtype, a.latent,
-                     a.rope, a.stored.scales_at, a.stored.rope_at, a.unpacked + i * a.entry_stride);
-    score_keys<R>(a, key, head, stride, scores, ahead);
+    if (unpacks && !beside) unpack_keys(a, key, key + R);
+    Unpacking later;
+    if (beside && key + 2 * R <= a.keys)
+      later = {static_cast<const bf16*>(a.stored.rows) + (key + R) * width, a.unpacked + (key + R) * width, R * width};
+    score_keys<R>(a, key, head, stride, scores, ahead, later);
   }
   return key;
 }
@@ -413,8 +449,9 @@ void absorbed_block(const AbsorbedBlockArgs& a, float* scores) {
     weigh_heads(a, head, stride, scores);
   }
   Index c = 0;
-  for (; c + 2 * kLanes <= a.latent; c += 2 * kLanes)
-    for (Index head = 0; head < a.heads; head += kHeadRows) weigh_columns<kHeadRows, 2>(a, head, c, stride, scores);
+  for (; c + kHeadVecs * kLanes <= a.latent; c += kHeadVecs * kLanes)
+    for (Index head = 0; head < a.heads; head += kHeadRows)
+      weigh_columns<kHeadRows, kHeadVecs>(a, head, c, stride, scores);
   for (; c + kLanes <= a.latent; c += kLanes)
     for (Index head = 0; head < a.heads; head += kHeadRows) weigh_columns<kHeadRows, 1>(a, head, c, stride, scores);
   if (c < a.latent) weigh_tail(a, c, stride, scores);
