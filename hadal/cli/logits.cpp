@@ -32,7 +32,8 @@ int run(Options& o) {
   HADAL_CHECK(o.ids.empty() != o.ids_file.empty(), "logits: give one of --ids and --ids-file");
   const auto ids = o.ids.empty() ? parse_ids(io::read_text_file(o.ids_file), o.ids_file) : parse_ids(o.ids, "--ids");
   const auto ctx = o.compute.make_context();
-  const model::LoadedModel model = model::load_model(o.model, {.mtp = true, .stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange()});
+  const model::LoadedModel model = model::load_model(
+      o.model, {.mtp = true, .stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange()});
   const StatsAtEnd stats(o.compute.stats, model.store.get());
   check_ids(ids, model.transformer.config);
   ctx->poll = [] {

@@ -55,7 +55,8 @@ int run(Options& o) {
   HADAL_CHECK(!ids.empty(), "{}: is empty, there is nothing to predict", o.file);
   const auto ctx = o.compute.make_context();
   if (!o.against.empty()) o.perplexity.reference = eval::Mode{.activations = parse_activations("--against", o.against)};
-  const model::LoadedModel model = model::load_model(o.model, {.stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange()});
+  const model::LoadedModel model =
+      model::load_model(o.model, {.stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange()});
   const StatsAtEnd stats(o.compute.stats && !o.json, model.store.get());
   auto bos = model.transformer.config.bos_token_id;
   if (!bos) bos = tokenizer.added_token(tokenizer.config().bos_token);

@@ -59,7 +59,8 @@ class AnswerText {
 TextModel::TextModel(const std::filesystem::path& directory, const ComputeOptions& options)
     : directory_(directory),
       ctx_(options.make_context()),
-      model_(model::load_model(directory, {.stream = options.stream(), .ctx = ctx_.get(), .rearrange = options.rearrange()})),
+      model_(model::load_model(directory,
+                               {.stream = options.stream(), .ctx = ctx_.get(), .rearrange = options.rearrange()})),
       defaults_(io::load_generation_config(directory)) {
   engine_options_ = {
       .context = options.context, .chunk = options.chunk, .cache_dtype = options.cache_dtype(), .num_tokens = 0};

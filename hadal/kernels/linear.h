@@ -80,8 +80,8 @@ struct LinearKernels {
   Index many_rows_piece_columns;  // and of this where there are many rows
   // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 128. Not for grouped rows.
   void (*transposed)(const LinearArgs& args, Index k_begin, Index k_end);
-  // Rows [n_begin, n_end) of w (rows without gaps, whole groups) in the grouped order to `to`, where row n_begin's group
-  // begins; 64-byte aligned. Notes in w_clean where no NaN code was met.
+  // Rows [n_begin, n_end) of w (rows without gaps, whole groups) in the grouped order to `to`, where row n_begin's
+  // group begins; 64-byte aligned. Notes in w_clean where no NaN code was met.
   void (*group_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to);
 };
 

@@ -252,8 +252,7 @@ TEST_P(Linear, GroupedRowsHaveTheSameBits) {
         LinearArgs a = p.args(expected);
         for (Index row = 0; row < n; row += 48)  // in pieces, to their places
           kernels.group_rows(a, row, std::min<Index>(row + 48, n),
-                             static_cast<std::byte*>(grouped.data()) +
-                                 row * static_cast<Index>(p.w.size()) / n);
+                             static_cast<std::byte*>(grouped.data()) + row * static_cast<Index>(p.w.size()) / n);
         for (const Index m : {1, 2, 3, 4, 6, 8, 12, 26}) {
           p.m = m;
           multiply(isa, p.args(expected), 0, n);
@@ -262,7 +261,8 @@ TEST_P(Linear, GroupedRowsHaveTheSameBits) {
           a.w_grouped = true;
           multiply(isa, a, 0, 16);
           multiply(isa, a, 16, n);
-          ASSERT_TRUE(same_bits(got, expected.data())) << activations_name(activations) << " " << m << " " << n << " " << k;
+          ASSERT_TRUE(same_bits(got, expected.data()))
+              << activations_name(activations) << " " << m << " " << n << " " << k;
         }
         std::fill(got.begin(), got.end(), kPoison);
         ref::linear(p.args(expected), 0, n);

@@ -34,7 +34,8 @@ struct ExpertLayout {
 // All tensors that the weights of an expert refer to: f(tensor).
 template <class F>
 void for_each_tensor(FeedForward& expert, F&& f) {
-  static_assert(sizeof(Weight) == 3 * sizeof(TensorRef) + 5 * sizeof(Index) + sizeof(void*), "a new TensorRef of Weight belongs below");
+  static_assert(sizeof(Weight) == 3 * sizeof(TensorRef) + 5 * sizeof(Index) + sizeof(void*),
+                "a new TensorRef of Weight belongs below");
   expert.for_each_param("", [&](const std::string&, Weight& weight, const ParamInfo&) {
     for (TensorRef* tensor : {&weight.values, &weight.scale, &weight.zero})
       if (*tensor) f(*tensor);

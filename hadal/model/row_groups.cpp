@@ -6,7 +6,6 @@
 #include <set>
 
 #include "hadal/core/log.h"
-#include "hadal/kernels/linear.h"
 #include "hadal/model/expert_layout.h"
 #include "hadal/ops/row_groups.h"
 
@@ -30,7 +29,7 @@ std::set<const void*> read_by_rows(const Transformer& t) {
 
 void copy_kv_b(Mla& attention) {
   // Heads are cut out of it: their rows must be whole groups.
-  if (attention.nope % kernels::kGroupRows == 0 && attention.v % kernels::kGroupRows == 0)
+  if (attention.nope % ops::kGroupRows == 0 && attention.v % ops::kGroupRows == 0)
     attention.kv_b_grouped = attention.kv_b_proj.weight;
 }
 

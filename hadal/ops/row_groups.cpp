@@ -9,6 +9,7 @@ namespace hadal::ops {
 namespace {
 
 constexpr Index kPieceBytes = 1 << 20;
+static_assert(kGroupRows == kernels::kGroupRows);
 
 struct Piece {
   std::size_t weight;

@@ -1,6 +1,6 @@
-// Weights rearranged for the kernels: rows in groups of sixteen (kernels/linear.h), which the products read as they lie,
-// where they transpose rows of a checkpoint as they go. The same size and the same bits of every result; 1.3 to 1.9
-// times the speed with few rows of x, where transposing costs as much as multiplying.
+// Weights rearranged for the kernels: rows in groups of sixteen (kernels/linear.h), which the products read as they
+// lie, where they transpose rows of a checkpoint as they go. The same size and the same bits of every result; 1.3
+// to 1.9 times the speed with few rows of x, where transposing costs as much as multiplying.
 #pragma once
 
 #include <span>
@@ -9,6 +9,8 @@
 #include "hadal/ops/weight.h"
 
 namespace hadal::ops {
+
+inline constexpr Index kGroupRows = 16;
 
 bool can_group_rows(const Weight& w);
 

@@ -38,7 +38,7 @@ struct Weight {
   // FP8: a byte for every kCleanRows rows of the whole matrix, set by whoever has read them and met no NaN code, so
   // that nobody needs to look again. Null: look every time.
   std::uint8_t* clean = nullptr;
-  // Rows in groups of kernels::kGroupRows: dword c of every row of a group, then dword c + 1 (group_rows in linear.h).
+  // Rows in groups of sixteen: dword c of every row of a group, then dword c + 1 (row_groups.h).
   // The same addresses for whole groups of rows; what reads single rows cannot use it.
   bool grouped = false;
 
@@ -46,8 +46,9 @@ struct Weight {
   bool is_int4() const { return values.dtype() == DType::kI32; }
   Index num_rows() const { return values.size(0); }
   Index num_columns() const { return is_int4() ? packed_columns : values.size(1); }
-  // Rows [begin, end) as a weight of their own. No copy.
+  // Rows [begin, end) as a weight of their own, whole groups if they are grouped. No copy.
   Weight rows(Index begin, Index end) const {
+    HADAL_CHECK(!grouped || (begin % 16 == 0 && end % 16 == 0), "weight: rows {} to {} cut a group of 16", begin, end);
     Weight part = *this;
     part.values = values.rows(begin, end);
     part.first_row = first_row + begin;

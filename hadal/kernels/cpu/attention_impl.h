@@ -407,7 +407,7 @@ HADAL_INLINE void weigh_tail(const AbsorbedBlockArgs& a, Index c, Index stride, 
   }
 }
 
-constexpr int kHeadRows = kLanes / 2;  // heads of a tile of weighted sums,
+constexpr int kHeadRows = kLanes / 2;            // heads of a tile of weighted sums,
 constexpr int kHeadVecs = kLanes == 16 ? 2 : 3;  // and its vectors of columns
 
 // Keys [begin, end), unpacked.
@@ -417,8 +417,8 @@ void unpack_keys(const AbsorbedBlockArgs& a, Index begin, Index end) {
                  a.rope, a.stored.scales_at, a.stored.rope_at, a.unpacked + i * a.entry_stride);
 }
 
-// Keys from `key` on, in tiles of R as long as they last; returns where they end. Stored entries are unpacked right before
-// they are used for the first time; whole vectors without gaps, while the tile before is worked on.
+// Keys from `key` on, in tiles of R as long as they last; returns where they end. Stored entries are unpacked right
+// before they are used for the first time; whole vectors without gaps, while the tile before is worked on.
 template <int R>
 HADAL_INLINE Index score_tiles(const AbsorbedBlockArgs& a, Index key, Index head, Index stride, float* scores,
                                Ahead& ahead) {

@@ -120,7 +120,8 @@ void fill_panel_by_table(const Matrix& w, Index row, Index begin, Index end, Ind
 template <class Dot, class Weights>
 void fill_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, Index end, Index lane, const Int8Set& s) {
   if constexpr (Dot::kHasTable && std::is_same_v<Weights, Int8FromE4m3>)
-    if (!w.grouped && a.w_scale && w.block == kScaleBlock && (end - begin) % kScaleBlock == 0 && row + lane + kLanes <= w.n)
+    if (!w.grouped && a.w_scale && w.block == kScaleBlock && (end - begin) % kScaleBlock == 0 &&
+        row + lane + kLanes <= w.n)
       return fill_panel_by_table<Dot>(w, row, begin, end, lane, s);
   constexpr Index kBytes = kPanelColumns * 4 / Weights::kColumns;
   alignas(64) IVec staged[kBytes / 4];

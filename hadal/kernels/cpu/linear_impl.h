@@ -1,9 +1,9 @@
 // The product of linear.h, written once for every instruction set. Included by one translation unit per set, after its
 // vector header and decode.h; the anonymous namespace keeps the copies apart.
 //
-// Few rows (up to kMostDirectRows): weights are transposed chunk by chunk in the L1 cache, decoded in registers and used at
-// once: bound by reading them from memory. Many rows: a panel of decoded weights, kPanelColumns of K by kLanes * 2
-// outputs, stays in the L2 cache while tiles of kTileRows rows pass over it: bound by multiply-adds.
+// Few rows (up to kMostDirectRows): weights are transposed chunk by chunk in the L1 cache, decoded in registers and
+// used at once: bound by reading them from memory. Many rows: a panel of decoded weights, kPanelColumns of K by kLanes
+// * 2 outputs, stays in the L2 cache while tiles of kTileRows rows pass over it: bound by multiply-adds.
 #pragma once
 
 #include <type_traits>
@@ -22,7 +22,7 @@ constexpr Index kStageBytes = 256;         // of each row, transposed before the
 constexpr int kSetGroups = 64 / kLanes;    // groups of kLanes outputs that are worked on together
 constexpr Index kSetRows = kSetGroups * kLanes;
 constexpr Index kGroupBytes = kGroupRows * 4;  // a dword of each row of a group
-constexpr Index kPanelSetRows = 128;  // outputs whose panels share a pass over x
+constexpr Index kPanelSetRows = 128;           // outputs whose panels share a pass over x
 constexpr Index kPanelColumns = 512;
 constexpr Index kTilesBytes = 288 << 10;
 
@@ -49,8 +49,8 @@ HADAL_INLINE int tile_height(Index rows) {
   return kTileRows;
 }
 
-// Up to here weights are used as they are decoded, tile by tile of x. Above, panels of decoded weights pay, unless decoding
-// goes on beside the multiply-adds: with grouped rows and registers enough.
+// Up to here weights are used as they are decoded, tile by tile of x. Above, panels of decoded weights pay, unless
+// decoding goes on beside the multiply-adds: with grouped rows and registers enough.
 constexpr Index kMostDirectRows = 24;
 HADAL_INLINE bool is_direct(const LinearArgs& a) {
   return a.m <= kMostDirectRows || (kLanes == 16 && a.w_grouped);
@@ -279,8 +279,8 @@ struct Dwords {
   }
 };
 
-// Steps kStep and on of one column of dwords, for the rows of a tile and all groups of a set: an x that is loaded serves
-// all groups, and no more than one step's weights are in registers.
+// Steps kStep and on of one column of dwords, for the rows of a tile and all groups of a set: an x that is loaded
+// serves all groups, and no more than one step's weights are in registers.
 template <class Step, class Weights, int kStep, int G, int R>
 HADAL_INLINE void steps_of_column(const IVec (&dword)[G], const Vec (&zeros)[G], const std::uint32_t* x,
                                   typename Step::Acc (&acc)[R][G]) {
@@ -358,8 +358,8 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
       const Index stop = stage_begin + kStageColumns < end ? stage_begin + kStageColumns : end;
       const int last = static_cast<int>((stop - stage_begin + Weights::kColumns - 1) / Weights::kColumns);
       for (int c = static_cast<int>(in_stage / Weights::kColumns); c < last; ++c) {
-        column_of_sums<Step, Weights>(w, dwords, c, x, factors.zero ? factors.zero + block * G * kLanes : nullptr, codes,
-                                      acc);
+        column_of_sums<Step, Weights>(w, dwords, c, x, factors.zero ? factors.zero + block * G * kLanes : nullptr,
+                                      codes, acc);
         x += Weights::kSteps * R;
         if (w.grouped)
           dwords.ask_for_later(c);

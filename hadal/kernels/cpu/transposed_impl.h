@@ -94,8 +94,8 @@ HADAL_INLINE void transposed_block(const LinearArgs& a, const Matrix& w, Index i
     }
 }
 
-// Weights of one byte: kLanes dwords of a row at a time, decoded as for the other product. Sum s of a vector then belongs
-// to its columns 4 i + s. R rows of y, V such vectors from column c on.
+// Weights of one byte: kLanes dwords of a row at a time, decoded as for the other product. Sum s of a vector then
+// belongs to its columns 4 i + s. R rows of y, V such vectors from column c on.
 template <DType kType, class Weights, int R, int V>
 void transposed_strip(const LinearArgs& a, const Matrix& w, Index i, Index c) {
   Vec acc[R][V][4];
@@ -128,7 +128,8 @@ void transposed_strip(const LinearArgs& a, const Matrix& w, Index i, Index c) {
     for (int v = 0; v < V; ++v) {
       if constexpr (Weights::kHasNan)
         for (int s = 0; s < 4; ++s)
-          acc[r][v][s] = poison(mul(acc[r][v][s], broadcast(unit_of(kType))), bit_and(codes[v], all_dwords(0xFFu << 8 * s)));
+          acc[r][v][s] =
+              poison(mul(acc[r][v][s], broadcast(unit_of(kType))), bit_and(codes[v], all_dwords(0xFFu << 8 * s)));
       store_interleaved(a.y + (i + r) * a.y_stride + c + v * kChunkBytes, acc[r][v]);
     }
 }

@@ -1,0 +1,102 @@
+// A model whose weights were rearranged for the kernels gives the bits of the same model as it is stored: every golden
+// model and number format, instruction set, rounding of activations, prompt and single tokens, MTP layers too.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "hadal/model/loader.h"
+#include "hadal/model/row_groups.h"
+
+namespace hadal::model {
+namespace {
+
+const std::filesystem::path kModels = HADAL_TEST_DATA "/golden/models";
+constexpr Index kPrompt = 37, kTotal = 41;
+
+void append(std::vector<float>& all, const TensorRef& t) {
+  all.insert(all.end(), t.data<float>(), t.data<float>() + t.num_elements());
+}
+
+// Logits of a prompt in the expanded form and of the tokens after it, one by one, in the absorbed form.
+std::vector<float> logits_of(Context& ctx, const LoadedModel& model) {
+  const Transformer& t = model.transformer;
+  std::vector<TokenId> ids;
+  for (Index i = 0; i < kTotal; ++i) ids.push_back(static_cast<TokenId>((i * 7919 + i * i * 31) % t.config.vocab_size));
+  std::vector<float> all;
+  SequenceState state = t.new_sequence(kTotal);
+  for (Index begin = 0, end = kPrompt; begin < kTotal; begin = end, ++end) {
+    const Workspace::Scope scope(ctx.workspace);
+    const Form form = begin == 0 ? Form::kExpanded : Form::kAbsorbed;
+    const auto part = std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+    const TensorRef hidden = t.hidden(ctx, part, form, state);
+    append(all, t.logits(ctx, hidden));
+    if (t.mtp.empty() || end == kTotal) continue;
+    const auto next = std::span(ids).subspan(static_cast<std::size_t>(begin + 1), part.size());
+    append(all, t.mtp_logits(ctx, 0, t.mtp_hidden(ctx, 0, next, hidden, form, state)));
+  }
+  return all;
+}
+
+Index grouped_matrices(LoadedModel& model) {
+  Index count = 0;
+  model.transformer.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { count += w.grouped; });
+  return count;
+}
+
+class RowGroups : public ::testing::TestWithParam<std::tuple<std::filesystem::path, Isa>> {};
+
+TEST_P(RowGroups, HaveTheBitsOfTheModelAsStored) {
+  const auto& [directory, isa] = GetParam();
+  if (!isa_supported(isa)) GTEST_SKIP() << "this CPU has no " << isa_name(isa);
+  Index grouped = 0;
+  for (const Activations activations : {Activations::kF32, Activations::kBf16, Activations::kInt8, Activations::kFp8}) {
+    Context ctx(2, isa);
+    ctx.activations = activations;
+    const LoadedModel stored = load_model(directory, {.mtp = true, .ctx = &ctx});
+    LoadedModel rearranged = load_model(directory, {.mtp = true, .ctx = &ctx, .rearrange = true});
+    grouped += grouped_matrices(rearranged);
+    const std::vector<float> expected = logits_of(ctx, stored), got = logits_of(ctx, rearranged);
+    ASSERT_EQ(got.size(), expected.size());
+    EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)), 0) << activations_name(activations);
+  }
+  EXPECT_GT(grouped, 0);
+}
+
+std::vector<std::filesystem::path> golden_models() {
+  std::vector<std::filesystem::path> all;
+  for (const auto& entry : std::filesystem::directory_iterator(kModels))
+    if (entry.is_directory()) all.push_back(entry.path());
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, RowGroups,
+                         ::testing::Combine(::testing::ValuesIn(golden_models()),
+                                            ::testing::Values(Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16)),
+                         [](const auto& p) {
+                           std::string name = std::get<0>(p.param).filename().string() + "_" +
+                                              std::string(isa_name(std::get<1>(p.param)));
+                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+                           return name;
+                         });
+
+TEST(RowGroupsMemory, WithTooLittleMemoryTheModelStaysAsStored) {
+  Context ctx(1);
+  if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
+  LoadedModel model = load_model(golden_models()[0], {.mtp = true, .ctx = &ctx});
+  group_rows(ctx, model.transformer, *model.files, 1000, model.owned);
+  EXPECT_EQ(grouped_matrices(model), 0);
+  group_rows(ctx, model.transformer, *model.files, 1u << 30, model.owned);
+  EXPECT_GT(grouped_matrices(model), 0);
+}
+
+TEST(RowGroupsMemory, CtrlCEndsRearranging) {
+  Context ctx(1);
+  if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
+  ctx.poll = [] { throw Interrupted("interrupted"); };
+  EXPECT_THROW(load_model(golden_models()[0], {.ctx = &ctx, .rearrange = true}), Interrupted);
+}
+
+}  // namespace
+}  // namespace hadal::model
