@@ -222,10 +222,10 @@ void fill_zeros(const LinearArgs& a, const Matrix& w, Index row, Index set_rows,
     }
 }
 
-// total += block sums * factors, for one tile of G groups by R rows.
+// total += block sums * factors, for one tile of G groups by R rows, of which `rows` exist.
 template <class Step, int G, int R>
 HADAL_INLINE void fold(const typename Step::Acc (&acc)[R][G], const float* factor, const float* row_scale,
-                       Index row_scale_stride, Vec (&total)[R][G]) {
+                       Index row_scale_stride, Index rows, Vec (&total)[R][G]) {
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 4
@@ -235,7 +235,7 @@ HADAL_INLINE void fold(const typename Step::Acc (&acc)[R][G], const float* facto
         continue;
       }
       Vec f = load(factor + g * kLanes);
-      if (row_scale) f = mul(f, broadcast(row_scale[i * row_scale_stride]));
+      if (row_scale) f = mul(f, broadcast(row_scale[(i < rows ? i : rows - 1) * row_scale_stride]));
       total[i][g] = fma(Step::sum(acc[i][g]), f, total[i][g]);
     }
 }
@@ -371,7 +371,8 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
       column = stop;
     }
     fold<Step, G, R>(acc, factors.scale ? factors.scale + block * G * kLanes : nullptr,
-                     a.x_scale ? a.x_scale + first_row * a.x_scale_stride + block : nullptr, a.x_scale_stride, total);
+                     a.x_scale ? a.x_scale + first_row * a.x_scale_stride + block : nullptr, a.x_scale_stride,
+                     a.m - first_row, total);
   }
   for (Index i = 0; i < R && first_row + i < a.m; ++i)
     for (int g = 0; g < G; ++g) {
