@@ -60,6 +60,15 @@ std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Trans
   return all;
 }
 
+// Copies from loading (repacked AWQ) that nothing refers to any more.
+void free_sources(const std::map<const void*, std::vector<Weight*>>& rearranged, Transformer& t,
+                  std::vector<Tensor>& owned) {
+  std::set<const void*> used;
+  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { used.insert(w.values.raw()); });
+  std::erase_if(
+      owned, [&](const Tensor& tensor) { return rearranged.contains(tensor->raw()) && !used.contains(tensor->raw()); });
+}
+
 // Rearranges weights batch by batch, each into its place in one block of memory.
 class Grouping {
  public:
@@ -126,6 +135,7 @@ void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, 
   owned.push_back(std::move(block));
   for (const auto& [tensor, same] : weights) grouping.add(same);
   grouping.finish();
+  free_sources(weights, t, owned);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   log_info("{:.1f} GB of weights rearranged in {:.2f} s", static_cast<double>(bytes) * 1e-9, took.count());
 }

@@ -68,9 +68,9 @@ std::map<std::string, std::string> tensors(const Path& directory) {
 }
 
 // The head's logits and the MTP layer's, the last tokens one at a time in the absorbed form.
-std::vector<float> logits(const Path& directory) {
+std::vector<float> logits(const Path& directory, bool rearrange) {
   Context ctx(2);
-  const model::LoadedModel model = model::load_model(directory, {.mtp = true, .ctx = &ctx});
+  const model::LoadedModel model = model::load_model(directory, {.mtp = true, .ctx = &ctx, .rearrange = rearrange});
   std::vector<model::TokenId> ids;
   for (int i = 0; i < 12; ++i) ids.push_back(static_cast<model::TokenId>(i * 37 % model.transformer.config.vocab_size));
   std::vector<float> all;
@@ -79,6 +79,15 @@ std::vector<float> logits(const Path& directory) {
     all.insert(all.end(), values, values + rows.bytes.size() / sizeof(float));
   }
   return all;
+}
+
+// The same bits whether the weights are used as stored or rearranged for the kernels.
+std::vector<float> logits(const Path& directory) {
+  std::vector<float> as_stored = logits(directory, false);
+  const std::vector<float> rearranged = logits(directory, true);
+  EXPECT_EQ(as_stored.size(), rearranged.size());
+  EXPECT_EQ(std::memcmp(as_stored.data(), rearranged.data(), as_stored.size() * sizeof(float)), 0);
+  return as_stored;
 }
 
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {

@@ -1,9 +1,10 @@
 // The product of linear.h, written once for every instruction set. Included by one translation unit per set, after its
 // vector header and decode.h; the anonymous namespace keeps the copies apart.
 //
-// Few rows (up to kMostDirectRows): weights are transposed chunk by chunk in the L1 cache, decoded in registers and
-// used at once: bound by reading them from memory. Many rows: a panel of decoded weights, kPanelColumns of K by kLanes
-// * 2 outputs, stays in the L2 cache while tiles of kTileRows rows pass over it: bound by multiply-adds.
+// Few rows, and in AVX-512 any number that meets grouped weights (is_direct): weights are decoded in registers and used
+// at once, tile by tile of x; rows as stored are transposed chunk by chunk in the L1 cache first. Many rows otherwise:
+// a panel of decoded weights, kPanelColumns of K by kLanes * 2 outputs, stays in the L2 cache while tiles of kTileRows
+// rows pass over it.
 #pragma once
 
 #include <type_traits>
@@ -24,7 +25,7 @@ constexpr Index kSetRows = kSetGroups * kLanes;
 constexpr Index kGroupBytes = kGroupRows * 4;  // a dword of each row of a group
 constexpr Index kPanelSetRows = 128;           // outputs whose panels share a pass over x
 constexpr Index kPanelColumns = 512;
-constexpr Index kTilesBytes = 288 << 10;
+constexpr Index kTilesBytes = 288 << 10;  // of packed x that sets of weights pass over while it is in the L2 cache
 
 constexpr Index bits_of(DType dtype) {
   switch (dtype) {
@@ -716,7 +717,7 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
   }
 }
 
-// LinearKernels::group_rows. Stored past the caches where the machine can: nobody reads it soon.
+// LinearKernels::group_rows. Stored past the caches: nobody reads it soon.
 [[maybe_unused]] void group_rows(const LinearArgs& a, Index n_begin, Index n_end, void* memory) {
   Matrix w{a};
   w.grouped = false;
