@@ -62,6 +62,15 @@ class Generate(Case):
         self.ok("convert", self.dir / "f32", self.dir / "bf16", "--to", "bf16")
         self.test_expected_continuations(self.dir / "bf16")
 
+    def test_weights_as_stored_and_rearranged_give_the_same_samples(self):
+        args = ["--verbose", "generate", MINI, "--prompt", "What is 7 times 8?", "--seed", "3", "--max-tokens", "24"]
+        rearranged, stored = run(*args), run(*args, "--as-stored")
+        self.assertEqual([rearranged.returncode, stored.returncode], [0, 0])
+        self.assertEqual(rearranged.stdout, stored.stdout)
+        self.assertNotIn(b"rearranged in", stored.stderr)
+        if b"info: ref" not in rearranged.stderr:
+            self.assertIn(b"rearranged in", rearranged.stderr)
+
     def test_an_interrupted_file_is_completed(self):
         tasks, out = self.tasks(), self.dir / "out.jsonl"
         self.ok("generate", MINI, "--input", tasks, "--output", out)
