@@ -6,18 +6,27 @@ namespace hadal::kernels {
 
 namespace {
 
-// kFloat's table with kInt8's functions for the products that are theirs.
-template <const LinearKernels& kFloat, const Int8Kernels& kInt8>
-const LinearKernels& with_int8() {
+// The kernels for products that round x by blocks; null: kFloat's.
+template <const RoundedKernels& kInt8, const RoundedKernels* kFixedPoint>
+const RoundedKernels* rounded(const LinearArgs& a) {
+  if (rounds_to_int8(a)) return &kInt8;
+  return in_fixed_point(a) ? kFixedPoint : nullptr;
+}
+
+// kFloat's table with those functions for the products that are theirs.
+template <const LinearKernels& kFloat, const RoundedKernels& kInt8, const RoundedKernels* kFixedPoint = nullptr>
+const LinearKernels& with_rounded() {
+  static constexpr auto of = rounded<kInt8, kFixedPoint>;
   static const LinearKernels table = {
-      [](const LinearArgs& a) { return rounds_to_int8(a) ? kInt8.packed_bytes(a) : kFloat.packed_bytes(a); },
-      [](const LinearArgs& a) { return rounds_to_int8(a) ? kInt8.scratch_bytes(a) : kFloat.scratch_bytes(a); },
-      [](const LinearArgs& a) { return rounds_to_int8(a) ? kInt8.num_tiles(a) : kFloat.num_tiles(a); },
+      [](const LinearArgs& a) { return of(a) ? of(a)->packed_bytes(a) : kFloat.packed_bytes(a); },
+      [](const LinearArgs& a) { return of(a) ? of(a)->scratch_bytes(a) : kFloat.scratch_bytes(a); },
+      [](const LinearArgs& a) { return of(a) ? of(a)->num_tiles(a) : kFloat.num_tiles(a); },
+      [](const LinearArgs& a) { return of(a) != nullptr; },
       [](const LinearArgs& a, Index tile_begin, Index tile_end, Index k_begin, Index k_end, void* packed) {
-        (rounds_to_int8(a) ? kInt8.pack : kFloat.pack)(a, tile_begin, tile_end, k_begin, k_end, packed);
+        (of(a) ? of(a)->pack : kFloat.pack)(a, tile_begin, tile_end, k_begin, k_end, packed);
       },
       [](const LinearArgs& a, const void* packed, Index n_begin, Index n_end, const void* next, void* scratch) {
-        (rounds_to_int8(a) ? kInt8.multiply : kFloat.multiply)(a, packed, n_begin, n_end, next, scratch);
+        (of(a) ? of(a)->multiply : kFloat.multiply)(a, packed, n_begin, n_end, next, scratch);
       },
       kFloat.piece_columns,
       kFloat.many_rows_piece_columns,
@@ -31,11 +40,11 @@ const LinearKernels& with_int8() {
 const LinearKernels& linear_kernels(Isa isa) {
   switch (isa) {
     case Isa::kAvx2:
-      return with_int8<avx2::kLinear, avx2::kInt8>();
+      return with_rounded<avx2::kLinear, avx2::kInt8>();
     case Isa::kAvx512:
-      return with_int8<avx512::kLinear, avx512::kInt8>();
+      return with_rounded<avx512::kLinear, avx512::kInt8>();
     case Isa::kAvx512Bf16:
-      return with_int8<avx512bf16::kLinear, avx512bf16::kInt8>();
+      return with_rounded<avx512bf16::kLinear, avx512bf16::kInt8, &avx512bf16::kFixedPoint>();
     case Isa::kRef:
       break;
   }

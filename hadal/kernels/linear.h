@@ -5,7 +5,8 @@
 // k ascending, from zero; the block's sum is multiplied by its scale and added to the running total with one more fused
 // multiply-add, blocks ascending (rule 34). So one row and a thousand, AVX2 and AVX-512 give the same bits. With
 // activations in BF16 on AVX512-BF16 a step of the chain is vdpbf16ps over two k; with INT8 the block's sum is an exact
-// integer. `ref` sums in double and is the oracle.
+// integer. Float32 activations that meet INT8 and INT4 weights on AVX512-VNNI become 23-bit integers, block by block of
+// x, and the block's sum is exact too (cpu/avx512bf16/fixed_point.h). `ref` sums in double and is the oracle.
 #pragma once
 
 #include <cstdint>
@@ -70,8 +71,9 @@ struct LinearKernels {
   Index (*packed_bytes)(const LinearArgs& args);
   Index (*scratch_bytes)(const LinearArgs& args);
   Index (*num_tiles)(const LinearArgs& args);
-  // Tiles [tile_begin, tile_end), columns [k_begin, k_end) of x: k_begin a multiple of 64 (where x is rounded to int8:
-  // of 128), k_end one too or k.
+  // Whether x is rounded by blocks, so that pieces of k to pack are multiples of 128, not of 64.
+  bool (*rounds_blocks)(const LinearArgs& args);
+  // Tiles [tile_begin, tile_end), columns [k_begin, k_end) of x: k_begin such a multiple, k_end one too or k.
   void (*pack)(const LinearArgs& args, Index tile_begin, Index tile_end, Index k_begin, Index k_end, void* packed);
   // Columns [n_begin, n_end) of y. `next` is where this thread will go on reading (nullptr: right behind n_end).
   void (*multiply)(const LinearArgs& args, const void* packed, Index n_begin, Index n_end, const void* next,
@@ -85,8 +87,8 @@ struct LinearKernels {
   void (*group_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to);
 };
 
-// The same for products whose x is rounded to int8 first: see rounds_to_int8. Pieces of k are multiples of 128.
-struct Int8Kernels {
+// The same for products whose x is rounded by blocks first: see rounds_to_int8 and in_fixed_point.
+struct RoundedKernels {
   Index (*packed_bytes)(const LinearArgs& args);
   Index (*scratch_bytes)(const LinearArgs& args);
   Index (*num_tiles)(const LinearArgs& args);
@@ -100,20 +102,25 @@ inline bool rounds_to_int8(const LinearArgs& a) {
   return a.activations == Activations::kInt8 && a.w_dtype != DType::kF32 && a.w_dtype != DType::kF16;
 }
 
+// Where an instruction set has kFixedPoint.
+inline bool in_fixed_point(const LinearArgs& a) {
+  return a.activations == Activations::kF32 && (a.w_dtype == DType::kI8 || a.w_dtype == DType::kI32);
+}
+
 // The instruction set must be supported and not kRef. These tables see to args.activations.
 const LinearKernels& linear_kernels(Isa isa);
 
 namespace avx2 {
 extern const LinearKernels kLinear;
-extern const Int8Kernels kInt8;
+extern const RoundedKernels kInt8;
 }  // namespace avx2
 namespace avx512 {
 extern const LinearKernels kLinear;
-extern const Int8Kernels kInt8;
+extern const RoundedKernels kInt8;
 }  // namespace avx512
 namespace avx512bf16 {
 extern const LinearKernels kLinear;
-extern const Int8Kernels kInt8;
+extern const RoundedKernels kInt8, kFixedPoint;
 }  // namespace avx512bf16
 
 }  // namespace hadal::kernels

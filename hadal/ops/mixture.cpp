@@ -88,14 +88,14 @@ class FastMixture {
     n.down.x_rows = nullptr;
     n.first_row = begin;
     networks_.push_back(n);
+    rounds_blocks_ = rounds_blocks_ || kernels_.rounds_blocks(n.down);
     inner_ = std::max(inner_, n.gate.n);
     rows_ = std::max(rows_, end);
-    piece_end_.push_back((piece_end_.empty() ? 0 : piece_end_.back()) + (n.gate.n + piece() - 1) / piece());
   }
 
-  // What is packed for down is rounded to int8 by blocks of 128.
+  // Whole blocks where those are rounded when they are packed for down.
   Index piece() const {
-    const bool few = tokens_ <= kFewTokens && ctx_.activations != Activations::kInt8;
+    const bool few = tokens_ <= kFewTokens && !rounds_blocks_;
     return few ? kernels_.piece_columns : kernels_.many_rows_piece_columns;
   }
   Index outer_pieces() const { return (width_ + piece() - 1) / piece(); }
@@ -106,6 +106,7 @@ class FastMixture {
     inner_values_ = ctx_.workspace.floats({rows_, inner_});
     Index scratch = 0;
     for (Network& n : networks_) {
+      piece_end_.push_back((piece_end_.empty() ? 0 : piece_end_.back()) + (n.gate.n + piece() - 1) / piece());
       n.down.x = inner_values_.view<float, 2>().row(n.first_row);
       n.down.x_stride = inner_;
       // A token alone is the same input for every expert.
@@ -221,6 +222,7 @@ class FastMixture {
   ExpertGroups groups_;
   Index tokens_, width_;
   Index routed_rows_ = 0, rows_ = 0, inner_ = 0;
+  bool rounds_blocks_ = false;
   bool has_shared_ = false;
   std::vector<Index> row_of_;  // of (token, slot)
   std::vector<Network> networks_;

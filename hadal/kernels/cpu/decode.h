@@ -6,14 +6,32 @@
 namespace hadal::kernels::HADAL_ISA {
 namespace {
 
-// A step of float32 chains: one k, acc = x * w + acc.
-struct F32Step {
+// What steps have in common whose sums are vectors of float32.
+struct FloatSums {
   using Acc = Vec;
+  using X = IVec;
+  static constexpr int kXDwords = 1;                                    // of packed x, per row
+  static constexpr int kBlockDwords = 0;                                // kept of every row and block of x
+  static constexpr Index kMostDirectRows = 24;                          // see is_direct
+  static constexpr int kDirectTileRows = kLanes == 16 ? kTileRows : 4;  // whose sums fit beside the weights
+  static constexpr int kPackedRows = kTileRows;                         // a tile has room for
+  static constexpr int kMostWideRows = kLanes == 16 ? 4 : 3;  // whose sums of four groups fit into the registers
+  HADAL_INLINE static X x(const std::uint32_t* p) { return broadcast_dword(p); }
+  HADAL_INLINE static Acc zero_acc() { return zero(); }
+  template <class Weights>
+  HADAL_INLINE static Acc start(const std::uint32_t*, const float*) {
+    return zero();
+  }
+  template <int G>
+  HADAL_INLINE static void row_done(Acc (&)[G]) {}
+  HADAL_INLINE static Vec sum(Acc acc) { return acc; }
+};
+
+// A step of float32 chains: one k, acc = x * w + acc.
+struct F32Step : FloatSums {
   static constexpr int kColumns = 1;
   static constexpr float kE4m3Unit = 0x1p60f;  // see E4m3Weights
-  HADAL_INLINE static Acc zero_acc() { return zero(); }
-  HADAL_INLINE static Acc mac(Acc acc, IVec x, IVec w) { return fma(as_float(x), as_float(w), acc); }
-  HADAL_INLINE static Vec sum(Acc acc) { return acc; }
+  HADAL_INLINE static Acc mac(Acc acc, X x, IVec w) { return fma(as_float(x), as_float(w), acc); }
 };
 
 struct F32Weights {

@@ -26,13 +26,13 @@ HADAL_INLINE Index dwords_of(Index columns) {
 }
 
 template <class Dot>
-HADAL_INLINE Index tile_dwords(const LinearArgs& a, const Matrix& w) {
+HADAL_INLINE Index packed_dwords(const LinearArgs& a, const Matrix& w) {
   return kTileRows * (dwords_of<Dot>(a.k) + w.blocks);
 }
 
 template <class Dot>
 Index int8_packed_bytes_as(const LinearArgs& a) {
-  return tiles_of(a) * tile_dwords<Dot>(a, Matrix{a}) * 4;
+  return tiles_of(a) * packed_dwords<Dot>(a, Matrix{a}) * 4;
 }
 
 // Up to kScaleBlock columns of a row as dwords of codes; returns their scale.
@@ -84,7 +84,7 @@ template <class Dot>
 void int8_pack_as(const LinearArgs& a, Index tile_begin, Index tile_end, Index k_begin, Index k_end, void* packed) {
   const Matrix w{a};
   for (Index tile = tile_begin; tile < tile_end; ++tile)
-    round_tile<Dot>(a, w, tile, k_begin, k_end, static_cast<std::uint32_t*>(packed) + tile * tile_dwords<Dot>(a, w));
+    round_tile<Dot>(a, w, tile, k_begin, k_end, static_cast<std::uint32_t*>(packed) + tile * packed_dwords<Dot>(a, w));
 }
 
 // A set of outputs as it is worked on; everything per block has kPanelSetRows entries.
@@ -251,7 +251,7 @@ void int8_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index colu
 template <class Dot>
 void int8_any_tile(const LinearArgs& a, const Matrix& w, Index tile, Index column, Index begin, Index end,
                    const std::uint32_t* packed, const Int8Set& s, Index lane) {
-  const std::uint32_t* x = packed + tile * tile_dwords<Dot>(a, w);
+  const std::uint32_t* x = packed + tile * packed_dwords<Dot>(a, w);
   const auto* scales = reinterpret_cast<const float*>(x + kTileRows * dwords_of<Dot>(a.k));
   const Index row = tile * tile_rows(a);
   switch (packed_height(a, tile)) {

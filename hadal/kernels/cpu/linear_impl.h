@@ -50,31 +50,29 @@ HADAL_INLINE int tile_height(Index rows) {
   return kTileRows;
 }
 
-// Up to here weights are used as they are decoded, tile by tile of x. Above, panels of decoded weights pay, unless
+// Whether weights are used as they are decoded, tile by tile of x. For many rows panels of decoded weights pay, unless
 // decoding goes on beside the multiply-adds: with grouped rows and registers enough.
-constexpr Index kMostDirectRows = 24;
+template <class Step>
 HADAL_INLINE bool is_direct(const LinearArgs& a) {
-  return a.m <= kMostDirectRows || (kLanes == 16 && a.w_grouped);
+  return a.m <= Step::kMostDirectRows || (kLanes == 16 && a.w_grouped);
 }
-// Rows of a tile then: in AVX2 the sums of more do not fit beside the weights.
-constexpr int kDirectTileRows = kLanes == 16 ? kTileRows : 4;
 
+template <class Step = F32Step>
 HADAL_INLINE Index tiles_of(const LinearArgs& a) {
-  const Index most = is_direct(a) ? kDirectTileRows : kTileRows;
+  const Index most = is_direct<Step>(a) ? Step::kDirectTileRows : kTileRows;
   return (a.m + most - 1) / most;
 }
 // Rows a tile begins behind the one before: as alike as the heights allow (8 = 4 + 4, not 6 + 2).
+template <class Step = F32Step>
 HADAL_INLINE Index tile_rows(const LinearArgs& a) {
-  return tile_height((a.m + tiles_of(a) - 1) / tiles_of(a));
-}
-HADAL_INLINE Index rows_in_tile(const LinearArgs& a, Index tile) {
-  const Index rows = tile_rows(a), left = a.m - tile * rows;
-  return left < rows ? left : rows;
+  return tile_height((a.m + tiles_of<Step>(a) - 1) / tiles_of<Step>(a));
 }
 
 // Rows of a tile as it is packed, zeros among them.
+template <class Step = F32Step>
 HADAL_INLINE int packed_height(const LinearArgs& a, Index tile) {
-  return tile_height(rows_in_tile(a, tile));
+  const Index rows = tile_rows<Step>(a), left = a.m - tile * rows;
+  return tile_height(left < rows ? left : rows);
 }
 
 // The weights as bytes, and how their sums are scaled.
@@ -126,6 +124,10 @@ HADAL_INLINE void stage(const Matrix& w, Index row, Index byte, IVec* out, Index
     for (int i = 0; i < kLanes; ++i) codes = max_bytes(codes, bit_and(r[i], all_dwords(0x7F7F7F7Fu)));
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) store_dwords(out + i * stride, r[i]);
+}
+
+HADAL_INLINE Index steps_of(const LinearArgs& a, Index columns_per_step) {
+  return round_up(a.k, 32) / columns_per_step;  // whole dwords of every format
 }
 
 // What each block's sum is multiplied by, [blocks][set_rows], and for INT4 with zero points what is subtracted from
@@ -231,11 +233,11 @@ HADAL_INLINE void fold(const typename Step::Acc (&acc)[R][G], const float* facto
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 4
     for (int g = 0; g < G; ++g) {
-      if (!factor) {
+      if (!factor && !row_scale) {
         total[i][g] = add(total[i][g], Step::sum(acc[i][g]));
         continue;
       }
-      Vec f = load(factor + g * kLanes);
+      Vec f = factor ? load(factor + g * kLanes) : broadcast(1);
       if (row_scale) f = mul(f, broadcast(row_scale[(i < rows ? i : rows - 1) * row_scale_stride]));
       total[i][g] = fma(Step::sum(acc[i][g]), f, total[i][g]);
     }
@@ -290,9 +292,10 @@ HADAL_INLINE void steps_of_column(const IVec (&dword)[G], const Vec (&zeros)[G],
   for (int g = 0; g < G; ++g) w[g] = Weights::template step<kStep>(dword[g], zeros[g]);
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
-    const IVec xs = broadcast_dword(x + kStep * R + i);
+    const typename Step::X xs = Step::x(x + (kStep * R + i) * Step::kXDwords);
 #pragma GCC unroll 8
     for (int g = 0; g < G; ++g) acc[i][g] = Step::mac(acc[i][g], xs, w[g]);
+    Step::row_done(acc[i]);
   }
   if constexpr (kStep + 1 < Weights::kSteps) steps_of_column<Step, Weights, kStep + 1>(dword, zeros, x, acc);
 }
@@ -318,7 +321,7 @@ HADAL_INLINE void column_of_sums(const Matrix& w, const Dwords<G>& dwords, Index
 #pragma GCC unroll 8
     for (int s = 0; s < Weights::kSteps; ++s)
 #pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) acc[i][g] = Step::mac(acc[i][g], broadcast_dword(x + s * R + i), v[s]);
+      for (int i = 0; i < R; ++i) acc[i][g] = Step::mac(acc[i][g], Step::x(x + (s * R + i) * Step::kXDwords), v[s]);
   }
 }
 
@@ -337,9 +340,14 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
     for (Vec& v : t) v = zero();
   for (IVec& c : codes) c = all_dwords(0);
   typename Step::Acc acc[R][G];
+  const std::uint32_t* of_block = x + steps_of(a, Step::kColumns) * R * Step::kXDwords;
   for (Index block = 0, column = 0; block < w.blocks; ++block) {
-    for (auto& t : acc)
-      for (auto& v : t) v = Step::zero_acc();
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+      for (int g = 0; g < G; ++g)
+        acc[i][g] = Step::template start<Weights>(of_block + i * Step::kBlockDwords,
+                                                  factors.zero ? factors.zero + (block * G + g) * kLanes : nullptr);
     const Index end = (block + 1) * w.block < w.k ? (block + 1) * w.block : w.k;
     while (column < end) {
       const Index in_stage = column % kStageColumns, stage_begin = column - in_stage;
@@ -361,7 +369,7 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
       for (int c = static_cast<int>(in_stage / Weights::kColumns); c < last; ++c) {
         column_of_sums<Step, Weights>(w, dwords, c, x, factors.zero ? factors.zero + block * G * kLanes : nullptr,
                                       codes, acc);
-        x += Weights::kSteps * R;
+        x += Weights::kSteps * R * Step::kXDwords;
         if (w.grouped)
           dwords.ask_for_later(c);
         else if (kLines > 0)
@@ -371,9 +379,13 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
       }
       column = stop;
     }
-    fold<Step, G, R>(acc, factors.scale ? factors.scale + block * G * kLanes : nullptr,
-                     a.x_scale ? a.x_scale + first_row * a.x_scale_stride + block : nullptr, a.x_scale_stride,
-                     a.m - first_row, total);
+    const float* factor = factors.scale ? factors.scale + block * G * kLanes : nullptr;
+    if constexpr (Step::kBlockDwords > 0)
+      fold<Step, G, R>(acc, factor, Step::x_scales(of_block), Step::kBlockDwords, R, total);
+    else
+      fold<Step, G, R>(acc, factor, a.x_scale ? a.x_scale + first_row * a.x_scale_stride + block : nullptr,
+                       a.x_scale_stride, a.m - first_row, total);
+    of_block += R * Step::kBlockDwords;
   }
   for (Index i = 0; i < R && first_row + i < a.m; ++i)
     for (int g = 0; g < G; ++g) {
@@ -463,7 +475,7 @@ void panel_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index col
       const IVec w0 = load_dwords(panel), w1 = load_dwords(panel + kLanes);
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
-        const IVec xs = broadcast_dword(x + i);
+        const typename Step::X xs = Step::x(x + i);
         acc[i][0] = Step::mac(acc[i][0], xs, w0);
         acc[i][1] = Step::mac(acc[i][1], xs, w1);
       }
@@ -520,12 +532,17 @@ void panel_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index col
   }
 }
 
-constexpr int kMostWideRows = kLanes == 16 ? 4 : 3;  // whose sums of four groups fit into the registers
-
 // Groups worked on together, for tiles of `rows`: enough independent chains, and sums that fit into the registers.
+template <class Step>
 constexpr int set_groups(int rows) {
   if (rows == 1) return kSetGroups;
-  return rows <= kMostWideRows ? 4 : kPanelGroups;
+  return rows <= Step::kMostWideRows ? 4 : kPanelGroups;
+}
+
+// Packed x of a tile, steps and then what there is by blocks.
+template <class Step>
+HADAL_INLINE Index tile_dwords(const LinearArgs& a, const Matrix& w) {
+  return Step::kPackedRows * (steps_of(a, Step::kColumns) * Step::kXDwords + w.blocks * Step::kBlockDwords);
 }
 
 struct Scratch {
@@ -556,18 +573,14 @@ HADAL_INLINE void note_clean(const LinearArgs& a, Index row, Index end) {
   for (Index i = first; i < last; ++i) __atomic_store_n(a.w_clean + i, std::uint8_t{1}, __ATOMIC_RELAXED);
 }
 
-HADAL_INLINE Index steps_of(const LinearArgs& a, Index columns_per_step) {
-  return round_up(a.k, 32) / columns_per_step;  // whole dwords of every format
-}
-
 // Outputs [n_begin, n_end) of tiles [tile_begin, tile_end), set by set.
 template <class Step, class Weights, int R>
 void direct_tiles(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin, Index n_end,
                   Index tile_begin, Index tile_end, const void* next, const Scratch& s) {
-  constexpr int G = set_groups(R);
+  constexpr int G = set_groups<Step>(R);
   Matrix cut = w;
   cut.n = n_end;  // rows behind the piece are another's
-  const Index tile_dwords = kTileRows * steps_of(a, Step::kColumns);
+  const Index dwords = tile_dwords<Step>(a, w), height = tile_rows<Step>(a);
   for (Index row = n_begin; row < n_end; row += G * kLanes) {
     const std::uint8_t* ahead = w.base + (row + G * kLanes) * w.row_bytes;
     if (next && row + G * kLanes >= n_end) ahead = static_cast<const std::uint8_t*>(next);
@@ -575,13 +588,13 @@ void direct_tiles(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, 
     if (s.factors.zero) fill_zeros(a, w, row, G * kLanes, s.factors.zero);
     const Index end = row + G * kLanes < n_end ? row + G * kLanes : n_end;
     for (Index tile = tile_begin; tile < tile_end; ++tile) {
-      const std::uint32_t* from = x + tile * tile_dwords;
+      const std::uint32_t* from = x + tile * dwords;
       if constexpr (Weights::kHasNan)
         if (known_clean(a, row, end)) {
-          direct_set<Step, Clean<Weights>, G, R>(a, cut, row, tile * tile_rows(a), from, s.factors, ahead);
+          direct_set<Step, Clean<Weights>, G, R>(a, cut, row, tile * height, from, s.factors, ahead);
           continue;
         }
-      if (direct_set<Step, Weights, G, R>(a, cut, row, tile * tile_rows(a), from, s.factors, ahead) && Weights::kHasNan)
+      if (direct_set<Step, Weights, G, R>(a, cut, row, tile * height, from, s.factors, ahead) && Weights::kHasNan)
         note_clean(a, row, end);
     }
   }
@@ -604,7 +617,7 @@ void direct_tiles_of(int height, const LinearArgs& a, const Matrix& w, const std
     case 4:
       return run(std::integral_constant<int, 4>{});
   }
-  if constexpr (kDirectTileRows > 4) switch (height) {
+  if constexpr (Step::kDirectTileRows > 4) switch (height) {
       case 6:
         return run(std::integral_constant<int, 6>{});
       case 8:
@@ -618,14 +631,14 @@ template <class Step, class Weights>
 void direct(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin, Index n_end, const void* next,
             const Scratch& s) {
   // So many tiles at a time that they stay in the L2 cache, beside the weights; the last one may be a lower one.
-  const Index tiles = tiles_of(a), full = a.m / tile_rows(a);
-  const Index tile_bytes = kTileRows * steps_of(a, Step::kColumns) * 4;
+  const Index tiles = tiles_of<Step>(a), full = a.m / tile_rows<Step>(a);
+  const Index tile_bytes = tile_dwords<Step>(a, w) * 4;
   const Index together = tile_bytes < kTilesBytes ? kTilesBytes / tile_bytes : 1;
   for (Index tile = 0; tile < full; tile += together)
-    direct_tiles_of<Step, Weights>(packed_height(a, tile), a, w, x, n_begin, n_end, tile,
+    direct_tiles_of<Step, Weights>(packed_height<Step>(a, tile), a, w, x, n_begin, n_end, tile,
                                    tile + together < full ? tile + together : full, next, s);
   if (full < tiles)
-    direct_tiles_of<Step, Weights>(packed_height(a, full), a, w, x, n_begin, n_end, full, tiles, next, s);
+    direct_tiles_of<Step, Weights>(packed_height<Step>(a, full), a, w, x, n_begin, n_end, full, tiles, next, s);
 }
 
 template <class Step, int R>
@@ -744,7 +757,7 @@ void multiply_as(const LinearArgs& a, const void* packed, Index n_begin, Index n
   const Matrix w{a};
   const Scratch s = cut_scratch(a, w, memory);
   const auto* x = static_cast<const std::uint32_t*>(packed);
-  if (is_direct(a))
+  if (is_direct<Step>(a))
     direct<Step, Weights>(a, w, x, n_begin, n_end, next, s);
   else
     through_panels<Step, Weights>(a, w, x, n_begin, n_end, s);
@@ -756,7 +769,7 @@ HADAL_INLINE const float* input_row(const LinearArgs& a, Index row) {
 
 [[maybe_unused]] Index packed_bytes_f32(const LinearArgs& a) {
   // The last vector stored of a tile may reach beyond it.
-  return (tiles_of(a) * kTileRows * round_up(a.k, 32) + kLanes) * 4;
+  return (tiles_of(a) * tile_dwords<F32Step>(a, Matrix{a}) + kLanes) * 4;
 }
 [[maybe_unused]] Index scratch_bytes(const LinearArgs& a) {
   const Matrix w{a};

@@ -6,7 +6,7 @@
 
 namespace hadal::kernels::avx2 {
 
-const Int8Kernels kInt8 = {int8_packed_bytes_as<WordDot>, int8_scratch_bytes_as<WordDot>, tiles_of,
-                           int8_pack_as<WordDot>, int8_multiply_as<WordDot>};
+const RoundedKernels kInt8 = {int8_packed_bytes_as<WordDot>, int8_scratch_bytes_as<WordDot>, tiles_of<>,
+                              int8_pack_as<WordDot>, int8_multiply_as<WordDot>};
 
 }  // namespace hadal::kernels::avx2

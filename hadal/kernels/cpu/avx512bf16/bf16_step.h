@@ -6,15 +6,12 @@
 namespace hadal::kernels::HADAL_ISA {
 namespace {
 
-struct Bf16Step {
-  using Acc = Vec;
+struct Bf16Step : FloatSums {
   static constexpr int kColumns = 2;
   static constexpr float kE4m3Unit = 1;
-  HADAL_INLINE static Acc zero_acc() { return zero(); }
-  HADAL_INLINE static Acc mac(Acc acc, IVec x, IVec w) {
+  HADAL_INLINE static Acc mac(Acc acc, X x, IVec w) {
     return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w));
   }
-  HADAL_INLINE static Vec sum(Acc acc) { return acc; }
 };
 
 struct Bf16Pairs {

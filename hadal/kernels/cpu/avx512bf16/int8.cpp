@@ -22,7 +22,7 @@ struct ByteDot {
 
 }  // namespace
 
-const Int8Kernels kInt8 = {int8_packed_bytes_as<ByteDot>, int8_scratch_bytes_as<ByteDot>, tiles_of,
-                           int8_pack_as<ByteDot>, int8_multiply_as<ByteDot>};
+const RoundedKernels kInt8 = {int8_packed_bytes_as<ByteDot>, int8_scratch_bytes_as<ByteDot>, tiles_of<>,
+                              int8_pack_as<ByteDot>, int8_multiply_as<ByteDot>};
 
 }  // namespace hadal::kernels::avx512bf16
