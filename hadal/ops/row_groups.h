@@ -10,8 +10,6 @@
 
 namespace hadal::ops {
 
-inline constexpr Index kGroupRows = 16;
-
 bool can_group_rows(const Weight& w);
 
 // Copies the values of each weight to to[i] (their size, 64-byte aligned) in groups and makes the weight refer to them.

@@ -22,6 +22,7 @@ inline constexpr Index kBlock =
     128;  // side of a scale block, and the K extent over which FP8 products are summed first
 
 inline constexpr Index kCleanRows = 32;
+inline constexpr Index kGroupRows = 16;  // of Weight::grouped
 
 constexpr Index num_blocks(Index n, Index block = kBlock) {
   return (n + block - 1) / block;
@@ -38,7 +39,7 @@ struct Weight {
   // FP8: a byte for every kCleanRows rows of the whole matrix, set by whoever has read them and met no NaN code, so
   // that nobody needs to look again. Null: look every time.
   std::uint8_t* clean = nullptr;
-  // Rows in groups of sixteen: dword c of every row of a group, then dword c + 1 (row_groups.h).
+  // Rows in groups of kGroupRows: dword c of every row of a group, then dword c + 1 (row_groups.h).
   // The same addresses for whole groups of rows; what reads single rows cannot use it.
   bool grouped = false;
 
@@ -48,7 +49,8 @@ struct Weight {
   Index num_columns() const { return is_int4() ? packed_columns : values.size(1); }
   // Rows [begin, end) as a weight of their own, whole groups if they are grouped. No copy.
   Weight rows(Index begin, Index end) const {
-    HADAL_CHECK(!grouped || (begin % 16 == 0 && end % 16 == 0), "weight: rows {} to {} cut a group of 16", begin, end);
+    HADAL_CHECK(!grouped || (begin % kGroupRows == 0 && end % kGroupRows == 0), "weight: rows {} to {} cut a group",
+                begin, end);
     Weight part = *this;
     part.values = values.rows(begin, end);
     part.first_row = first_row + begin;

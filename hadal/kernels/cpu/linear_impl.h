@@ -17,11 +17,10 @@ namespace hadal::kernels::HADAL_ISA {
 namespace {
 
 constexpr Index kScaleBlock = 128;
-constexpr Index kChunkBytes = kLanes * 4;  // of each row, per transposition
-constexpr Index kLine = 64;                // of the caches
-constexpr Index kStageBytes = 256;         // of each row, transposed before they are used
-constexpr int kSetGroups = 64 / kLanes;    // groups of kLanes outputs that are worked on together
-constexpr Index kSetRows = kSetGroups * kLanes;
+constexpr Index kChunkBytes = kLanes * 4;      // of each row, per transposition
+constexpr Index kLine = 64;                    // of the caches
+constexpr Index kStageBytes = 256;             // of each row, transposed before they are used
+constexpr Index kSetRows = 64;                 // outputs of a small piece
 constexpr Index kGroupBytes = kGroupRows * 4;  // a dword of each row of a group
 constexpr Index kPanelSetRows = 128;           // outputs whose panels share a pass over x
 constexpr Index kPanelColumns = 512;
@@ -283,19 +282,31 @@ struct Dwords {
 };
 
 // Steps kStep and on of one column of dwords, for the rows of a tile and all groups of a set: an x that is loaded
-// serves all groups, and no more than one step's weights are in registers.
+// serves all groups, and no more than one step's weights are in registers; with few registers, one group's.
 template <class Step, class Weights, int kStep, int G, int R>
 HADAL_INLINE void steps_of_column(const IVec (&dword)[G], const Vec (&zeros)[G], const std::uint32_t* x,
                                   typename Step::Acc (&acc)[R][G]) {
-  IVec w[G];
-#pragma GCC unroll 8
-  for (int g = 0; g < G; ++g) w[g] = Weights::template step<kStep>(dword[g], zeros[g]);
+  if constexpr (kLanes == 8 && R <= 2) {
+    typename Step::X xs[R];
 #pragma GCC unroll 16
-  for (int i = 0; i < R; ++i) {
-    const typename Step::X xs = Step::x(x + (kStep * R + i) * Step::kXDwords);
+    for (int i = 0; i < R; ++i) xs[i] = Step::x(x + (kStep * R + i) * Step::kXDwords);
 #pragma GCC unroll 8
-    for (int g = 0; g < G; ++g) acc[i][g] = Step::mac(acc[i][g], xs, w[g]);
-    Step::row_done(acc[i]);
+    for (int g = 0; g < G; ++g) {
+      const IVec w = Weights::template step<kStep>(dword[g], zeros[g]);
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) acc[i][g] = Step::mac(acc[i][g], xs[i], w);
+    }
+  } else {
+    IVec w[G];
+#pragma GCC unroll 8
+    for (int g = 0; g < G; ++g) w[g] = Weights::template step<kStep>(dword[g], zeros[g]);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const typename Step::X xs = Step::x(x + (kStep * R + i) * Step::kXDwords);
+#pragma GCC unroll 8
+      for (int g = 0; g < G; ++g) acc[i][g] = Step::mac(acc[i][g], xs, w[g]);
+      Step::row_done(acc[i]);
+    }
   }
   if constexpr (kStep + 1 < Weights::kSteps) steps_of_column<Step, Weights, kStep + 1>(dword, zeros, x, acc);
 }
@@ -313,7 +324,7 @@ HADAL_INLINE void column_of_sums(const Matrix& w, const Dwords<G>& dwords, Index
     if constexpr (Weights::kHasNan)
       if (w.grouped) codes[g] = max_bytes(codes[g], bit_and(dword[g], all_dwords(0x7F7F7F7Fu)));
   }
-  if constexpr (G == kPanelGroups || kLanes == 16 || R == 2) return steps_of_column<Step, Weights, 0>(dword, z, x, acc);
+  if constexpr (G == kPanelGroups || kLanes == 16 || R <= 2) return steps_of_column<Step, Weights, 0>(dword, z, x, acc);
 #pragma GCC unroll 8
   for (int g = 0; g < G; ++g) {
     IVec v[Weights::kSteps];
@@ -535,7 +546,6 @@ void panel_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index col
 // Groups worked on together, for tiles of `rows`: enough independent chains, and sums that fit into the registers.
 template <class Step>
 constexpr int set_groups(int rows) {
-  if (rows == 1) return kSetGroups;
   return rows <= Step::kMostWideRows ? 4 : kPanelGroups;
 }
 
