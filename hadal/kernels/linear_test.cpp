@@ -111,7 +111,7 @@ TEST_P(Linear, SlicesOfColumnsAndGatheredRowsHaveTheSameBits) {
 
 TEST_P(Linear, GroupedRowsHaveTheSameBits) {
   for (const Activations activations : {Activations::kF32, Activations::kBf16, Activations::kInt8})
-    for (const Index n : {16, 48, 208})
+    for (const Index n : {64, 192, 320})
       for (const Index k : {8, 72, 128, 1096}) {
         Problem p(format, 26, n, k, 96, 13);
         p.activations = activations;
@@ -120,8 +120,8 @@ TEST_P(Linear, GroupedRowsHaveTheSameBits) {
         Scratch grouped(static_cast<Index>(p.w.size()));
         std::vector<float> expected, got;
         LinearArgs a = p.args(expected);
-        for (Index row = 0; row < n; row += 48)  // in pieces, to their places
-          kernels.group_rows(a, row, std::min<Index>(row + 48, n),
+        for (Index row = 0; row < n; row += 128)  // in pieces, to their places
+          kernels.group_rows(a, row, std::min<Index>(row + 128, n),
                              static_cast<std::byte*>(grouped.data()) + row * static_cast<Index>(p.w.size()) / n);
         for (const Index m : {1, 2, 3, 4, 6, 8, 12, 26}) {
           p.m = m;
@@ -129,8 +129,8 @@ TEST_P(Linear, GroupedRowsHaveTheSameBits) {
           a = p.args(got);
           a.w = grouped.data();
           a.w_grouped = true;
-          multiply(isa, a, 0, 16);
-          multiply(isa, a, 16, n);
+          multiply(isa, a, 0, 64);
+          multiply(isa, a, 64, n);
           ASSERT_TRUE(same_bits(got, expected.data()))
               << activations_name(activations) << " " << m << " " << n << " " << k;
         }

@@ -220,12 +220,15 @@ Product Product::make(Context& ctx, const kernels::LinearArgs& args) {
 
 Index piece_columns(const Context& ctx, std::span<const kernels::LinearArgs> products, Index set) {
   const Index threads = ctx.threads.num_threads();
-  Index columns = 0;
-  for (const kernels::LinearArgs& a : products) columns += a.n;
+  Index columns = 0, least = 16;
+  for (const kernels::LinearArgs& a : products) {
+    columns += a.n;
+    if (a.w_grouped) least = kGroupRows;
+  }
   if (threads == 1) return columns;
   // Whole sets of columns; fewer where the matrices are too narrow to give every thread a few.
   Index grain = set;
-  while (grain > 16 && columns < grain * threads * 2) grain /= 2;
+  while (grain > least && columns < grain * threads * 2) grain /= 2;
   return grain;
 }
 

@@ -22,7 +22,7 @@ inline constexpr Index kBlock =
     128;  // side of a scale block, and the K extent over which FP8 products are summed first
 
 inline constexpr Index kCleanRows = 32;
-inline constexpr Index kGroupRows = 16;  // of Weight::grouped
+inline constexpr Index kGroupRows = 64;  // of Weight::grouped
 
 constexpr Index num_blocks(Index n, Index block = kBlock) {
   return (n + block - 1) / block;

@@ -249,35 +249,37 @@ HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
   lines += kCount * kLine;
 }
 
-// Where direct_set finds the dwords of its rows, column by column: in the weights themselves if those are grouped, in
-// the stage otherwise. Vectors of lanes of one group follow each other.
-template <int G>
+// How far ahead grouped rows are asked for: about as far as a core reads while memory answers, measured.
+template <class Weights>
+constexpr Index kBytesAhead = kLanes == 16 ? 6144 : 16384;
+
+// Where direct_set finds the dwords of its rows, column by column: in the weights themselves if those are grouped (a
+// set never leaves its group), in the stage otherwise.
+template <class Weights, int G>
 struct Dwords {
-  static constexpr int kVectors = kGroupRows / kLanes, kGroups = G / kVectors;
-  const std::uint8_t* of[kGroups] = {};
-  const std::uint8_t* soon[kGroups] = {};  // grouped: what comes a stage later
+  static_assert(kGroupRows % (G * kLanes) == 0);
+  const std::uint8_t* of = nullptr;
+  const std::uint8_t* end = nullptr;  // grouped: of the set,
+  Index jump = 0;                     // and from there to what is read after it
   Index column_bytes = 0;
 
-  HADAL_INLINE IVec at(int g, Index c) const {
-    return load_dwords(of[g / kVectors] + c * column_bytes + g % kVectors * kLanes * 4);
-  }
+  HADAL_INLINE IVec at(int g, Index c) const { return load_dwords(of + c * column_bytes + g * kLanes * 4); }
   HADAL_INLINE void ask_for_later(Index c) const {
+    const std::uint8_t* later = of + c * kGroupBytes + kBytesAhead<Weights>;
+    if (later >= end) later += jump;
 #pragma GCC unroll 8
-    for (int i = 0; i < kGroups; ++i) __builtin_prefetch(soon[i] + c * kGroupBytes, 0, 2);
+    for (int line = 0; line < G * kLanes * 4 / kLine; ++line) __builtin_prefetch(later + line * kLine, 0, 2);
   }
   // `ahead` is where the set after this one begins.
   HADAL_INLINE void point_to(const Matrix& w, Index row, Index byte, const std::uint8_t* ahead) {
     column_bytes = kGroupBytes;
-    for (int i = 0; i < kGroups; ++i) {
-      const Index first = row + i * kGroupRows;  // groups beyond the last repeat it
-      of[i] = w.dwords(first < w.n ? first : w.n - kGroupRows, byte);
-      const bool last = byte + kStageBytes >= w.used_bytes;
-      soon[i] = last ? ahead + i * kGroupRows * w.row_bytes : of[i] + kStageBytes / 4 * kGroupBytes;
-    }
+    of = w.dwords(row, byte);
+    end = w.dwords(row, w.used_bytes);
+    jump = ahead - end;
   }
   HADAL_INLINE void point_to(const IVec (&staged)[G]) {
     column_bytes = sizeof(staged);
-    for (int i = 0; i < kGroups; ++i) of[i] = reinterpret_cast<const std::uint8_t*>(&staged[i * kVectors]);
+    of = reinterpret_cast<const std::uint8_t*>(&staged[0]);
   }
 };
 
@@ -313,7 +315,7 @@ HADAL_INLINE void steps_of_column(const IVec (&dword)[G], const Vec (&zeros)[G],
 
 // The steps that one column of dwords gives, for all groups of a set.
 template <class Step, class Weights, int G, int R>
-HADAL_INLINE void column_of_sums(const Matrix& w, const Dwords<G>& dwords, Index c, const std::uint32_t* x,
+HADAL_INLINE void column_of_sums(const Matrix& w, const Dwords<Weights, G>& dwords, Index c, const std::uint32_t* x,
                                  const float* zeros, IVec (&codes)[G], typename Step::Acc (&acc)[R][G]) {
   IVec dword[G];
   Vec z[G];
@@ -344,7 +346,7 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
   // Rows that are transposed: half of the lines ahead are asked for then, half while they are multiplied.
   constexpr int kStageLines = kChunkBytes * kLanes / kLine / 2, kLines = G * kLanes * 4 / kLine / 2;
   alignas(64) IVec staged[kStageBytes / 4][G];
-  Dwords<G> dwords;
+  Dwords<Weights, G> dwords;
   Vec total[R][G];
   IVec codes[G];
   for (auto& t : total)
@@ -592,7 +594,8 @@ void direct_tiles(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, 
   cut.n = n_end;  // rows behind the piece are another's
   const Index dwords = tile_dwords<Step>(a, w), height = tile_rows<Step>(a);
   for (Index row = n_begin; row < n_end; row += G * kLanes) {
-    const std::uint8_t* ahead = w.base + (row + G * kLanes) * w.row_bytes;
+    const Index then = row + G * kLanes;
+    const std::uint8_t* ahead = w.grouped ? w.dwords(then, 0) : w.base + then * w.row_bytes;
     if (next && row + G * kLanes >= n_end) ahead = static_cast<const std::uint8_t*>(next);
     if (s.factors.scale) fill_scales(a, w, row, G * kLanes, unit<Step>(a), s.factors.scale);
     if (s.factors.zero) fill_zeros(a, w, row, G * kLanes, s.factors.zero);
@@ -742,22 +745,23 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
 
 // LinearKernels::group_rows. Stored past the caches: nobody reads it soon.
 [[maybe_unused]] void group_rows(const LinearArgs& a, Index n_begin, Index n_end, void* memory) {
+  constexpr int kVectors = kGroupRows / kLanes, kCleanVectors = kCleanRows / kLanes;
   Matrix w{a};
   w.grouped = false;
   auto* to = static_cast<std::uint8_t*>(memory);
-  alignas(64) IVec staged[kLanes][kGroupRows / kLanes];
-  for (Index row = n_begin; row < n_end; row += kCleanRows) {
-    const Index end = row + kCleanRows < n_end ? row + kCleanRows : n_end;
-    IVec codes = all_dwords(0);
-    for (Index first = row; first < end; first += kGroupRows)
-      for (Index byte = 0; byte < w.used_bytes; byte += kChunkBytes) {
-        for (int v = 0; v < kGroupRows / kLanes; ++v)
-          stage<true>(w, first + v * kLanes, byte, &staged[0][v], kGroupRows / kLanes, codes);
-        const Index count = w.used_bytes - byte < kChunkBytes ? w.used_bytes - byte : kChunkBytes;
-        for (Index c = 0; c < count / 4; ++c)
-          for (int v = 0; v < kGroupRows / kLanes; ++v, to += sizeof(IVec)) stream_dwords(to, staged[c][v]);
-      }
-    if (a.w_dtype == DType::kF8E4M3 && !any_byte_7f(codes)) note_clean(a, row, end);
+  alignas(64) IVec staged[kLanes][kVectors];
+  for (Index row = n_begin; row < n_end; row += kGroupRows) {
+    IVec codes[kVectors / kCleanVectors];
+    for (IVec& c : codes) c = all_dwords(0);
+    for (Index byte = 0; byte < w.used_bytes; byte += kChunkBytes) {
+      for (int v = 0; v < kVectors; ++v)
+        stage<true>(w, row + v * kLanes, byte, &staged[0][v], kVectors, codes[v / kCleanVectors]);
+      const Index count = w.used_bytes - byte < kChunkBytes ? w.used_bytes - byte : kChunkBytes;
+      for (Index c = 0; c < count / 4; ++c)
+        for (int v = 0; v < kVectors; ++v, to += sizeof(IVec)) stream_dwords(to, staged[c][v]);
+    }
+    for (int i = 0; i < kGroupRows / kCleanRows && a.w_dtype == DType::kF8E4M3; ++i)
+      if (!any_byte_7f(codes[i])) note_clean(a, row + i * kCleanRows, row + (i + 1) * kCleanRows);
   }
   stream_end();
 }

@@ -78,6 +78,9 @@ struct Int8Bytes {
   HADAL_INLINE static IVec times_offset(IVec v, const float*) { return left<7>(v); }
 };
 
+template <>
+constexpr Index kBytesAhead<Int8Bytes> = 3072;
+
 // The even ones of eight codes, then the odd ones: see `digit_order`.
 template <bool kHasZero>
 struct Int4Bytes {
