@@ -251,7 +251,7 @@ HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
 
 // How far ahead grouped rows are asked for: about as far as a core reads while memory answers, measured.
 template <class Weights>
-constexpr Index kBytesAhead = kLanes == 16 ? 10240 : 16384;
+constexpr Index kBytesAhead = kLanes == 16 ? 6144 : 16384;
 
 // Where direct_set finds the dwords of its rows, column by column: in the weights themselves if those are grouped (a
 // set never leaves its group), in the stage otherwise.
