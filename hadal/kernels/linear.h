@@ -47,9 +47,10 @@ struct LinearArgs {
   Index m = 0, n = 0, k = 0;
 };
 
-// Rows side by side in the grouped order: a few vectors of one dword of each, as the kernels need them, where whole
-// rows have to be transposed first. As many as a set of outputs has, so that a thread reads memory as one stream:
-// several streams at once reached 45 GB/s where one reached 55 (two Zen 4 cores).
+// Grouped rows are abreast in memory as the kernels need them, where whole rows have to be transposed first: dword c of
+// every row of a group, then dword c + 1. A group has as many rows as a set of outputs, so that a thread reads memory
+// as one stream (several at once reached 45 GB/s where one reached 55, on two Zen 4 cores): 64 in AVX-512, 32 in AVX2.
+// Whole multiples of kGroupRows are whole groups of every instruction set.
 inline constexpr Index kGroupRows = 64;
 
 // Whether w can be stored in groups: whole ones, of whole dwords.
@@ -59,7 +60,8 @@ inline bool can_group(DType dtype, Index rows, Index columns) {
 }
 
 namespace ref {
-// Columns [n_begin, n_end) of y; sums in double. The oracle. Ignores `activations`: x is taken as it is.
+// Columns [n_begin, n_end) of y; sums in double. The oracle. Ignores `activations`: x is taken as it is. Not for
+// grouped rows.
 void linear(const LinearArgs& args, Index n_begin, Index n_end);
 // y[m, k] = x[m, n] W: the transposed product that absorbs W^UK into a query; x has w's rows as columns.
 void linear_transposed(const LinearArgs& args, Index m_begin, Index m_end);
@@ -83,8 +85,8 @@ struct LinearKernels {
   Index many_rows_piece_columns;  // and of this where there are many rows
   // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 128. Not for grouped rows.
   void (*transposed)(const LinearArgs& args, Index k_begin, Index k_end);
-  // Rows [n_begin, n_end) of w (rows without gaps, whole groups) in the grouped order to `to`, where row n_begin's
-  // group begins; 64-byte aligned. Notes in w_clean where no NaN code was met.
+  // Rows [n_begin, n_end) of w (rows without gaps, whole groups) in this table's grouped order to `to`, where row
+  // n_begin's group begins; 64-byte aligned. Notes in w_clean where no NaN code was met.
   void (*group_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to);
 };
 

@@ -134,11 +134,6 @@ TEST_P(Linear, GroupedRowsHaveTheSameBits) {
           ASSERT_TRUE(same_bits(got, expected.data()))
               << activations_name(activations) << " " << m << " " << n << " " << k;
         }
-        std::fill(got.begin(), got.end(), kPoison);
-        ref::linear(p.args(expected), 0, n);
-        a.y = got.data();
-        ref::linear(a, 0, n);
-        EXPECT_TRUE(same_bits(got, expected.data()));
       }
 }
 

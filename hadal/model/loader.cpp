@@ -103,9 +103,11 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
   std::uint64_t owned_bytes = 0;
   for (const Tensor& tensor : model.owned) owned_bytes += static_cast<std::uint64_t>(tensor->num_bytes());
   model.store = stream_experts(model.transformer, *model.files, owned_bytes, options.stream);
-  if (options.ctx && options.rearrange && !model.store) {
-    const std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
-    group_rows(*options.ctx, model.transformer, *model.files, memory - std::min(memory, owned_bytes), model.owned);
+  if (options.ctx && options.rearrange) {
+    std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
+    // Of a streamed model the copies take the place of mapped pages that the budget counts.
+    if (!model.store) memory -= std::min(memory, owned_bytes);
+    group_rows(*options.ctx, model.transformer, *model.files, memory, model.owned);
   }
   return model;
 }

@@ -49,13 +49,14 @@ std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Trans
   };
   const auto add_kv_b = [&](Mla& attention) {
     absorbed.insert(&attention.kv_b_proj.weight);
+    if (t.store) return;  // what it is stored in stays anyway, and memory is short
     copy_kv_b(attention);
     add(attention.kv_b_grouped);
   };
   for (Block& block : t.layers) add_kv_b(block.self_attn);
   for (Mtp& module : t.mtp) add_kv_b(module.block.self_attn);
   t.for_each_param([&](const std::string&, Weight& w, const ParamInfo& info) {
-    if (is_matrix(info.role)) add(w);
+    if (is_matrix(info.role) && !(t.store && info.routed_expert)) add(w);
   });
   return all;
 }

@@ -9,11 +9,11 @@ namespace hadal::ops {
 namespace {
 
 constexpr Index kPieceBytes = 1 << 20;
-static_assert(kGroupRows == kernels::kGroupRows);
+static_assert(kGroupRows == kernels::kGroupRows && kGroupRows % kCleanRows == 0);
 
 struct Piece {
   std::size_t weight;
-  Index begin, end;  // rows: whole sets that may become clean
+  Index begin, end;  // rows: whole groups
 };
 
 Index row_bytes(const Weight& w) {
@@ -26,7 +26,7 @@ std::vector<Piece> cut(std::span<Weight* const> weights) {
     const Weight& w = *weights[i];
     HADAL_CHECK(can_group_rows(w), "group_rows: {} of {} cannot be grouped", w.values.shape().to_string(),
                 dtype_name(w.values.dtype()));
-    const Index rows = std::max<Index>(1, kPieceBytes / (row_bytes(w) * kCleanRows)) * kCleanRows;
+    const Index rows = std::max<Index>(1, kPieceBytes / (row_bytes(w) * kGroupRows)) * kGroupRows;
     for (Index begin = 0; begin < w.num_rows(); begin += rows)
       pieces.push_back({i, begin, std::min(begin + rows, w.num_rows())});
   }

@@ -1,4 +1,4 @@
-// Weights rearranged for the kernels: rows in groups of 64 (kernels/linear.h), which the products read as they
+// Weights rearranged for the kernels: rows in groups (kernels/linear.h), which the products read as they
 // lie, where they transpose rows of a checkpoint as they go. The same size and the same bits of every result; 1.3
 // to 1.9 times the speed with few rows of x, where transposing costs as much as multiplying.
 #pragma once

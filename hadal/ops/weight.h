@@ -39,8 +39,8 @@ struct Weight {
   // FP8: a byte for every kCleanRows rows of the whole matrix, set by whoever has read them and met no NaN code, so
   // that nobody needs to look again. Null: look every time.
   std::uint8_t* clean = nullptr;
-  // Rows in groups of kGroupRows: dword c of every row of a group, then dword c + 1 (row_groups.h).
-  // The same addresses for whole groups of rows; what reads single rows cannot use it.
+  // Rows as LinearKernels::group_rows of the model's instruction set has put them (row_groups.h), in whole multiples of
+  // kGroupRows. The same addresses for those; what reads single rows cannot use it.
   bool grouped = false;
 
   explicit operator bool() const { return static_cast<bool>(values); }

@@ -90,6 +90,24 @@ class StreamedModel : public ::testing::TestWithParam<const char*> {
   LoadedModel resident = load_model(directory, {.mtp = true});
 };
 
+TEST_P(StreamedModel, RearrangedHasTheBitsOfTheModelInMemory) {
+  Context ctx(2);
+  if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
+  LoadedModel model = load_model(directory, {.mtp = true,
+                                             .stream = {.memory = least_memory(directory), .counts_directory = {}},
+                                             .ctx = &ctx,
+                                             .rearrange = true});
+  ASSERT_TRUE(model.store);
+  int grouped = 0;
+  model.transformer.for_each_param([&](const std::string& name, Weight& w, const ParamInfo& info) {
+    grouped += w.grouped;
+    EXPECT_FALSE(w.grouped && info.routed_expert) << name;
+  });
+  EXPECT_GT(grouped, 0);
+  for (const bool absorbed : {false, true})
+    EXPECT_TRUE(same_bits(logits_of(resident, {.absorbed = absorbed}), logits_of(model, {.absorbed = absorbed})));
+}
+
 TEST_P(StreamedModel, HasTheBitsOfTheModelInMemory) {
   const std::uint64_t least = least_memory(directory);
   const std::uint64_t expert = sizes_of(directory).expert_bytes;

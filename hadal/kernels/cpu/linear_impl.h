@@ -17,12 +17,13 @@ namespace hadal::kernels::HADAL_ISA {
 namespace {
 
 constexpr Index kScaleBlock = 128;
-constexpr Index kChunkBytes = kLanes * 4;      // of each row, per transposition
-constexpr Index kLine = 64;                    // of the caches
-constexpr Index kStageBytes = 256;             // of each row, transposed before they are used
-constexpr Index kSetRows = 64;                 // outputs of a small piece
-constexpr Index kGroupBytes = kGroupRows * 4;  // a dword of each row of a group
-constexpr Index kPanelSetRows = 128;           // outputs whose panels share a pass over x
+constexpr Index kChunkBytes = kLanes * 4;        // of each row, per transposition
+constexpr Index kLine = 64;                      // of the caches
+constexpr Index kStageBytes = 256;               // of each row, transposed before they are used
+constexpr Index kSetRows = 64;                   // outputs of a small piece
+constexpr Index kRowsAbreast = 4 * kLanes;       // of grouped weights: a set of few rows of x
+constexpr Index kGroupBytes = kRowsAbreast * 4;  // a dword of each row of a group
+constexpr Index kPanelSetRows = 128;             // outputs whose panels share a pass over x
 constexpr Index kPanelColumns = 512;
 constexpr Index kTilesBytes = 288 << 10;  // of packed x that sets of weights pass over while it is in the L2 cache
 
@@ -94,7 +95,7 @@ struct Matrix {
   }
   // Grouped rows: where the dword at `byte` of rows [row, row + kLanes) begins; the next dword is kGroupBytes on.
   HADAL_INLINE const std::uint8_t* dwords(Index row, Index byte) const {
-    return base + row / kGroupRows * kGroupRows * row_bytes + byte / 4 * kGroupBytes + row % kGroupRows * 4;
+    return base + row / kRowsAbreast * kRowsAbreast * row_bytes + byte / 4 * kGroupBytes + row % kRowsAbreast * 4;
   }
 };
 
@@ -251,13 +252,13 @@ HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
 
 // How far ahead grouped rows are asked for: about as far as a core reads while memory answers, measured.
 template <class Weights>
-constexpr Index kBytesAhead = kLanes == 16 ? 6144 : 16384;
+constexpr Index kBytesAhead = 6144;
 
 // Where direct_set finds the dwords of its rows, column by column: in the weights themselves if those are grouped (a
 // set never leaves its group), in the stage otherwise.
 template <class Weights, int G>
 struct Dwords {
-  static_assert(kGroupRows % (G * kLanes) == 0);
+  static_assert(kRowsAbreast % (G * kLanes) == 0 && kGroupRows % kRowsAbreast == 0);
   const std::uint8_t* of = nullptr;
   const std::uint8_t* end = nullptr;  // grouped: of the set,
   Index jump = 0;                     // and from there to what is read after it
@@ -421,7 +422,7 @@ class NextPanels {
  public:
   // Columns [begin, end) of the rows of a set.
   HADAL_INLINE NextPanels(const Matrix& w, Index row, Index begin, Index end, Index bits, Index calls) {
-    const Index together = w.grouped ? kGroupRows : 1;  // rows whose columns lie side by side
+    const Index together = w.grouped ? kRowsAbreast : 1;  // rows whose columns lie side by side
     at_ = w.base + row * w.row_bytes + begin * bits / 8 * together;
     row_bytes_ = w.row_bytes * together;
     lines_ = ((end - begin) * bits / 8 * together + kLine - 1) / kLine;
@@ -745,12 +746,12 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
 
 // LinearKernels::group_rows. Stored past the caches: nobody reads it soon.
 [[maybe_unused]] void group_rows(const LinearArgs& a, Index n_begin, Index n_end, void* memory) {
-  constexpr int kVectors = kGroupRows / kLanes, kCleanVectors = kCleanRows / kLanes;
+  constexpr int kVectors = kRowsAbreast / kLanes, kCleanVectors = kCleanRows / kLanes;
   Matrix w{a};
   w.grouped = false;
   auto* to = static_cast<std::uint8_t*>(memory);
   alignas(64) IVec staged[kLanes][kVectors];
-  for (Index row = n_begin; row < n_end; row += kGroupRows) {
+  for (Index row = n_begin; row < n_end; row += kRowsAbreast) {
     IVec codes[kVectors / kCleanVectors];
     for (IVec& c : codes) c = all_dwords(0);
     for (Index byte = 0; byte < w.used_bytes; byte += kChunkBytes) {
@@ -760,7 +761,7 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
       for (Index c = 0; c < count / 4; ++c)
         for (int v = 0; v < kVectors; ++v, to += sizeof(IVec)) stream_dwords(to, staged[c][v]);
     }
-    for (int i = 0; i < kGroupRows / kCleanRows && a.w_dtype == DType::kF8E4M3; ++i)
+    for (int i = 0; i < kRowsAbreast / kCleanRows && a.w_dtype == DType::kF8E4M3; ++i)
       if (!any_byte_7f(codes[i])) note_clean(a, row + i * kCleanRows, row + (i + 1) * kCleanRows);
   }
   stream_end();

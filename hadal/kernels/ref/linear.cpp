@@ -9,16 +9,9 @@ Index scale_index(const LinearArgs& a, Index row, Index column) {
   return (a.w_first_row + row) / a.scale_rows * a.w_scale_stride + column / a.scale_columns;
 }
 
-// Where column `column` (of a row's dwords: INT4) lies.
 template <class T>
 T element(const LinearArgs& a, Index row, Index column) {
-  const auto size = static_cast<Index>(sizeof(T));
-  Index byte = (row * a.w_stride + column) * size;
-  if (a.w_grouped) {
-    const Index in_row = column * size, group = row / kGroupRows;
-    byte = group * kGroupRows * a.w_stride * size + in_row / 4 * kGroupRows * 4 + row % kGroupRows * 4 + in_row % 4;
-  }
-  return *reinterpret_cast<const T*>(static_cast<const std::byte*>(a.w) + byte);
+  return static_cast<const T*>(a.w)[row * a.w_stride + column];
 }
 
 double code_value(const LinearArgs& a, Index row, Index column) {
