@@ -10,6 +10,9 @@
 // Packed x, tile by tile: [steps][height][3] dwords of four digits each, then [blocks][height] of BlockOfX.
 #pragma once
 
+#include <bit>
+#include <limits>
+
 #include "hadal/kernels/cpu/linear_impl.h"
 
 namespace hadal::kernels::HADAL_ISA {
