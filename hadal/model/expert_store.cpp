@@ -5,6 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
+
+#include "hadal/model/row_groups.h"
+#include "hadal/ops/row_groups.h"
 
 namespace hadal::model {
 namespace {
@@ -228,6 +232,25 @@ void ExpertStore::complete(Slot& slot) {
   slot.weights = bind_to_slot(mapped, layouts_[key(slot.layer, slot.expert)], memory_of(slot));
 }
 
+// To a matrix of its own and back: its place in the slot need not be aligned.
+void ExpertStore::rearrange(Slot& slot) {
+  Context& ctx = *options_.ctx;
+  slot.weights.for_each_param("", [&](const std::string&, Weight& weight, const ParamInfo&) {
+    if (!worth_grouping(ctx, weight)) return;
+    const TensorRef place = weight.values;
+    const Index bytes = place.num_bytes();
+    if (!matrix_ || matrix_->num_bytes() < bytes) matrix_ = Tensor(DType::kU8, {bytes});
+    auto* copy = static_cast<std::byte*>(matrix_->raw());
+    Weight* const one = &weight;
+    ops::group_rows(ctx, {&one, 1}, {&copy, 1});
+    ctx.threads.parallel_for(bytes, std::max<Index>(1, bytes / 16), [&](Index begin, Index end) {
+      std::memcpy(static_cast<std::byte*>(place.raw()) + begin, copy + begin, static_cast<std::size_t>(end - begin));
+    });
+    weight.values = place;
+    ++stats_.rearranged;
+  });
+}
+
 void ExpertStore::prefetch(Index layer, std::span<const Index> experts) {
   take_what_came();
   const Index most = std::max<Index>(1, active_ / 4);
@@ -322,6 +345,7 @@ std::vector<Index> ExpertStore::Lease::next(bool wait) {
     std::erase_if(needed_, [&](Index e) {
       Slot* slot = store_.find(layer_, e);
       if (!slot || slot->state != SlotState::kReady) return false;
+      if (slot->uses < 2 && ++slot->uses == 2 && store_.options_.ctx) store_.rearrange(*slot);
       weights_[static_cast<std::size_t>(e)] = slot->weights.weights();
       wave_.push_back(e);
       return true;

@@ -25,6 +25,7 @@ struct ExpertStats {
   std::uint64_t prefetched = 0;     // experts read (or begun to be) on a guess
   std::uint64_t prefetch_used = 0;  // of those: asked for by the layer they were read for
   std::uint64_t bytes_read = 0;     // from disk, whole pages
+  std::uint64_t rearranged = 0;     // matrices of experts that were used again
   double stall_seconds = 0;         // nothing to compute, waiting for the disk
   std::uint64_t memory = 0, resident_bytes = 0, expert_bytes = 0;  // the budget, what is always there, one slot
   Index slots = 0, experts = 0;                                    // room for, and how many the model has
@@ -37,6 +38,9 @@ struct ExpertStoreOptions {
   std::uint64_t resident_bytes = 0;   // weights that stay in memory
   std::filesystem::path counts_file;  // of UseCounts; empty: nothing is remembered
   io::AsyncReader::Backend backend = io::AsyncReader::Backend::kAuto;
+  // If there is one, experts that are used again while they are in memory are rearranged for its instruction set
+  // (row_groups.h), by its threads. Must outlive the store.
+  Context* ctx = nullptr;
 };
 
 // One thread at a time. Must not outlive `files`.
@@ -95,6 +99,7 @@ class ExpertStore {
     bool leased = false;      // the layer that is running needs it
     bool guessed = false;     // read on a guess that has not been judged yet
     bool abandoned = false;   // part of its reads was taken back
+    int uses = 0;             // since it was read, up to two
     std::uint64_t last_use = 0;
     std::string fault;
     FeedForward weights;
@@ -113,6 +118,7 @@ class ExpertStore {
   void take(const io::AsyncReader::Result& result);
   void take_what_came();
   void complete(Slot& slot);
+  void rearrange(Slot& slot);
   void clear(Slot& slot);
   std::string describe(const Slot& slot, const io::AsyncReader::Result& result) const;
 
@@ -132,6 +138,7 @@ class ExpertStore {
   UseCounts counts_;
   ExpertStats stats_;
   std::unique_ptr<Memory> memory_;
+  Tensor matrix_;                            // one being rearranged
   std::unique_ptr<io::AsyncReader> reader_;  // last: its end waits for reads into memory_
 };
 

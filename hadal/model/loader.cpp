@@ -102,7 +102,8 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
   share_repeated(model.transformer);
   std::uint64_t owned_bytes = 0;
   for (const Tensor& tensor : model.owned) owned_bytes += static_cast<std::uint64_t>(tensor->num_bytes());
-  model.store = stream_experts(model.transformer, *model.files, owned_bytes, options.stream);
+  model.store = stream_experts(model.transformer, *model.files, owned_bytes, options.stream,
+                               options.rearrange ? options.ctx : nullptr);
   if (options.ctx && options.rearrange) {
     std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
     // Of a streamed model the copies take the place of mapped pages that the budget counts.

@@ -20,7 +20,7 @@ struct LoadOptions {
   StreamOptions stream = {};
   // Whose threads repack AWQ; null: the calling thread does.
   Context* ctx = nullptr;
-  // Rearrange weights for ctx's kernels, if all of them stay in memory (row_groups.h).
+  // Rearrange weights for ctx's kernels (row_groups.h). If routed experts are streamed, ctx must outlive the model.
   bool rearrange = false;
 };
 

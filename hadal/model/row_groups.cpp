@@ -33,18 +33,13 @@ void copy_kv_b(Mla& attention) {
     attention.kv_b_grouped = attention.kv_b_proj.weight;
 }
 
-bool rounded_by_rows(const Context& ctx, DType dtype) {
-  return ctx.activations == Activations::kInt8 && (dtype == DType::kF8E4M3 || dtype == DType::kBF16);
-}
-
 // Weights to rearrange, those of one tensor together: an MTP layer's head may be the main one.
 std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Transformer& t) {
   const std::set<const void*> rows = read_by_rows(t);
   std::map<const void*, std::vector<Weight*>> all;
   std::set<const Weight*> absorbed;
   const auto add = [&](Weight& w) {
-    if (w.values && ops::can_group_rows(w) && !rows.contains(w.values.raw()) && !absorbed.contains(&w) &&
-        !rounded_by_rows(ctx, w.values.dtype()))
+    if (w.values && worth_grouping(ctx, w) && !rows.contains(w.values.raw()) && !absorbed.contains(&w))
       all[w.values.raw()].push_back(&w);
   };
   const auto add_kv_b = [&](Mla& attention) {
@@ -111,6 +106,12 @@ class Grouping {
 };
 
 }  // namespace
+
+bool worth_grouping(const Context& ctx, const Weight& w) {
+  const DType dtype = w.values.dtype();
+  const bool read_by_rows = ctx.activations == Activations::kInt8 && (dtype == DType::kF8E4M3 || dtype == DType::kBF16);
+  return ctx.isa != Isa::kRef && !read_by_rows && ops::can_group_rows(w);
+}
 
 void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory,
                 std::vector<Tensor>& owned) {

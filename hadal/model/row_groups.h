@@ -9,6 +9,9 @@
 
 namespace hadal::model {
 
+// Whether products with `w` gain by its rows being grouped: it can be, and ctx.activations reads no whole rows of it.
+bool worth_grouping(const Context& ctx, const Weight& w);
+
 // Every matrix of `t` that only products read, in groups of rows. Embeddings and a head that is the embedding stay as
 // stored; kv_b_proj, whose rows are read one by one when it is absorbed, stays and gets a grouped copy. So do weights
 // in FP8 and BF16 where ctx.activations is kInt8, whose rounding reads whole rows, and of a model larger than memory

@@ -80,7 +80,7 @@ void connect(Transformer& t, ExpertStore& store) {
 }  // namespace
 
 std::unique_ptr<ExpertStore> stream_experts(Transformer& t, const io::CheckpointFiles& files, std::uint64_t owned_bytes,
-                                            const StreamOptions& options) {
+                                            const StreamOptions& options, Context* rearranger) {
   const Sizes sizes = mapped_sizes(t, files);
   const std::vector<Moe*> moes = moe_layers(t);
   if (options.memory == 0 || sizes.routed == 0 || sizes.resident + sizes.routed + owned_bytes <= options.memory) {
@@ -93,7 +93,8 @@ std::unique_ptr<ExpertStore> stream_experts(Transformer& t, const io::Checkpoint
                                          .strict = options.strict,
                                          .resident_bytes = sizes.resident + owned_bytes,
                                          .counts_file = counts_file(files, options.counts_directory),
-                                         .backend = options.backend};
+                                         .backend = options.backend,
+                                         .ctx = rearranger};
   std::unique_ptr<ExpertStore> store;
   try {
     store = std::make_unique<ExpertStore>(files, std::move(layers), t.config.num_experts_per_tok, store_options);

@@ -19,8 +19,9 @@ struct StreamOptions {
 
 // `t` is bound to the mappings of `files`, routed experts in place (CheckpointFiles::find_in_place); `owned_bytes` is
 // what was copied at loading. nullptr if everything fits: then every weight is ready for use where it is. Otherwise
-// `t` refers to the result, which must outlive it, and no page of the routed experts is touched.
+// `t` refers to the result, which must outlive it, and no page of the routed experts is touched. `rearranger` may be
+// null: ExpertStoreOptions::ctx.
 std::unique_ptr<ExpertStore> stream_experts(Transformer& t, const io::CheckpointFiles& files, std::uint64_t owned_bytes,
-                                            const StreamOptions& options);
+                                            const StreamOptions& options, Context* rearranger = nullptr);
 
 }  // namespace hadal::model
