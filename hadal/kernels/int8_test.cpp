@@ -12,6 +12,7 @@
 #include "hadal/core/number_formats.h"
 #include "hadal/core/random.h"
 #include "hadal/kernels/linear.h"
+#include "hadal/kernels/test_scratch.h"
 
 namespace hadal::kernels {
 namespace {
@@ -165,21 +166,6 @@ std::vector<float> model(const Problem& p) {
 }
 
 // --- The kernels ---
-
-struct Scratch {
-  explicit Scratch(Index bytes) : memory(DType::kF32, {bytes / 4 + 16}) {
-    std::fill_n(memory->data<float>(), memory->num_elements(), kNan);
-  }
-  void* data() { return memory->raw(); }
-  Tensor memory;
-};
-
-void multiply(Isa isa, const LinearArgs& a, Index n_begin, Index n_end) {
-  const LinearKernels& k = linear_kernels(isa);
-  Scratch packed(k.packed_bytes(a)), scratch(k.scratch_bytes(a));
-  k.pack(a, 0, k.num_tiles(a), 0, a.k, packed.data());
-  k.multiply(a, packed.data(), n_begin, n_end, nullptr, scratch.data());
-}
 
 std::vector<float> run(Isa isa, const Problem& p) {
   std::vector<float> y;

@@ -10,6 +10,7 @@
 #include "hadal/core/number_formats.h"
 #include "hadal/core/random.h"
 #include "hadal/kernels/linear.h"
+#include "hadal/kernels/test_scratch.h"
 
 namespace hadal::kernels {
 
@@ -116,22 +117,6 @@ struct Problem {
     return a;
   }
 };
-
-// Scratch full of NaN, so that whatever is read before it is written shows.
-struct Scratch {
-  explicit Scratch(Index bytes) : memory(DType::kF32, {bytes / 4 + 16}) {
-    std::fill_n(memory->data<float>(), memory->num_elements(), kPoison);
-  }
-  void* data() { return memory->raw(); }
-  Tensor memory;
-};
-
-inline void multiply(Isa isa, const LinearArgs& a, Index n_begin, Index n_end) {
-  const LinearKernels& k = linear_kernels(isa);
-  Scratch packed(k.packed_bytes(a)), scratch(k.scratch_bytes(a));
-  k.pack(a, 0, k.num_tiles(a), 0, a.k, packed.data());
-  k.multiply(a, packed.data(), n_begin, n_end, nullptr, scratch.data());
-}
 
 inline std::vector<float> run(Isa isa, const Problem& p, bool rounded = false) {
   std::vector<float> y;
