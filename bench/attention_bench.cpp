@@ -25,10 +25,11 @@ void absorbed(benchmark::State& state) {
   Context ctx;
   const Workspace::Scope scope(ctx.workspace);
   const TensorRef q = numbers(ctx, {1, kHeads, kLatent}), q_pe = numbers(ctx, {1, kHeads, kRope});
-  const TensorRef cache = numbers(ctx, {depth, kLatent + kRope});
+  const auto pages = ops::pages_of(numbers(ctx, {depth, kLatent + kRope}));
+  const ops::CachedRows rows{.begin = 0, .end = 1, .first_position = depth - 1, .pages = pages};
   for (auto _ : state) {
     const Workspace::Scope result(ctx.workspace);
-    benchmark::DoNotOptimize(ops::attend_absorbed(ctx, q, q_pe, cache, depth - 1, 0.07).raw());
+    benchmark::DoNotOptimize(ops::attend_absorbed(ctx, q, q_pe, std::span(&rows, 1), 0.07).raw());
   }
   rate(state, kHeads * depth * (2 * kLatent + kRope));
 }

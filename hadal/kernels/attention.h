@@ -57,13 +57,19 @@ struct PackedHeads {
   float* values = nullptr;  // [heads][panels of v][keys][lanes of a panel]
 };
 
-// Entries of a cache in BF16 or FP8.
+// Entries of a cache as they are stored: F32, BF16 or FP8 (U8, parts as in ops/latent_entry.h).
 struct StoredEntries {
   const void* rows = nullptr;
   DType dtype = DType::kBF16;
   Index row_bytes = 0;
   Index scales_at = 0, rope_at = 0;  // FP8: bytes into an entry
 };
+
+namespace ref {
+// One entry in FP8: codes and scales of `latent` values, a scale for every 128, and `rope` values in BF16; and back.
+void pack_entry(const float* values, Index latent, Index rope, Index scales_at, Index rope_at, void* stored);
+void unpack_entry(const void* stored, Index latent, Index rope, Index scales_at, Index rope_at, float* values);
+}  // namespace ref
 
 // The cache entries of one block of keys, and what attention makes of them for all heads of one token.
 struct AbsorbedBlockArgs {

@@ -105,9 +105,11 @@ TensorRef Mla::attend_absorbed(Context& ctx, const TensorRef& q_nope, const Tens
                                Index layer) const {
   PhaseScope phase(ctx.phases, Phase::kProjections);
   const TensorRef q_c = ops::absorb(ctx, q_nope, kv_b_proj.weight, 0, nope + v);  // (2)  [T, H, c]
+  std::vector<std::vector<TensorRef>> pages;
+  for (const SequenceRows& s : at.sequences) pages.push_back(ops::pages_of(s.cache.stored(layer, s.end - s.begin)));
   std::vector<ops::CachedRows> rows;
   for (const SequenceRows& s : at.sequences)
-    rows.push_back({s.begin, s.end, s.cache.length(), s.cache.stored(layer, s.end - s.begin), s.cache.fp8_entry()});
+    rows.push_back({s.begin, s.end, s.cache.length(), pages[rows.size()], s.cache.fp8_entry()});
   phase.enter(Phase::kAttention);
   const TensorRef o_c = ops::attend_absorbed(ctx, q_c, q_pe, rows, softmax_scale);  // (10)  [T, H, c]
   phase.enter(Phase::kProjections);

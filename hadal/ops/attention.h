@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "hadal/core/context.h"
 #include "hadal/core/tensor.h"
@@ -15,13 +16,21 @@ namespace hadal::ops {
 void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, const TensorRef& k_pe, Index first_position,
                      double scale, const TensorRef& out);
 
-// Rows [begin, end) of the queries, at positions first_position on, and the cache they look at, as it is stored.
+// Entries of a page of a cache.
+inline constexpr Index kPageTokens = 128;
+
+// Rows [begin, end) of the queries, at positions first_position on, and the cache they look at, as it is stored, in
+// pages [kPageTokens, latent + rope] in F32 or BF16 or [kPageTokens, fp8.bytes()] in U8; the last one may have fewer
+// rows, as long as it has those that are looked at. Rows of a page are contiguous.
 struct CachedRows {
   Index begin = 0, end = 0;
   Index first_position = 0;
-  TensorRef stored;  // F32 or BF16 [L, latent + rope], or U8 [L, fp8.bytes()]
+  std::span<const TensorRef> pages = {};
   Fp8Entry fp8 = {};
 };
+
+// A cache in one piece [L, ...] as pages.
+std::vector<TensorRef> pages_of(const TensorRef& entries);
 
 // q_latent [T, H, latent], q_pe [T, H, rope] -> [T, H, latent].
 TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorRef& q_pe,

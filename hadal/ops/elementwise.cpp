@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "hadal/kernels/elementwise.h"
-#include "hadal/ops/work.h"
+#include "hadal/kernels/work.h"
 
 namespace hadal::ops {
 namespace {
@@ -13,9 +13,10 @@ constexpr Index kElementWork = 4;
 
 template <class Body>
 void for_each_row(Context& ctx, Index rows, Index columns, const Body& body) {
-  ctx.threads.parallel_for(rows, piece_size(ctx, rows, columns * kElementWork, 1), [&](Index begin, Index end) {
-    for (Index r = begin; r < end; ++r) body(r);
-  });
+  ctx.threads.parallel_for(rows, kernels::piece_size(ctx, rows, columns * kElementWork, 1),
+                           [&](Index begin, Index end) {
+                             for (Index r = begin; r < end; ++r) body(r);
+                           });
 }
 
 void check_same(const char* op, const TensorRef& a, const TensorRef& b) {

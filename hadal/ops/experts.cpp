@@ -4,7 +4,7 @@
 
 #include "hadal/kernels/elementwise.h"
 #include "hadal/kernels/gate.h"
-#include "hadal/ops/work.h"
+#include "hadal/kernels/work.h"
 
 namespace hadal::ops {
 
@@ -26,7 +26,7 @@ Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef&
   const auto chosen = out.experts.view<std::int32_t, 2>();
   const Workspace::Scope scope(ctx.workspace);
   const TensorRef scratch = ctx.workspace.tensor(DType::kF64, {ctx.threads.num_threads(), 3 * experts});
-  ctx.threads.parallel_for(tokens, piece_size(ctx, tokens, experts * 32, 1), [&](Index begin, Index end) {
+  ctx.threads.parallel_for(tokens, kernels::piece_size(ctx, tokens, experts * 32, 1), [&](Index begin, Index end) {
     double* mine = scratch.data<double>() + ThreadPool::current_thread() * 3 * experts;
     for (Index t = begin; t < end; ++t) kernels::ref::gate(args, in.row(t), mine, chosen.row(t), weights.row(t));
   });
@@ -61,7 +61,7 @@ TensorRef combine_experts(Context& ctx, const TensorRef& outputs, const ExpertGr
   std::vector<Index> row_of(static_cast<std::size_t>(tokens * k));
   for (std::size_t row = 0; row < groups.token.size(); ++row)
     row_of[static_cast<std::size_t>(groups.token[row] * k + groups.slot[row])] = static_cast<Index>(row);
-  ctx.threads.parallel_for(tokens, piece_size(ctx, tokens, k * width, 1), [&](Index begin, Index end) {
+  ctx.threads.parallel_for(tokens, kernels::piece_size(ctx, tokens, k * width, 1), [&](Index begin, Index end) {
     for (Index t = begin; t < end; ++t) {
       std::memset(to.row(t), 0, static_cast<std::size_t>(width) * sizeof(float));
       for (Index s = 0; s < k; ++s) {

@@ -6,8 +6,8 @@
 
 #include "hadal/kernels/elementwise.h"
 #include "hadal/kernels/linear.h"
+#include "hadal/kernels/work.h"
 #include "hadal/ops/product.h"
-#include "hadal/ops/work.h"
 
 namespace hadal::ops {
 namespace {
@@ -23,12 +23,12 @@ void check(const char* op, const TensorRef& x, const Weight& w) {
 
 void pack(Context& ctx, const kernels::LinearKernels& k, const Product& p) {
   const Index tiles = k.num_tiles(p.args);
-  ctx.threads.parallel_for(tiles, piece_size(ctx, tiles, p.args.k * 24, 1),
+  ctx.threads.parallel_for(tiles, kernels::piece_size(ctx, tiles, p.args.k * 24, 1),
                            [&](Index begin, Index end) { k.pack(p.args, begin, end, 0, p.args.k, p.packed); });
 }
 
 void run_plain(Context& ctx, const kernels::LinearArgs& a) {
-  ctx.threads.parallel_for(a.n, piece_size(ctx, a.n, a.m * a.k, 8),
+  ctx.threads.parallel_for(a.n, kernels::piece_size(ctx, a.n, a.m * a.k, 8),
                            [&](Index begin, Index end) { kernels::ref::linear(a, begin, end); });
 }
 
@@ -45,8 +45,9 @@ void run(Context& ctx, std::span<const kernels::LinearArgs> all) {
   std::vector<Index> piece_end;
   Index scratch_bytes = 0, work = 0;
   for (const kernels::LinearArgs& a : all) work += a.m * a.n * a.k;
-  const Index grain =
-      work < kSmallWork ? work : piece_columns(ctx, all, all[0].m <= 16 ? k.piece_columns : k.many_rows_piece_columns);
+  const Index grain = work < kernels::kSmallWork
+                          ? work
+                          : piece_columns(ctx, all, all[0].m <= 16 ? k.piece_columns : k.many_rows_piece_columns);
   for (const kernels::LinearArgs& a : all) {
     Product p{a, nullptr};
     for (const Product& earlier : products)
@@ -60,16 +61,17 @@ void run(Context& ctx, std::span<const kernels::LinearArgs> all) {
     scratch_bytes = std::max(scratch_bytes, k.scratch_bytes(a));
   }
   const ThreadScratch scratch(ctx, scratch_bytes);
-  ctx.threads.parallel_for(piece_end.back(), work < kSmallWork ? piece_end.back() : 1, [&](Index first, Index last) {
-    for (Index piece = first; piece < last; ++piece) {
-      const auto i =
-          static_cast<std::size_t>(std::upper_bound(piece_end.begin(), piece_end.end(), piece) - piece_end.begin());
-      const Product& p = products[i];
-      const Index begin = (piece - (i ? piece_end[i - 1] : 0)) * grain, end = std::min(begin + grain, p.args.n);
-      const void* next = end == p.args.n && i + 1 < products.size() ? products[i + 1].args.w : nullptr;
-      k.multiply(p.args, p.packed, begin, end, next, scratch.mine());
-    }
-  });
+  ctx.threads.parallel_for(
+      piece_end.back(), work < kernels::kSmallWork ? piece_end.back() : 1, [&](Index first, Index last) {
+        for (Index piece = first; piece < last; ++piece) {
+          const auto i =
+              static_cast<std::size_t>(std::upper_bound(piece_end.begin(), piece_end.end(), piece) - piece_end.begin());
+          const Product& p = products[i];
+          const Index begin = (piece - (i ? piece_end[i - 1] : 0)) * grain, end = std::min(begin + grain, p.args.n);
+          const void* next = end == p.args.n && i + 1 < products.size() ? products[i + 1].args.w : nullptr;
+          k.multiply(p.args, p.packed, begin, end, next, scratch.mine());
+        }
+      });
 }
 
 void run(Context& ctx, const kernels::LinearArgs& a) {
@@ -85,7 +87,7 @@ RoundedInput round_to_fp8(Context& ctx, const TensorRef& x, bool ue8m0) {
   const Index rows = x.size(0), columns = x.size(1), tiles = num_blocks(columns);
   RoundedInput out{ctx.workspace.floats({rows, columns}), ctx.workspace.floats({rows, tiles})};
   const auto from = x.view<float, 2>(), to = out.values.view<float, 2>(), scale = out.scale.view<float, 2>();
-  ctx.threads.parallel_for(rows, piece_size(ctx, rows, columns * 8, 1), [&](Index begin, Index end) {
+  ctx.threads.parallel_for(rows, kernels::piece_size(ctx, rows, columns * 8, 1), [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r)
       for (Index t = 0; t < tiles; ++t) {
         const Index c = t * kBlock;
@@ -145,7 +147,7 @@ TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset
   const Index tokens = x.size(0), heads = x.size(1), rows = x.size(2);
   const TensorRef y = ctx.workspace.floats({tokens, heads, w.num_columns()});
   ctx.threads.parallel_for(
-      heads, piece_size(ctx, heads, tokens * rows * w.num_columns(), 1), [&](Index begin, Index end) {
+      heads, kernels::piece_size(ctx, heads, tokens * rows * w.num_columns(), 1), [&](Index begin, Index end) {
         for (Index h = begin; h < end; ++h) {
           const Weight slice = w.rows(h * stride + offset, h * stride + offset + rows);
           const kernels::LinearArgs a = linear_args(x.slice(1, h, h + 1), slice, y.slice(1, h, h + 1));
@@ -166,7 +168,7 @@ TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset
     return linear_args(x.slice(1, h, h + 1), w.rows(h * stride + offset, h * stride + offset + rows),
                        y.slice(1, h, h + 1));
   };
-  const Index grain = piece_size(ctx, heads, tokens * rows * w.num_columns(), 1);
+  const Index grain = kernels::piece_size(ctx, heads, tokens * rows * w.num_columns(), 1);
   if (ctx.isa == Isa::kRef) {
     ctx.threads.parallel_for(heads, grain, [&](Index begin, Index end) {
       for (Index h = begin; h < end; ++h) kernels::ref::linear(args_of(h), 0, rows);

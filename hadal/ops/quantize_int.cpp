@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "hadal/core/number_formats.h"
-#include "hadal/ops/work.h"
+#include "hadal/kernels/work.h"
 
 namespace hadal::ops {
 namespace {
@@ -15,7 +15,7 @@ constexpr float kInt4Half = 7.5f;  // half of what 16 codes span
 
 template <class Body>
 void for_each_row(Context& ctx, Index rows, Index columns, const Body& body) {
-  ctx.threads.parallel_for(rows, piece_size(ctx, rows, columns * 8, 1), [&](Index begin, Index end) {
+  ctx.threads.parallel_for(rows, kernels::piece_size(ctx, rows, columns * 8, 1), [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) body(r);
   });
 }

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "hadal/kernels/elementwise.h"
-#include "hadal/ops/work.h"
+#include "hadal/kernels/work.h"
 
 namespace hadal::ops {
 
@@ -30,7 +30,7 @@ TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table) {
   const auto from = x.view<float, 3>(), to = y.view<float, 3>();
   const auto cos = table.cos.view<double, 2>(), sin = table.sin.view<double, 2>();
   const Index row_work = x.size(1) * x.size(2) * 4;
-  ctx.threads.parallel_for(x.size(0), piece_size(ctx, x.size(0), row_work, 1), [&](Index begin, Index end) {
+  ctx.threads.parallel_for(x.size(0), kernels::piece_size(ctx, x.size(0), row_work, 1), [&](Index begin, Index end) {
     for (Index t = begin; t < end; ++t)
       for (Index h = 0; h < x.size(1); ++h)
         kernels::ref::rope(&from(t, h, 0), cos.row(t), sin.row(t), &to(t, h, 0), cos.shape[1]);

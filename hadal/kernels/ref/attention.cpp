@@ -3,8 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "hadal/core/number_formats.h"
+#include "hadal/kernels/elementwise.h"
+
 namespace hadal::kernels::ref {
 namespace {
+
+constexpr Index kScaled = 128;  // values of a latent that share a scale
 
 double dot(const float* a, const float* b, Index n) {
   double sum = 0;
@@ -52,6 +57,24 @@ void attend_absorbed(const AbsorbedAttentionArgs& a, Index token, Index head, fl
   softmax(scores, n);
   weighted_sum(scores, n, a.cache, a.cache_stride, a.latent,
                a.out + token * a.out_token_stride + head * a.out_head_stride);
+}
+
+void pack_entry(const float* values, Index latent, Index rope, Index scales_at, Index rope_at, void* stored) {
+  auto* bytes = static_cast<std::uint8_t*>(stored);
+  auto* scales = reinterpret_cast<float*>(bytes + scales_at);
+  auto* pe = reinterpret_cast<bf16*>(bytes + rope_at);
+  for (Index begin = 0; begin < latent; begin += kScaled)
+    scales[begin / kScaled] =
+        quantize_tile(values + begin, bytes + begin, nullptr, std::min(kScaled, latent - begin), false);
+  for (Index i = 0; i < rope; ++i) pe[i] = float_to_bf16(values[latent + i]);
+}
+
+void unpack_entry(const void* stored, Index latent, Index rope, Index scales_at, Index rope_at, float* values) {
+  const auto* bytes = static_cast<const std::uint8_t*>(stored);
+  const auto* scales = reinterpret_cast<const float*>(bytes + scales_at);
+  const auto* pe = reinterpret_cast<const bf16*>(bytes + rope_at);
+  for (Index i = 0; i < latent; ++i) values[i] = e4m3_to_float({bytes[i]}) * scales[i / kScaled];
+  for (Index i = 0; i < rope; ++i) values[latent + i] = bf16_to_float(pe[i]);
 }
 
 }  // namespace hadal::kernels::ref

@@ -5,7 +5,7 @@
 
 #include "hadal/core/context.h"
 
-namespace hadal::ops {
+namespace hadal::kernels {
 
 // Below this many multiply-adds waking another thread costs more than it saves.
 inline constexpr Index kSmallWork = 1 << 15;
@@ -18,4 +18,4 @@ inline Index piece_size(const Context& ctx, Index n, Index work, Index least) {
   return std::max<Index>(1, (std::max(pieces, least) + least - 1) / least * least);
 }
 
-}  // namespace hadal::ops
+}  // namespace hadal::kernels

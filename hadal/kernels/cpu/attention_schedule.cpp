@@ -1,0 +1,195 @@
+#include "hadal/kernels/attention_schedule.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "hadal/kernels/work.h"
+
+namespace hadal::kernels::cpu {
+namespace {
+
+constexpr Index kKeysPerPiece = 64;
+constexpr Index kQueriesPerPiece = 48;
+constexpr Index kHeadTile = 16;     // heads that are packed together
+constexpr Index kFewestHeads = 32;  // of a query at a time: each time, all of its entries are read
+constexpr Index kPackWork = 4;      // a value moved with a stride, beside a multiply-add
+
+Index num_blocks(Index keys) {
+  return (keys + kAbsorbedBlock - 1) / kAbsorbedBlock;
+}
+
+// Some heads of one query.
+struct Portion {
+  const CachedSequence* sequence;
+  Index query;
+  Index head, heads;
+  Index keys;
+  Index first_block = 0;  // among all blocks of a batch
+  Index blocks() const { return num_blocks(keys); }
+};
+
+// All queries, heads of each as far as their partial results are within the bound.
+std::vector<Portion> portions_of(std::span<const CachedSequence> sequences, Index heads, Index latent,
+                                 Index partial_floats) {
+  std::vector<Portion> portions;
+  for (const CachedSequence& s : sequences)
+    for (Index query = s.begin; query < s.end; ++query) {
+      const Index keys = s.keys(query);
+      Index group = partial_floats / (num_blocks(keys) * latent);
+      if (group < heads) group = std::max(kFewestHeads, group / kHeadTile * kHeadTile);
+      for (Index head = 0; head < heads; head += group)
+        portions.push_back({&s, query, head, std::min(group, heads - head), keys});
+    }
+  return portions;
+}
+
+// Portions that are worked on together: every block of each is a piece of the parallel loop, then partial results are
+// put together head by head, in the order of the blocks.
+class AbsorbedBatch {
+ public:
+  AbsorbedBatch(Context& ctx, const AbsorbedAttentionArgs& args, std::span<Portion> portions)
+      : ctx_(ctx),
+        kernels_(attention_kernels(ctx.isa)),
+        args_(args),
+        portions_(portions),
+        width_(args.latent + args.rope) {
+    for (std::size_t i = 0; i < portions.size(); ++i) {
+      portions[i].first_block = static_cast<Index>(portion_of_.size());
+      portion_of_.insert(portion_of_.end(), static_cast<std::size_t>(portions[i].blocks()), i);
+      heads_ = std::max(heads_, portions[i].heads);
+    }
+    query_floats_ = kernels_.packed_query_floats(args, heads_);
+  }
+
+  void run() {
+    const Workspace::Scope scope(ctx_.workspace);
+    const auto blocks = static_cast<Index>(portion_of_.size());
+    queries_ = ctx_.workspace.floats({static_cast<Index>(portions_.size()), query_floats_});
+    largest_ = ctx_.workspace.floats({blocks, heads_});
+    sums_ = ctx_.workspace.floats({blocks, heads_});
+    scratch_floats_ = kAbsorbedBlock * width_ + kernels_.absorbed_scratch_floats(heads_);
+    scratch_ = ctx_.workspace.floats({ctx_.threads.num_threads(), scratch_floats_});
+    parts_ = ctx_.workspace.floats({blocks, heads_, args_.latent});
+    pack_queries();
+    ctx_.threads.parallel_for(blocks, 1, [&](Index block, Index) { attend(block); });
+    merge();
+  }
+
+ private:
+  void pack_queries() {
+    const Index tiles = (heads_ + kHeadTile - 1) / kHeadTile, count = static_cast<Index>(portions_.size()) * tiles;
+    ctx_.threads.parallel_for(
+        count, piece_size(ctx_, count, kHeadTile * width_ * kPackWork, 1), [&](Index begin, Index end) {
+          for (Index i = begin; i < end; ++i) {
+            const Portion& p = portions_[static_cast<std::size_t>(i / tiles)];
+            const Index head = i % tiles * kHeadTile;
+            if (head >= p.heads) continue;
+            AbsorbedAttentionArgs tile = args_;
+            tile.q_latent += (p.head + head) * args_.q_latent_head_stride;
+            tile.q_pe += (p.head + head) * args_.q_pe_head_stride;
+            kernels_.pack_query(tile, p.query, std::min(kHeadTile, p.heads - head),
+                                queries_.data<float>() + i / tiles * query_floats_ + head * width_);
+          }
+        });
+  }
+
+  void attend(Index block) {
+    float* entries = scratch_.data<float>() + ThreadPool::current_thread() * scratch_floats_;
+    const std::size_t i = portion_of_[static_cast<std::size_t>(block)];
+    const Portion& p = portions_[i];
+    const StoredEntries& stored = p.sequence->stored;
+    const Index page = block - p.first_block, begin = page * kAbsorbedBlock,
+                end = std::min(begin + kAbsorbedBlock, p.keys);
+    AbsorbedBlockArgs a;
+    a.q = queries_.data<float>() + static_cast<Index>(i) * query_floats_;
+    a.entries = entries;
+    a.entry_stride = width_;
+    a.keys = end - begin;
+    a.heads = p.heads;
+    a.latent = args_.latent;
+    a.rope = args_.rope;
+    a.largest = largest_.view<float, 2>().row(block);
+    a.sum = sums_.view<float, 2>().row(block);
+    a.out = parts_.view<float, 3>().row(block);
+    if (end < p.keys) {
+      a.ahead = p.sequence->pages[static_cast<std::size_t>(page) + 1];
+      a.ahead_bytes = std::min(kAbsorbedBlock, p.keys - end) * stored.row_bytes;
+    }
+    const void* rows = p.sequence->pages[static_cast<std::size_t>(page)];
+    if (stored.dtype == DType::kF32) {
+      a.entries = static_cast<const float*>(rows);
+      a.entry_stride = stored.row_bytes / static_cast<Index>(sizeof(float));
+    } else {
+      a.stored = stored;
+      a.stored.rows = rows;
+      a.unpacked = entries;
+    }
+    kernels_.absorbed_block(a, entries + kAbsorbedBlock * width_);
+  }
+
+  void merge() {
+    const auto count = static_cast<Index>(portions_.size()) * heads_;
+    const Index work = args_.latent * static_cast<Index>(portion_of_.size() / portions_.size());
+    ctx_.threads.parallel_for(count, piece_size(ctx_, count, work, 1), [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        const Portion& p = portions_[static_cast<std::size_t>(i / heads_)];
+        const Index head = i % heads_, block = p.first_block;
+        if (head >= p.heads) continue;
+        kernels_.merge(&largest_.view<float, 2>()(block, head), &sums_.view<float, 2>()(block, head), heads_,
+                       &parts_.view<float, 3>()(block, head, 0), heads_ * args_.latent, p.blocks(), args_.latent,
+                       args_.out + p.query * args_.out_token_stride + (p.head + head) * args_.out_head_stride);
+      }
+    });
+  }
+
+  Context& ctx_;
+  const AttentionKernels& kernels_;
+  const AbsorbedAttentionArgs& args_;
+  std::span<const Portion> portions_;
+  std::vector<std::size_t> portion_of_;  // of each block
+  Index width_, heads_ = 0, query_floats_ = 0, scratch_floats_ = 0;
+  TensorRef queries_;         // packed, one a portion
+  TensorRef parts_;           // [blocks, heads, latent]
+  TensorRef largest_, sums_;  // [blocks, heads]
+  TensorRef scratch_;
+};
+
+}  // namespace
+
+void attend_expanded(Context& ctx, const ExpandedAttentionArgs& a, Index tokens, Index heads) {
+  const AttentionKernels& k = attention_kernels(ctx.isa);
+  const Index keys = a.first_position + tokens;
+  const Workspace::Scope scope(ctx.workspace);
+  const PackedHeads packed{ctx.workspace.floats({k.packed_keys_floats(a, heads, keys)}).data<float>(),
+                           ctx.workspace.floats({k.packed_values_floats(a, heads, keys)}).data<float>()};
+  const Index key_pieces = (keys + kKeysPerPiece - 1) / kKeysPerPiece;
+  ctx.threads.parallel_for(heads * key_pieces, 1, [&](Index i, Index) {
+    const Index begin = i % key_pieces * kKeysPerPiece;
+    k.pack(a, i / key_pieces, keys, begin, std::min(begin + kKeysPerPiece, keys), packed);
+  });
+  const Index scratch_floats = (k.expanded_scratch_floats(a) + 15) / 16 * 16;
+  const TensorRef scratch = ctx.workspace.floats({ctx.threads.num_threads(), scratch_floats});
+  const Index query_pieces = (tokens + kQueriesPerPiece - 1) / kQueriesPerPiece;
+  ctx.threads.parallel_for(heads * query_pieces, 1, [&](Index i, Index) {
+    // Late queries see most keys: they go first, so that the threads end together.
+    const Index piece = query_pieces - 1 - i / heads, begin = piece * kQueriesPerPiece;
+    k.expanded(a, packed, i % heads, keys, begin, std::min(begin + kQueriesPerPiece, tokens),
+               scratch.data<float>() + ThreadPool::current_thread() * scratch_floats);
+  });
+}
+
+void attend_absorbed(Context& ctx, const AbsorbedAttentionArgs& a, Index heads,
+                     std::span<const CachedSequence> sequences, Index partial_floats) {
+  std::vector<Portion> portions = portions_of(sequences, heads, a.latent, partial_floats);
+  // One block more for the packed query.
+  const auto floats = [&](const Portion& p) { return (p.blocks() + 1) * p.heads * a.latent; };
+  for (std::size_t begin = 0, end = 0; begin < portions.size(); begin = end) {
+    Index taken = floats(portions[end++]);
+    while (end < portions.size() && portions[end].heads == portions[begin].heads &&
+           taken + floats(portions[end]) <= partial_floats)
+      taken += floats(portions[end++]);
+    AbsorbedBatch(ctx, a, std::span(portions).subspan(begin, end - begin)).run();
+  }
+}
+
+}  // namespace hadal::kernels::cpu
