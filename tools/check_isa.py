@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Objects compiled for one instruction set must not export shared inline functions: the linker could pick such a copy for everybody and
 the program would die on an older CPU. Fails on any weak symbol in the objects under kernels/cpu/<isa>/."""
-import pathlib, subprocess, sys
+import pathlib, re, subprocess, sys
 
 
 def weak_symbols(build):
-    objects = sorted(p for p in pathlib.Path(build).rglob("*.o") if "/kernels/cpu/" in str(p))
+    objects = sorted(p for p in pathlib.Path(build).rglob("*.o") if re.search(r"/kernels/cpu/[^/]+/", str(p)))
     if not objects:
-        yield f"{build}: no objects of kernels/cpu; build first"
+        yield f"{build}: no objects of kernels/cpu/<isa>; build first"
     for path in objects:
         listing = subprocess.run(["nm", "--demangle", str(path)], capture_output=True, text=True, check=True).stdout
         for line in listing.splitlines():
