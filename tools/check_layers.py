@@ -8,12 +8,15 @@ MAY_INCLUDE = {
     "kernels": ["core"],
     "ops": ["core", "kernels"],
     "tokenizer": ["core", "io"],
-    "model": ["core", "io", "ops"],
-    "checkpoint": ["core", "io", "ops", "model"],
-    "infer": ["core", "ops", "model"],
-    "eval": ["core", "io", "tokenizer", "model", "infer"],
-    "perf": ["core", "io", "kernels", "ops", "tokenizer", "model", "infer"],
-    "cli": ["core", "io", "ops", "tokenizer", "model", "checkpoint", "infer", "eval", "perf"],
+    "config": ["core", "io"],
+    "weights": ["core", "io", "ops", "config"],
+    "model": ["core", "io", "ops", "config", "weights"],
+    "stream": ["core", "io", "ops", "config", "weights", "model"],
+    "checkpoint": ["core", "io", "ops", "config", "weights", "model", "stream"],
+    "infer": ["core", "ops", "config", "model"],
+    "eval": ["core", "io", "config", "tokenizer", "model", "stream", "infer"],
+    "perf": ["core", "io", "kernels", "ops", "config", "weights", "tokenizer", "model", "stream", "infer"],
+    "cli": ["core", "io", "ops", "config", "weights", "tokenizer", "model", "stream", "checkpoint", "infer", "eval", "perf"],
 }
 
 

@@ -46,7 +46,7 @@ Tensor inner(Context& ctx, const FeedForward& f, const TensorRef& x) {
 
 }  // namespace
 
-Calibration::Calibration(Context& ctx, const model::LoadedModel& model, const CalibrationText& text)
+Calibration::Calibration(Context& ctx, const stream::LoadedModel& model, const CalibrationText& text)
     : ctx_(ctx), model_(model) {
   const auto& config = model.transformer.config;
   const Index window = std::min(kWindow, config.max_position_embeddings);

@@ -7,13 +7,13 @@
 #include <vector>
 
 #include "hadal/core/context.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 namespace hadal::checkpoint {
 
 struct CalibrationText {
-  std::vector<model::TokenId> ids;
-  model::TokenId bos = 0;  // begins every window
+  std::vector<config::TokenId> ids;
+  config::TokenId bos = 0;  // begins every window
 };
 
 class Calibration {
@@ -22,7 +22,7 @@ class Calibration {
   static constexpr Index kMostTokens = 16384;
 
   // `model` with its MTP layers, if these are asked for; the weights are those before quantisation.
-  Calibration(Context& ctx, const model::LoadedModel& model, const CalibrationText& text);
+  Calibration(Context& ctx, const stream::LoadedModel& model, const CalibrationText& text);
 
   // What the linear `name` ("model.layers.3.mlp.experts.5.up_proj.weight") is multiplied with, F32 [T, K]: all tokens,
   // or those that chose the expert. Empty if no token did, or the parameter is not a linear.
@@ -44,8 +44,8 @@ class Calibration {
   const model::Block& block() const;
 
   Context& ctx_;
-  const model::LoadedModel& model_;
-  std::vector<model::TokenId> ids_;  // all windows, BOS included
+  const stream::LoadedModel& model_;
+  std::vector<config::TokenId> ids_;  // all windows, BOS included
   std::vector<Window> windows_;
   Index layer_ = -1;  // the one whose inputs are at hand
   // x_ is the residual stream behind the layer; the others are its linears' inputs, [T, ..].

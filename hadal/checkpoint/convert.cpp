@@ -13,7 +13,7 @@
 #include "hadal/io/checkpoint_files.h"
 #include "hadal/io/json.h"
 #include "hadal/io/weight_index.h"
-#include "hadal/model/stored_param.h"
+#include "hadal/weights/stored_param.h"
 #include "hadal/model/transformer.h"
 
 namespace hadal::checkpoint {
@@ -26,7 +26,7 @@ constexpr std::uintmax_t kLargestSideFile = std::uintmax_t{64} << 20;
 // What becomes of one parameter, or of a tensor that the config has no place for.
 struct Job {
   std::string name;                          // of the parameter or the tensor
-  std::optional<model::StoredParam> source;  // none: copied as it is
+  std::optional<weights::StoredParam> source;  // none: copied as it is
   std::size_t order = SIZE_MAX;              // the parameter's place in the model
   Encoding encoding = {{}, DType::kF32};
   bool copy = false;  // stored so already
@@ -43,14 +43,14 @@ bool all_powers_of_two(const TensorRef& scale) {
 
 class Converter {
  public:
-  Converter(Context& ctx, const io::CheckpointFiles& files, const model::Config& config, const ConvertOptions& options,
+  Converter(Context& ctx, const io::CheckpointFiles& files, const config::Config& config, const ConvertOptions& options,
             const Progress& progress)
       : ctx_(ctx), files_(files), config_(config), options_(options), progress_(progress) {
     find_parameters();
     make_jobs();
     if (!options_.calibration) return;
     HADAL_CHECK(options_.storage.target == Target::kInt4, "calibrate: a calibration goes with int4");
-    model_.emplace(model::load_model(files_.directory(), {.mtp = true, .ctx = &ctx_}));
+    model_.emplace(stream::load_model(files_.directory(), {.mtp = true, .ctx = &ctx_}));
     calibration_.emplace(ctx_, *model_, *options_.calibration);
   }
 
@@ -82,17 +82,17 @@ class Converter {
 
  private:
   struct Found {
-    model::ParamSpec spec;
-    model::StoredParam stored;
+    weights::ParamSpec spec;
+    weights::StoredParam stored;
     std::size_t order;
   };
 
   void find_parameters() {
     std::string faults;
-    for (const model::ParamSpec& spec : model::parameter_list(config_)) {
-      for (const std::string& fault : model::parameter_faults(spec, files_, config_))
+    for (const weights::ParamSpec& spec : model::parameter_list(config_)) {
+      for (const std::string& fault : weights::parameter_faults(spec, files_, config_))
         faults += fmt::format("{}{}: {}", faults.empty() ? "" : "\n", files_.directory().string(), fault);
-      const auto stored = model::find_stored(spec, files_);
+      const auto stored = weights::find_stored(spec, files_);
       if (!stored) continue;
       for (const std::string& tensor : stored->tensors()) companions_.insert(tensor);
       by_values_.emplace(stored->values, Found{spec, *stored, by_values_.size()});
@@ -117,7 +117,7 @@ class Converter {
 
   // Group sizes that give as many groups are one and the same.
   static bool same_storage(const Found& found, const Encoding& encoding) {
-    const model::WeightScheme &from = found.stored.scheme, &to = encoding.scheme;
+    const config::WeightScheme &from = found.stored.scheme, &to = encoding.scheme;
     if (from.format != to.format || to.group_size == 0) return from == to;
     const Index columns = found.spec.info.shape[1];
     return ops::num_blocks(columns, from.group_size) == ops::num_blocks(columns, to.group_size);
@@ -135,7 +135,7 @@ class Converter {
     const io::TensorInfo& values = *files_.info(found.stored.values);
     job.copy = same_storage(found, job.encoding) && values.dtype == job.encoding.dtype;
     if (!job.copy) return job;
-    if (found.stored.scheme.format == model::WeightFormat::kFp8Blocks) {
+    if (found.stored.scheme.format == config::WeightFormat::kFp8Blocks) {
       job.copy = !options_.storage.ue8m0 || all_powers_of_two(float_scale(found.stored));
       return job;
     }
@@ -147,8 +147,8 @@ class Converter {
     return job;
   }
 
-  Tensor float_scale(const model::StoredParam& stored) const {
-    Tensor copy = model::float_scale(files_.find(stored.scale));
+  Tensor float_scale(const weights::StoredParam& stored) const {
+    Tensor copy = weights::float_scale(files_.find(stored.scale));
     files_.shard_of(stored.scale)->release();
     return copy;
   }
@@ -184,14 +184,14 @@ class Converter {
     if (!job.source) return copy(job.name, writer);
     if (!job.copy) return encode(job, writer);
     copy(job.source->values, writer);
-    if (job.source->scheme.format == model::WeightFormat::kFp8Blocks) return emit(float_scale(*job.source), writer);
+    if (job.source->scheme.format == config::WeightFormat::kFp8Blocks) return emit(float_scale(*job.source), writer);
     const std::vector<std::string> tensors = job.source->tensors();
     for (std::size_t i = 1; i < tensors.size(); ++i) copy(tensors[i], writer);
   }
 
   void encode(const Job& job, io::SafetensorsWriter& writer) {
     const StoredReader reader(ctx_, files_, *job.source, by_values_.at(job.source->values).spec.info.shape);
-    const bool calibrated = calibration_ && job.encoding.scheme.format == model::WeightFormat::kInt4Packed;
+    const bool calibrated = calibration_ && job.encoding.scheme.format == config::WeightFormat::kInt4Packed;
     PieceEncoder encoder(ctx_, job.encoding, options_.storage.ue8m0,
                          calibrated ? &gptq_for(job.name, reader.shape()[1]) : nullptr);
     for_each_piece(reader.shape(), job.source->values,
@@ -209,13 +209,13 @@ class Converter {
 
   Context& ctx_;
   const io::CheckpointFiles& files_;
-  const model::Config& config_;
+  const config::Config& config_;
   const ConvertOptions& options_;
   const Progress& progress_;
   std::map<std::string, Found> by_values_;
   std::set<std::string> companions_;  // every tensor of a parameter
   std::vector<Job> jobs_;
-  std::optional<model::LoadedModel> model_;  // for the calibration
+  std::optional<stream::LoadedModel> model_;  // for the calibration
   std::optional<Calibration> calibration_;
   std::optional<Gptq> gptq_;
   std::string gptq_key_;
@@ -237,7 +237,7 @@ std::string fingerprint(const io::CheckpointFiles& files, const ConvertOptions& 
                                  describe_storage(o.storage), o.shard_bytes);
   if (o.calibration) {
     std::uint64_t hash = 14695981039346656037u;  // FNV-1a
-    for (const model::TokenId id : o.calibration->ids) hash = (hash ^ static_cast<std::uint32_t>(id)) * 1099511628211u;
+    for (const config::TokenId id : o.calibration->ids) hash = (hash ^ static_cast<std::uint32_t>(id)) * 1099511628211u;
     text += fmt::format("calibration {} {:x} {}\n", o.calibration->ids.size(), hash, o.calibration->bos);
   }
   for (const io::SafetensorsFile& shard : files.shards())
@@ -264,7 +264,7 @@ void convert_model(Context& ctx, const std::filesystem::path& source, const std:
                    const ConvertOptions& options, const Progress& progress) {
   check_storage(options.storage);
   const auto config_file = source / "config.json";
-  const model::Config config = model::load_config(source);
+  const config::Config config = config::load_config(source);
   io::Json json = io::read_json_file(config_file);
   check_places(source, destination);
   const io::CheckpointFiles files(source);

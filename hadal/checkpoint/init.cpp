@@ -12,8 +12,8 @@ namespace hadal::checkpoint {
 namespace {
 
 using Entry = io::SafetensorsWriter::Entry;
-using model::ParamRole;
-using model::ParamSpec;
+using weights::ParamRole;
+using weights::ParamSpec;
 
 class Initialiser {
  public:
@@ -22,7 +22,7 @@ class Initialiser {
 
   void write(const ParamSpec& spec, const Encoding& encoding, std::uint64_t stream, io::SafetensorsWriter& writer) {
     PieceEncoder encoder(ctx_, encoding, options_.storage.ue8m0);
-    const bool matrix = model::is_matrix(spec.info.role);
+    const bool matrix = weights::is_matrix(spec.info.role);
     const Index rows = spec.info.shape[0], columns = matrix ? spec.info.shape[1] : 1;
     const Index step = rows_per_piece(columns);
     for (Index row = 0; row < rows; row += step) {
@@ -57,7 +57,7 @@ class Initialiser {
   const Progress& progress_;
 };
 
-void write_configs(const ModelDirectory& directory, io::Json config, const model::Config& c,
+void write_configs(const ModelDirectory& directory, io::Json config, const config::Config& c,
                    const StorageOptions& storage) {
   set_storage(config, c, storage);
   directory.write_text("config.json", config.dump(2) + "\n");
@@ -77,7 +77,7 @@ void init_model(Context& ctx, const std::filesystem::path& config_file, const st
   HADAL_CHECK(std::filesystem::exists(config_file, status), "{}: there is no such config file", config_file.string());
   const auto file = std::filesystem::is_directory(config_file, status) ? config_file / "config.json" : config_file;
   const io::Json json = io::read_json_file(file);
-  const model::Config config = model::parse_config(json, file.string());
+  const config::Config config = config::parse_config(json, file.string());
   const double std = options.std >= 0 ? options.std : config.initializer_range;
   const std::vector<ParamSpec> params = model::parameter_list(config);
   std::vector<std::vector<Entry>> groups;

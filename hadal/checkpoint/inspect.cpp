@@ -1,23 +1,23 @@
 #include "hadal/checkpoint/inspect.h"
 
 #include "hadal/io/weight_index.h"
-#include "hadal/model/stored_param.h"
+#include "hadal/weights/stored_param.h"
 #include "hadal/model/transformer.h"
 
 namespace hadal::checkpoint {
 namespace {
 
 void count_parameters(Inspection& out) {
-  const model::Config& c = out.config;
-  for (const model::ParamSpec& spec : model::parameter_list(c)) {
+  const config::Config& c = out.config;
+  for (const weights::ParamSpec& spec : model::parameter_list(c)) {
     const auto n = static_cast<std::uint64_t>(spec.info.shape.num_elements());
     if (spec.info.layer >= c.num_hidden_layers) {
       out.mtp_parameters += n;
       continue;
     }
-    const bool tied_head = spec.info.role == model::ParamRole::kHead && c.tie_word_embeddings;
+    const bool tied_head = spec.info.role == weights::ParamRole::kHead && c.tie_word_embeddings;
     if (!tied_head) out.parameters += n;
-    if (spec.info.role == model::ParamRole::kEmbedding) continue;
+    if (spec.info.role == weights::ParamRole::kEmbedding) continue;
     // Of all routed experts together a token reads the share that it chooses.
     out.active_parameters += spec.info.routed_expert ? 0 : n;
   }
@@ -28,12 +28,12 @@ void count_parameters(Inspection& out) {
 }
 
 void count_formats(const io::CheckpointFiles& files, Inspection& out) {
-  for (const model::ParamSpec& spec : model::parameter_list(out.config)) {
-    const auto stored = model::find_stored(spec, files);
+  for (const weights::ParamSpec& spec : model::parameter_list(out.config)) {
+    const auto stored = weights::find_stored(spec, files);
     if (!stored) continue;
-    const std::string format = stored->scheme.format == model::WeightFormat::kFloat
+    const std::string format = stored->scheme.format == config::WeightFormat::kFloat
                                    ? std::string(dtype_name(files.info(stored->values)->dtype))
-                                   : model::scheme_name(stored->scheme);
+                                   : config::scheme_name(stored->scheme);
     out.parameters_by_format[format] += static_cast<std::uint64_t>(spec.info.shape.num_elements());
   }
 }
@@ -42,7 +42,7 @@ void count_formats(const io::CheckpointFiles& files, Inspection& out) {
 
 Inspection inspect_model(const std::filesystem::path& path) {
   Inspection out;
-  out.config = model::load_config(path);
+  out.config = config::load_config(path);
   count_parameters(out);
   std::error_code status;
   const bool has_weights =

@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "hadal/io/checkpoint_files.h"
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 
 namespace hadal::checkpoint {
 
 struct Inspection {
-  model::Config config;
+  config::Config config;
   std::uint64_t parameters = 0;         // of the main model, scales not counted
   std::uint64_t active_parameters = 0;  // read for one token: all but the embedding table and the experts not chosen
   std::uint64_t mtp_parameters = 0;     // of the MTP layers, repeats of embedding and head included

@@ -5,15 +5,15 @@
 #include <algorithm>
 
 #include "hadal/core/error.h"
-#include "hadal/model/stored_param.h"
+#include "hadal/weights/stored_param.h"
 #include "hadal/ops/elementwise.h"
 #include "hadal/ops/quantize.h"
 #include "hadal/ops/quantize_int.h"
 
 namespace hadal::checkpoint {
 
-using model::ParamRole;
-using model::WeightFormat;
+using weights::ParamRole;
+using config::WeightFormat;
 using Entry = io::SafetensorsWriter::Entry;
 
 Target target_from_name(std::string_view name) {
@@ -27,8 +27,8 @@ Target target_from_name(std::string_view name) {
 
 void check_storage(const StorageOptions& o) {
   HADAL_CHECK(!o.ue8m0 || o.target == Target::kFp8, "format: power-of-two scales (--ue8m0) go with fp8");
-  HADAL_CHECK(std::find(std::begin(model::kGroupSizes), std::end(model::kGroupSizes), o.group_size) !=
-                  std::end(model::kGroupSizes),
+  HADAL_CHECK(std::find(std::begin(config::kGroupSizes), std::end(config::kGroupSizes), o.group_size) !=
+                  std::end(config::kGroupSizes),
               "group: {} is not supported; 32, 64 and 128 are", o.group_size);
   if (!o.head) return;
   const bool integers = o.target == Target::kInt8 || o.target == Target::kInt4;
@@ -60,7 +60,7 @@ Encoding head_encoding(const StorageOptions& o) {
   return head == Target::kBf16 ? float_encoding(DType::kBF16) : integer_encoding(head, o);
 }
 
-Encoding linear_encoding(const model::ParamInfo& info, const model::Config& config, const StorageOptions& o) {
+Encoding linear_encoding(const weights::ParamInfo& info, const config::Config& config, const StorageOptions& o) {
   if (o.target == Target::kBf16) return float_encoding(DType::kBF16);
   if (o.target == Target::kFp8) return {{WeightFormat::kFp8Blocks}, DType::kF8E4M3};
   const bool mtp = info.layer >= config.num_hidden_layers;
@@ -69,28 +69,28 @@ Encoding linear_encoding(const model::ParamInfo& info, const model::Config& conf
 
 }  // namespace
 
-Encoding encoding_of(const model::ParamInfo& info, const model::Config& config, const StorageOptions& o) {
+Encoding encoding_of(const weights::ParamInfo& info, const config::Config& config, const StorageOptions& o) {
   if (info.role == ParamRole::kRouterBias || o.target == Target::kF32) return float_encoding(DType::kF32);
   if (info.role == ParamRole::kLinear) return linear_encoding(info, config, o);
   return info.role == ParamRole::kHead ? head_encoding(o) : float_encoding(DType::kBF16);
 }
 
-std::vector<Entry> entries_of(const model::ParamSpec& spec, const Encoding& encoding) {
+std::vector<Entry> entries_of(const weights::ParamSpec& spec, const Encoding& encoding) {
   const Shape& shape = spec.info.shape;
   switch (encoding.scheme.format) {
     case WeightFormat::kFp8Blocks:
     case WeightFormat::kInt8Blocks:
       return {
           {spec.name, encoding.dtype, shape},
-          {model::block_scale_name(spec.name), DType::kF32, {ops::num_blocks(shape[0]), ops::num_blocks(shape[1])}}};
+          {weights::block_scale_name(spec.name), DType::kF32, {ops::num_blocks(shape[0]), ops::num_blocks(shape[1])}}};
     case WeightFormat::kInt8Channels:
-      return {{spec.name, encoding.dtype, shape}, {model::scale_name(spec.name), DType::kF32, {shape[0], 1}}};
+      return {{spec.name, encoding.dtype, shape}, {weights::scale_name(spec.name), DType::kF32, {shape[0], 1}}};
     case WeightFormat::kInt4Packed:
-      return {{model::packed_name(spec.name), encoding.dtype, {shape[0], ops::num_blocks(shape[1], 8)}},
-              {model::scale_name(spec.name),
+      return {{weights::packed_name(spec.name), encoding.dtype, {shape[0], ops::num_blocks(shape[1], 8)}},
+              {weights::scale_name(spec.name),
                DType::kBF16,
                {shape[0], ops::num_blocks(shape[1], encoding.scheme.group_size)}},
-              {model::shape_name(spec.name), DType::kI64, {2}}};
+              {weights::shape_name(spec.name), DType::kI64, {2}}};
     default:
       return {{spec.name, encoding.dtype, shape}};
   }

@@ -10,8 +10,8 @@
 #include "hadal/checkpoint/gptq.h"
 #include "hadal/core/context.h"
 #include "hadal/io/safetensors.h"
-#include "hadal/model/config.h"
-#include "hadal/model/param.h"
+#include "hadal/config/config.h"
+#include "hadal/weights/param.h"
 
 namespace hadal::checkpoint {
 
@@ -32,20 +32,20 @@ std::string describe_storage(const StorageOptions& options);  // differs whereve
 
 // How one parameter is stored.
 struct Encoding {
-  model::WeightScheme scheme;
+  config::WeightScheme scheme;
   DType dtype;  // of the values
 };
 
 // Quantised are the linears of attention and experts; embedding, norms, router and the MTP layer's eh_proj stay BF16
 // (rule 36); the routing bias is F32 always (rule 25). INT8 is 128x128 blocks in an INT8 model, and channels beside
 // INT4, as compressed-tensors can describe that. The MTP layer is sensitive (rule 42a).
-Encoding encoding_of(const model::ParamInfo& info, const model::Config& config, const StorageOptions& options);
+Encoding encoding_of(const weights::ParamInfo& info, const config::Config& config, const StorageOptions& options);
 
 // The tensors of one parameter: values, then companions (scales, shape).
-std::vector<io::SafetensorsWriter::Entry> entries_of(const model::ParamSpec& spec, const Encoding& encoding);
+std::vector<io::SafetensorsWriter::Entry> entries_of(const weights::ParamSpec& spec, const Encoding& encoding);
 
 // config.json for weights stored like this: torch_dtype (or dtype) and quantization_config, everything else as it was.
-void set_storage(nlohmann::ordered_json& json, const model::Config& config, const StorageOptions& options);
+void set_storage(nlohmann::ordered_json& json, const config::Config& config, const StorageOptions& options);
 
 // Rows at a time, in multiples of 128, so that a piece of float32 stays near 32 MiB.
 Index rows_per_piece(Index columns);

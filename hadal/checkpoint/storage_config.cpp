@@ -52,7 +52,7 @@ Json int8_group(const Json& targets) {
 }
 
 // compressed-tensors: a target is a module's name, an expression over it, or its class; a name comes before a class.
-Json int4(const model::Config& config, const StorageOptions& o) {
+Json int4(const config::Config& config, const StorageOptions& o) {
   const Target head = o.head.value_or(Target::kInt8);
   Json ignore = {"re:.*mlp\\.gate$", "re:.*eh_proj$"}, int8_targets = Json::array();
   if (head == Target::kBf16) ignore.insert(ignore.end(), {Json("lm_head"), Json("re:.*shared_head\\.head$")});
@@ -72,7 +72,7 @@ Json int4(const model::Config& config, const StorageOptions& o) {
 
 }  // namespace
 
-void set_storage(Json& json, const model::Config& config, const StorageOptions& o) {
+void set_storage(Json& json, const config::Config& config, const StorageOptions& o) {
   const char* field = json.contains("dtype") && !json.contains("torch_dtype") ? "dtype" : "torch_dtype";
   json[field] = o.target == Target::kF32 ? "float32" : "bfloat16";
   json.erase("quantization_config");

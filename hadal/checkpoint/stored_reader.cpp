@@ -6,15 +6,15 @@
 
 namespace hadal::checkpoint {
 
-using model::WeightFormat;
+using config::WeightFormat;
 
-StoredReader::StoredReader(Context& ctx, const io::CheckpointFiles& files, const model::StoredParam& stored,
+StoredReader::StoredReader(Context& ctx, const io::CheckpointFiles& files, const weights::StoredParam& stored,
                            const Shape& shape)
     : ctx_(ctx), scheme_(stored.scheme), shape_(shape) {
   if (scheme_.format == WeightFormat::kAwq)
-    awq_ = model::awq_matrix(stored, files);
+    awq_ = weights::awq_matrix(stored, files);
   else
-    weight_ = model::reference_stored(stored, files, owned_);
+    weight_ = weights::reference_stored(stored, files, owned_);
 }
 
 TensorRef StoredReader::read_awq(Index begin, Index end) const {

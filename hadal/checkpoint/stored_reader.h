@@ -5,14 +5,14 @@
 #include <vector>
 
 #include "hadal/core/context.h"
-#include "hadal/model/stored_param.h"
+#include "hadal/weights/stored_param.h"
 
 namespace hadal::checkpoint {
 
 class StoredReader {
  public:
   // The parameter must be without faults; `shape` is what the config says.
-  StoredReader(Context& ctx, const io::CheckpointFiles& files, const model::StoredParam& stored, const Shape& shape);
+  StoredReader(Context& ctx, const io::CheckpointFiles& files, const weights::StoredParam& stored, const Shape& shape);
 
   const Shape& shape() const { return shape_; }
   // Rows [begin, end) F32, in ctx.workspace: the F32 product of code and scale. `begin` is a multiple of 128.
@@ -22,7 +22,7 @@ class StoredReader {
   TensorRef read_awq(Index begin, Index end) const;
 
   Context& ctx_;
-  model::WeightScheme scheme_;
+  config::WeightScheme scheme_;
   Shape shape_;
   ops::Weight weight_;  // all but AWQ
   ops::AwqMatrix awq_;

@@ -12,7 +12,7 @@
 #include "hadal/core/number_formats.h"
 #include "hadal/io/json.h"
 #include "hadal/io/weight_index.h"
-#include "hadal/model/stored_param.h"
+#include "hadal/weights/stored_param.h"
 #include "hadal/model/transformer.h"
 
 namespace hadal::checkpoint {
@@ -71,13 +71,13 @@ class Verifier {
   Verifier(Context& ctx, const io::CheckpointFiles& files, const Progress& progress, Verification& out)
       : ctx_(ctx), files_(files), progress_(progress), out_(out) {}
 
-  void check_tensors(const model::Config& config) {
+  void check_tensors(const config::Config& config) {
     std::set<std::string> expected;
-    for (const model::ParamSpec& spec : model::parameter_list(config)) {
-      const auto stored = model::find_stored(spec, files_);
+    for (const weights::ParamSpec& spec : model::parameter_list(config)) {
+      const auto stored = weights::find_stored(spec, files_);
       if (stored)
         for (const std::string& name : stored->tensors()) expected.insert(name);
-      for (const std::string& fault : model::parameter_faults(spec, files_, config)) out_.add(Check::kTensors, fault);
+      for (const std::string& fault : weights::parameter_faults(spec, files_, config)) out_.add(Check::kTensors, fault);
     }
     for (const std::string& name : files_.names()) {
       if (expected.contains(name)) continue;
@@ -108,7 +108,7 @@ class Verifier {
   }
 
   // MTP layers store the embedding and the head again (rule 39).
-  void check_repeats(const model::Config& config) {
+  void check_repeats(const config::Config& config) {
     for (Index i = config.num_hidden_layers; i < config.num_stored_layers(); ++i) {
       const std::string layer = "model.layers." + std::to_string(i);
       compare(layer + ".embed_tokens.weight", "model.embed_tokens.weight");
@@ -157,7 +157,7 @@ class Verifier {
     if (stored.dtype() != DType::kF32 && stored.dtype() != DType::kBF16 && stored.dtype() != DType::kF16 &&
         stored.dtype() != DType::kF8E8M0)
       return;
-    const Tensor scale = model::float_scale(stored);
+    const Tensor scale = weights::float_scale(stored);
     Index not_positive = 0, not_power = 0;
     for (Index i = 0; i < scale->num_elements(); ++i) {
       const float s = scale->data<float>()[i];
@@ -218,7 +218,7 @@ Verification verify_weights(Context& ctx, const std::filesystem::path& directory
   check_readable(directory);
   Verification out;
   std::optional<io::CheckpointFiles> files;
-  out.attempt(Check::kConfig, [&] { out.config = model::load_config(directory); });
+  out.attempt(Check::kConfig, [&] { out.config = config::load_config(directory); });
   out.attempt(Check::kFiles, [&] { files.emplace(directory); });
   if (!files) return out;
   Verifier verifier(ctx, *files, progress, out);

@@ -11,7 +11,7 @@
 #include "hadal/checkpoint/model_directory.h"
 #include "hadal/core/context.h"
 #include "hadal/core/error.h"
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 
 namespace hadal::checkpoint {
 
@@ -31,7 +31,7 @@ struct Verification {
   std::vector<Finding> findings;
   std::vector<std::string> notes;       // worth knowing, not wrong
   std::set<Check> done;                 // what could be looked at
-  std::optional<model::Config> config;  // empty if it cannot be read, which is a finding
+  std::optional<config::Config> config;  // empty if it cannot be read, which is a finding
   std::size_t tensors = 0;
   std::uint64_t bytes = 0;
 

@@ -2,7 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "hadal/cli/bench.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 namespace hadal::cli {
 namespace {
@@ -24,7 +24,7 @@ std::vector<perf::Row> measure_all(const Options& o, const Measure& measure) {
   o.contexts.for_each([](Context&) {});  // names are checked before a model is loaded
   std::vector<perf::Row> rows;
   o.contexts.for_each([&](Context& ctx) {
-    model::LoadedModel model = model::load_model(o.model, {.ctx = &ctx, .rearrange = !o.as_stored});
+    stream::LoadedModel model = stream::load_model(o.model, {.ctx = &ctx, .rearrange = !o.as_stored});
     perf::ModelBench bench(model);
     for (const std::string& format : o.kv_cache) {
       perf::RunOptions run;

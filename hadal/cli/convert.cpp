@@ -8,7 +8,7 @@
 #include "hadal/cli/commands.h"
 #include "hadal/cli/options.h"
 #include "hadal/io/json.h"
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 #include "hadal/tokenizer/tokenizer.h"
 
 namespace hadal::cli {
@@ -26,7 +26,7 @@ checkpoint::CalibrationText calibration_text(const std::filesystem::path& model,
   checkpoint::CalibrationText text;
   text.ids = tokenizer.encode(io::read_text_file(file), tokenizer::AddedTokenMode::kIgnore);
   HADAL_CHECK(!text.ids.empty(), "{}: is empty, there is nothing to calibrate with", file);
-  const model::Config config = model::load_config(model);
+  const config::Config config = config::load_config(model);
   for (const auto id : text.ids)
     HADAL_CHECK(id < config.vocab_size, "{}: its tokenizer gives id {}, vocab_size is {}", model.string(), id,
                 config.vocab_size);

@@ -14,9 +14,9 @@ double giga(std::uint64_t bytes) {
 
 }  // namespace
 
-std::string stats_text(const model::ExpertStore* store) {
+std::string stats_text(const stream::ExpertStore* store) {
   if (!store) return "experts: all are in memory";
-  const model::ExpertStats s = store->stats();
+  const stream::ExpertStats s = store->stats();
   return fmt::format(
       "experts: {} hits and {} misses ({:.1f} % from memory), {:.3f} GB read, {:.2f} s of waiting for the disk; {} "
       "read "
@@ -28,9 +28,9 @@ std::string stats_text(const model::ExpertStore* store) {
       s.io_uring ? "io_uring" : "pread", s.direct ? "O_DIRECT" : "page cache");
 }
 
-nlohmann::ordered_json stats_json(const model::ExpertStore* store) {
+nlohmann::ordered_json stats_json(const stream::ExpertStore* store) {
   if (!store) return {{"in_memory", true}};
-  const model::ExpertStats s = store->stats();
+  const stream::ExpertStats s = store->stats();
   return {{"in_memory", false},
           {"hits", s.hits},
           {"misses", s.misses},

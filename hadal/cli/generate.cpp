@@ -75,7 +75,7 @@ infer::Request make_request(const GenerationTask& task, const TextModel& model) 
   return request;
 }
 
-Json token_logprob(const TextModel& model, model::TokenId id, double logprob) {
+Json token_logprob(const TextModel& model, config::TokenId id, double logprob) {
   Json out = {{"id", id}};
   if (model.has_tokenizer()) out["token"] = model.tokenizer().token_bytes(id);
   out["logprob"] = logprob;

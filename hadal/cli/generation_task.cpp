@@ -52,14 +52,14 @@ class Line {
       to.push_back(s.get<std::string>());
     }
   }
-  void ids(const char* field, std::vector<model::TokenId>& to) {
+  void ids(const char* field, std::vector<config::TokenId>& to) {
     const Json* v = find(field);
     if (!v) return;
     HADAL_CHECK(v->is_array(), "{} is {}, a list of token ids was expected", field, v->dump());
     for (const Json& id : *v) {
       HADAL_CHECK(id.is_number_integer() && id.get<double>() >= 0 && id.get<double>() <= INT32_MAX,
                   "{} holds {}, which is not a token id", field, id.dump());
-      to.push_back(id.get<model::TokenId>());
+      to.push_back(id.get<config::TokenId>());
     }
   }
   void check_unknown() const {
@@ -117,7 +117,7 @@ void read_sampling(Line& line, GenerationTask& task) {
       HADAL_CHECK(
           !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == key.npos && bias.is_number(),
           "logit_bias has \"{}\": {}, a token id and a number were expected", key, bias.dump());
-      s.logit_bias[static_cast<model::TokenId>(std::stol(key))] = bias.get<double>();
+      s.logit_bias[static_cast<config::TokenId>(std::stol(key))] = bias.get<double>();
     }
   }
   infer::validate(s);

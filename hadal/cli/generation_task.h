@@ -15,14 +15,14 @@ struct GenerationTask {
   // Exactly one of these is the prompt.
   std::string text;
   nlohmann::ordered_json messages;
-  std::vector<model::TokenId> prompt_ids;
+  std::vector<config::TokenId> prompt_ids;
   bool raw = false;  // `text` without the template
   nlohmann::ordered_json tools;
 
   infer::SamplingParams sampling;
   Index max_tokens = 0;
   std::vector<std::string> stop;
-  std::vector<model::TokenId> stop_token_ids;
+  std::vector<config::TokenId> stop_token_ids;
   bool ignore_eos = false;
   int n = 1;
 };

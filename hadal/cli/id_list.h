@@ -5,11 +5,11 @@
 #include <string_view>
 #include <vector>
 
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 
 namespace hadal::cli {
 
 // "[1, 2, 3]", "1,2,3" or "1 2 3"; `where` opens the error sentence. At least one id.
-std::vector<model::TokenId> parse_ids(std::string_view text, const std::string& where);
+std::vector<config::TokenId> parse_ids(std::string_view text, const std::string& where);
 
 }  // namespace hadal::cli

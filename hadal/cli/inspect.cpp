@@ -19,13 +19,13 @@ struct Options {
   bool json = false, tensors = false;
 };
 
-const char* method_name(model::TopkMethod m) {
-  return m == model::TopkMethod::kGreedy               ? "greedy"
-         : m == model::TopkMethod::kGroupLimitedGreedy ? "group_limited_greedy"
+const char* method_name(config::TopkMethod m) {
+  return m == config::TopkMethod::kGreedy               ? "greedy"
+         : m == config::TopkMethod::kGroupLimitedGreedy ? "group_limited_greedy"
                                                        : "noaux_tc";
 }
 
-Json architecture(const model::Config& c) {
+Json architecture(const config::Config& c) {
   Json j = {{"model_type", c.model_type},
             {"num_hidden_layers", c.num_hidden_layers},
             {"num_nextn_predict_layers", c.num_nextn_predict_layers},
@@ -45,7 +45,7 @@ Json architecture(const model::Config& c) {
     j["n_group"] = c.n_group;
     j["topk_group"] = c.topk_group;
     j["topk_method"] = method_name(c.topk_method);
-    j["scoring_func"] = c.scoring_func == model::ScoringFunc::kSigmoid ? "sigmoid" : "softmax";
+    j["scoring_func"] = c.scoring_func == config::ScoringFunc::kSigmoid ? "sigmoid" : "softmax";
     j["routed_scaling_factor"] = c.routed_scaling_factor;
   }
   j["max_position_embeddings"] = c.max_position_embeddings;

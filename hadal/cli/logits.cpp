@@ -10,7 +10,7 @@
 #include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/io/json.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 namespace hadal::cli {
 namespace {
@@ -21,8 +21,8 @@ struct Options {
   eval::LogitsOptions logits;
 };
 
-void check_ids(const std::vector<model::TokenId>& ids, const model::Config& c) {
-  for (const model::TokenId id : ids)
+void check_ids(const std::vector<config::TokenId>& ids, const config::Config& c) {
+  for (const config::TokenId id : ids)
     HADAL_CHECK(id < c.vocab_size, "ids: {} is not below vocab_size {}", id, c.vocab_size);
   HADAL_CHECK(static_cast<Index>(ids.size()) <= c.max_position_embeddings,
               "ids: {} tokens are more than the context of {}", ids.size(), c.max_position_embeddings);
@@ -32,7 +32,7 @@ int run(Options& o) {
   HADAL_CHECK(o.ids.empty() != o.ids_file.empty(), "logits: give one of --ids and --ids-file");
   const auto ids = o.ids.empty() ? parse_ids(io::read_text_file(o.ids_file), o.ids_file) : parse_ids(o.ids, "--ids");
   const auto ctx = o.compute.make_context();
-  const model::LoadedModel model = model::load_model(
+  const stream::LoadedModel model = stream::load_model(
       o.model, {.mtp = true, .stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange()});
   const StatsAtEnd stats(o.compute.stats, model.store.get());
   check_ids(ids, model.transformer.config);

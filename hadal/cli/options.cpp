@@ -58,8 +58,8 @@ void ComputeOptions::add_memory_to(CLI::App& command) {
   command.add_flag("--stats", stats, "At the end, say on stderr how the memory for experts served");
 }
 
-model::StreamOptions ComputeOptions::stream() const {
-  model::StreamOptions options{.counts_directory = model::cache_directory()};
+stream::StreamOptions ComputeOptions::stream() const {
+  stream::StreamOptions options{.counts_directory = stream::cache_directory()};
   options.strict = !memory.empty();
   // The rest is for the sequence's cache and everything else that this machine does.
   options.memory = options.strict ? checkpoint::parse_size(memory) : io::free_memory() / 16 * 15;

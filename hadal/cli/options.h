@@ -10,7 +10,7 @@
 #include "hadal/core/context.h"
 #include "hadal/infer/engine.h"
 #include "hadal/io/generation_config.h"
-#include "hadal/model/streaming.h"
+#include "hadal/stream/streaming.h"
 
 namespace CLI {
 class App;
@@ -38,7 +38,7 @@ struct ComputeOptions {
   void add_memory_to(CLI::App& command);    // --memory, --as-stored, --stats
   // Its passes end with Interrupted after Ctrl-C.
   std::unique_ptr<Context> make_context() const;
-  model::StreamOptions stream() const;
+  stream::StreamOptions stream() const;
   bool rearrange() const { return !as_stored; }
   DType cache_dtype() const;
 };

@@ -9,7 +9,7 @@
 
 namespace hadal::cli {
 
-using model::TokenId;
+using config::TokenId;
 
 namespace {
 
@@ -59,7 +59,7 @@ class AnswerText {
 TextModel::TextModel(const std::filesystem::path& directory, const ComputeOptions& options)
     : directory_(directory),
       ctx_(options.make_context()),
-      model_(model::load_model(directory,
+      model_(stream::load_model(directory,
                                {.stream = options.stream(), .ctx = ctx_.get(), .rearrange = options.rearrange()})),
       defaults_(io::load_generation_config(directory)) {
   engine_options_ = {

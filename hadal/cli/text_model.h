@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "hadal/cli/options.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 #include "hadal/tokenizer/chat_template.h"
 #include "hadal/tokenizer/tokenizer.h"
 
@@ -35,18 +35,18 @@ class TextModel {
   const tokenizer::Tokenizer& tokenizer() const;         // throws if there is none
   const tokenizer::ChatTemplate& chat_template() const;  // throws if there is none
   infer::Engine& engine() { return *engine_; }
-  const model::ExpertStore* store() const { return model_.store.get(); }  // nullptr: everything is in memory
-  const model::Config& config() const { return model_.transformer.config; }
+  const stream::ExpertStore* store() const { return model_.store.get(); }  // nullptr: everything is in memory
+  const config::Config& config() const { return model_.transformer.config; }
 
   // The ids of a conversation: what the template wrote may be control tokens, what messages hold may not.
-  std::vector<model::TokenId> encode_messages(const nlohmann::ordered_json& messages,
+  std::vector<config::TokenId> encode_messages(const nlohmann::ordered_json& messages,
                                               const nlohmann::ordered_json& tools,
                                               const tokenizer::RenderOptions& options) const;
   // BOS (if the model has one) and the text, no template.
-  std::vector<model::TokenId> encode_raw(std::string_view text) const;
+  std::vector<config::TokenId> encode_raw(std::string_view text) const;
 
   // Tokens that end an answer: those of generation_config.json, config.json and the tokenizer's eos.
-  const std::vector<model::TokenId>& end_tokens() const { return end_tokens_; }
+  const std::vector<config::TokenId>& end_tokens() const { return end_tokens_; }
 
   // `on_text` is given whole characters as they come; returning false cancels.
   TextAnswer answer(const infer::Request& request, const std::vector<std::string>& stop,
@@ -60,11 +60,11 @@ class TextModel {
  private:
   std::filesystem::path directory_;
   std::unique_ptr<Context> ctx_;
-  model::LoadedModel model_;
+  stream::LoadedModel model_;
   io::GenerationConfig defaults_;
   std::optional<tokenizer::Tokenizer> tokenizer_;
   std::optional<tokenizer::ChatTemplate> template_;
-  std::vector<model::TokenId> end_tokens_;
+  std::vector<config::TokenId> end_tokens_;
   infer::EngineOptions engine_options_;
   std::unique_ptr<infer::Engine> engine_;
 };

@@ -9,7 +9,7 @@ namespace hadal::eval {
 namespace {
 
 using model::Form;
-using model::TokenId;
+using config::TokenId;
 
 void append(Rows& rows, const TensorRef& value) {
   const Tensor packed = Tensor::copy_of(value);

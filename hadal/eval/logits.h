@@ -31,7 +31,7 @@ struct Rows {
 // "logits" [S, vocab], "mtp0.logits" [S - 1, vocab], ..., and with `trace` "layer3.topk_idx" and so on. `progress` is
 // told the positions done.
 std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transformer& transformer,
-                                           std::span<const model::TokenId> ids, const LogitsOptions& options,
+                                           std::span<const config::TokenId> ids, const LogitsOptions& options,
                                            const std::function<void(Index)>& progress = {});
 
 void write_rows(const std::filesystem::path& path, const std::map<std::string, Rows>& tensors);

@@ -39,7 +39,7 @@ std::vector<Window> cut(Index total, Index window, Index stride) {
   return windows;
 }
 
-std::span<const model::TokenId> part(std::span<const model::TokenId> ids, Index begin, Index end) {
+std::span<const config::TokenId> part(std::span<const config::TokenId> ids, Index begin, Index end) {
   return ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
 }
 
@@ -65,7 +65,7 @@ class ModeScope {
 
 class Scorer {
  public:
-  Scorer(Context& ctx, const model::Transformer& t, std::span<const model::TokenId> ids,
+  Scorer(Context& ctx, const model::Transformer& t, std::span<const config::TokenId> ids,
          const PerplexityOptions& options)
       : ctx_(ctx),
         transformer_(t),
@@ -95,7 +95,7 @@ class Scorer {
   // Each window begins anew, with BOS.
   TensorRef hidden(const Mode& mode, std::span<const Window> windows) {
     const ModeScope scope(ctx_, mode);
-    std::vector<std::vector<model::TokenId>> inputs;
+    std::vector<std::vector<config::TokenId>> inputs;
     std::vector<model::SequenceState> states;
     for (const Window& w : windows) {
       const auto before = part(ids_, w.begin, w.end - 1);
@@ -114,7 +114,7 @@ class Scorer {
   }
 
   // Row i of both predicts targets[i].
-  void score(const TensorRef& rows, const TensorRef& reference_rows, std::span<const model::TokenId> targets,
+  void score(const TensorRef& rows, const TensorRef& reference_rows, std::span<const config::TokenId> targets,
              PerplexityResult& result) {
     const Workspace::Scope scope(ctx_.workspace);
     const TensorRef all = logits(mode_, rows);
@@ -135,7 +135,7 @@ class Scorer {
 
   Context& ctx_;
   const model::Transformer& transformer_;
-  std::span<const model::TokenId> ids_;
+  std::span<const config::TokenId> ids_;
   const PerplexityOptions& options_;
   Mode mode_;
 };
@@ -156,7 +156,7 @@ double kl_divergence(std::span<const float> reference, std::span<const float> ot
   return std::max(sum, 0.0);  // rounding may bring what is nearly nothing below it
 }
 
-PerplexityResult perplexity(Context& ctx, const model::Transformer& transformer, std::span<const model::TokenId> ids,
+PerplexityResult perplexity(Context& ctx, const model::Transformer& transformer, std::span<const config::TokenId> ids,
                             const PerplexityOptions& options, const std::function<void(Index)>& progress) {
   HADAL_CHECK(options.context >= 2 && options.context <= transformer.config.max_position_embeddings,
               "context: {} is not between 2 and the model's max_position_embeddings {}", options.context,

@@ -19,7 +19,7 @@ struct Mode {
 struct PerplexityOptions {
   Index context = 512;  // a window: BOS and context - 1 tokens
   Index stride = 0;  // tokens a window advances by; only its last `stride` tokens are scored. 0: windows do not overlap
-  model::TokenId bos = 0;
+  config::TokenId bos = 0;
   DType cache_dtype = DType::kF32;
   std::optional<Mode> reference = std::nullopt;  // the same windows are run this way too, and compared
 };
@@ -45,7 +45,7 @@ struct PerplexityResult {
 double kl_divergence(std::span<const float> reference, std::span<const float> other);
 
 // Every token is scored once. `progress` is told the tokens done.
-PerplexityResult perplexity(Context& ctx, const model::Transformer& transformer, std::span<const model::TokenId> ids,
+PerplexityResult perplexity(Context& ctx, const model::Transformer& transformer, std::span<const config::TokenId> ids,
                             const PerplexityOptions& options, const std::function<void(Index)>& progress = {});
 
 }  // namespace hadal::eval

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 namespace hadal::eval {
 namespace {
@@ -32,8 +32,8 @@ TEST(KlDivergence, DoesNotSeeWhatIsAddedToAllLogits) {
 }
 
 struct Mini {
-  model::LoadedModel model = model::load_model(HADAL_SOURCE_DIR "/models/mini");
-  std::vector<model::TokenId> ids;
+  stream::LoadedModel model = stream::load_model(HADAL_SOURCE_DIR "/models/mini");
+  std::vector<config::TokenId> ids;
   PerplexityOptions options{.context = 40, .stride = 13};  // overlapping windows, some rows of which are not scored
 
   Mini() {

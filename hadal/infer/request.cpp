@@ -16,7 +16,7 @@ std::string_view finish_reason_name(FinishReason reason) {
   return "stop";
 }
 
-EngineOptions resolve(EngineOptions options, const model::Config& config) {
+EngineOptions resolve(EngineOptions options, const config::Config& config) {
   if (options.context == 0) options.context = config.max_position_embeddings;
   HADAL_CHECK(options.context > 0 && options.context <= config.max_position_embeddings,
               "context: {} is not between 1 and the model's max_position_embeddings {}", options.context,
@@ -27,7 +27,7 @@ EngineOptions resolve(EngineOptions options, const model::Config& config) {
   return options;
 }
 
-void validate(const Request& request, const EngineOptions& resolved, const model::Config& config) {
+void validate(const Request& request, const EngineOptions& resolved, const config::Config& config) {
   const auto length = static_cast<Index>(request.prompt.size());
   if (length == 0) throw InvalidRequest("prompt: it is empty, at least one token was expected");
   if (length > resolved.context)

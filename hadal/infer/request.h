@@ -50,9 +50,9 @@ struct EngineOptions {
 };
 
 // The options with their zeros filled in; throws Error for what the model does not allow.
-EngineOptions resolve(EngineOptions options, const model::Config& config);
+EngineOptions resolve(EngineOptions options, const config::Config& config);
 
 // Throws InvalidRequest for an empty or too long prompt (the sentence has both numbers), unknown ids or parameters.
-void validate(const Request& request, const EngineOptions& resolved, const model::Config& config);
+void validate(const Request& request, const EngineOptions& resolved, const config::Config& config);
 
 }  // namespace hadal::infer

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "hadal/core/tensor.h"
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 
 namespace hadal::infer {
 
-using model::TokenId;
+using config::TokenId;
 
 struct SamplingParams {
   double temperature = 1;         // 0: greedy, the lowest id among equals

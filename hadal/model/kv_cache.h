@@ -6,10 +6,12 @@
 #include <vector>
 
 #include "hadal/core/context.h"
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 #include "hadal/ops/latent_entry.h"
 
 namespace hadal::model {
+
+using config::Config;
 
 // Which form of attention computed a token, and with it its cache entries. Prompt tokens are always expanded, generated
 // (or drafted) ones always absorbed, whatever the chunk: so bits depend on a token's role, not on scheduling (rule 18).

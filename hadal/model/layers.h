@@ -4,13 +4,20 @@
 
 #include <string>
 
-#include "hadal/model/config.h"
-#include "hadal/model/param.h"
+#include "hadal/config/config.h"
+#include "hadal/weights/param.h"
 #include "hadal/ops/elementwise.h"
 #include "hadal/ops/experts.h"
 #include "hadal/ops/linear.h"
 
 namespace hadal::model {
+
+using config::Config;
+using config::TokenId;
+using weights::ParamInfo;
+using weights::ParamRole;
+using weights::ParamSpec;
+using weights::Weight;
 
 // y = W x without bias; W is [out_features, in_features].
 struct Linear {

@@ -12,9 +12,14 @@
 #include "hadal/model/trace.h"
 #include "hadal/ops/experts.h"
 
+namespace hadal::stream {
+class ExpertStore;
+void begin_pass(ExpertStore& store, std::size_t other_bytes);
+}  // namespace hadal::stream
+
 namespace hadal::model {
 
-class ExpertStore;
+using stream::ExpertStore;
 
 struct Gate {
   ops::GateRule rule;

@@ -3,9 +3,11 @@
 
 #include <vector>
 
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 
 namespace hadal::model {
+
+using config::Config;
 
 struct Rotary {
   std::vector<double> inv_freq;     // [qk_rope_head_dim / 2]

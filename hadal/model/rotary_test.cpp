@@ -8,6 +8,8 @@
 #include "hadal/ops/rope.h"
 
 namespace hadal::model {
+
+using config::load_config;
 namespace {
 
 const std::string kShapes = HADAL_TEST_DATA "/shapes/";

@@ -1,6 +1,5 @@
 #include "hadal/model/transformer.h"
 
-#include "hadal/model/expert_store.h"
 
 namespace hadal::model {
 namespace {
@@ -61,7 +60,7 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments, F
   if (store) {
     std::size_t held = ctx.workspace.allocated_bytes();
     for (const Segment& s : segments) held += s.state.allocated_bytes();
-    store->begin_pass(held);
+    stream::begin_pass(*store, held);
   }
   const Positions at = place(ctx, rotary, segments, form, [](SequenceState& state) -> KvCache& { return state.main; });
   const TensorRef x = ops::embedding(ctx, embed_tokens, all_ids(segments));

@@ -99,8 +99,8 @@ Loop compute_loop_of(Isa isa, Activations activations) {
   return fma_loop_of(isa);
 }
 
-ReadTarget::ReadTarget(model::LoadedModel& model) {
-  model.transformer.for_each_param([&](const std::string&, model::Weight& weight, const model::ParamInfo&) {
+ReadTarget::ReadTarget(stream::LoadedModel& model) {
+  model.transformer.for_each_param([&](const std::string&, weights::Weight& weight, const weights::ParamInfo&) {
     if (weight) add(weight.values.raw(), static_cast<std::size_t>(weight.values.num_bytes()));
   });
   if (bytes_ < kSmallest) allocate(kSmallest);

@@ -9,7 +9,7 @@
 
 #include "hadal/core/context.h"
 #include "hadal/core/tensor.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 #include "hadal/perf/statistics.h"
 
 namespace hadal::perf {
@@ -37,7 +37,7 @@ Loop compute_loop_of(Isa isa, Activations activations);
 class ReadTarget {
  public:
   // The model's own weights where they are mapped, or memory of kSmallest bytes if the model is smaller than that.
-  explicit ReadTarget(model::LoadedModel& model);
+  explicit ReadTarget(stream::LoadedModel& model);
   explicit ReadTarget(std::size_t anonymous_bytes);
 
   const std::vector<std::span<const std::byte>>& pieces() const { return pieces_; }

@@ -14,13 +14,13 @@ using Clock = std::chrono::steady_clock;
 
 constexpr Index kFillRows = 256;
 
-double cache_value_bytes(const model::KvCache& cache, const model::Config& c) {
+double cache_value_bytes(const model::KvCache& cache, const config::Config& c) {
   if (cache.dtype() != DType::kF8E4M3) return static_cast<double>(dtype_bytes(cache.dtype()));
   return static_cast<double>(cache.fp8_entry().bytes()) / static_cast<double>(c.kv_cache_width());
 }
 
 // Entries as if `depth` tokens had been there: how long attention takes does not depend on their values.
-void fill(Context& ctx, const model::Config& c, model::KvCache& cache, Index depth, std::uint64_t seed) {
+void fill(Context& ctx, const config::Config& c, model::KvCache& cache, Index depth, std::uint64_t seed) {
   const Workspace::Scope scope(ctx.workspace);
   const TensorRef entries = ctx.workspace.floats({std::min(kFillRows, depth), c.kv_cache_width()});
   const Philox random(seed, 1);

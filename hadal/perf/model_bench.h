@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 #include "hadal/perf/roofline.h"
 
 namespace hadal::perf {
 
-using model::TokenId;
+using config::TokenId;
 
 // Called between steps; throws to end the benchmark.
 using Poll = std::function<void()>;
@@ -40,7 +40,7 @@ TensorRef decode_step(Context& ctx, const model::Transformer& transformer,
 
 class ModelBench {
  public:
-  explicit ModelBench(model::LoadedModel& model) : model_(model), work_(model.transformer) {}
+  explicit ModelBench(stream::LoadedModel& model) : model_(model), work_(model.transformer) {}
 
   // Tokens a second over steps of random ids: model, head and greedy sampling. The cache is filled with random entries.
   // Throws Error if depth and steps are more than the model's context.
@@ -60,7 +60,7 @@ class ModelBench {
   void check_length(Index length) const;
   const ReadTarget& memory();  // made when first needed: that takes a while
 
-  model::LoadedModel& model_;
+  stream::LoadedModel& model_;
   ModelWork work_;
   std::optional<ReadTarget> memory_;
 };

@@ -5,7 +5,7 @@
 namespace hadal::perf {
 namespace {
 
-double stored_bytes(const std::string&, const model::Weight& weight, const model::ParamInfo&) {
+double stored_bytes(const std::string&, const weights::Weight& weight, const weights::ParamInfo&) {
   double bytes = 0;
   for (const TensorRef& part : {weight.values, weight.scale, weight.zero})
     if (part) bytes += static_cast<double>(part.num_bytes());
@@ -21,15 +21,15 @@ Index number_after(std::string_view name, std::string_view key) {
   return value;
 }
 
-Phase phase_of(const std::string& name, const model::ParamInfo& info) {
+Phase phase_of(const std::string& name, const weights::ParamInfo& info) {
   switch (info.role) {
-    case model::ParamRole::kNorm:
-    case model::ParamRole::kRouter:
-    case model::ParamRole::kRouterBias:
+    case weights::ParamRole::kNorm:
+    case weights::ParamRole::kRouter:
+    case weights::ParamRole::kRouterBias:
       return Phase::kNorms;
-    case model::ParamRole::kEmbedding:
+    case weights::ParamRole::kEmbedding:
       return Phase::kEmbedding;
-    case model::ParamRole::kHead:
+    case weights::ParamRole::kHead:
       return Phase::kHead;
     default:
       break;
@@ -80,12 +80,12 @@ ModelWork::ModelWork(model::Transformer& transformer, const BytesOf& bytes_of)
     : config_(transformer.config),
       expert_bytes_(static_cast<std::size_t>(config_.num_hidden_layers),
                     std::vector<double>(static_cast<std::size_t>(config_.n_routed_experts))) {
-  transformer.for_each_param([&](const std::string& name, model::Weight& weight, const model::ParamInfo& info) {
+  transformer.for_each_param([&](const std::string& name, weights::Weight& weight, const weights::ParamInfo& info) {
     if (info.layer < config_.num_hidden_layers) add(name, info, bytes_of(name, weight, info));
   });
 }
 
-void ModelWork::add(const std::string& name, const model::ParamInfo& info, double bytes) {
+void ModelWork::add(const std::string& name, const weights::ParamInfo& info, double bytes) {
   const double flops = is_matrix(info.role) ? 2 * number(info.shape.num_elements()) : 0;
   total_bytes_ += bytes;
   switch (const Phase phase = phase_of(name, info)) {

@@ -45,7 +45,7 @@ class TouchedExperts {
   const std::set<Index>& of_layer(Index layer) const { return of_layer_[static_cast<std::size_t>(layer)]; }
   void clear();
 
-  explicit TouchedExperts(const model::Config& config)
+  explicit TouchedExperts(const config::Config& config)
       : of_layer_(static_cast<std::size_t>(config.num_hidden_layers)) {}
 
  private:
@@ -55,7 +55,7 @@ class TouchedExperts {
 class ModelWork {
  public:
   // Bytes of one parameter as stored, with its scales.
-  using BytesOf = std::function<double(const std::string& name, const model::Weight&, const model::ParamInfo&)>;
+  using BytesOf = std::function<double(const std::string& name, const weights::Weight&, const weights::ParamInfo&)>;
 
   // Of a loaded model; MTP layers are not counted.
   explicit ModelWork(model::Transformer& transformer);
@@ -73,10 +73,10 @@ class ModelWork {
   double total_bytes() const { return total_bytes_; }
 
  private:
-  void add(const std::string& name, const model::ParamInfo& info, double bytes);
+  void add(const std::string& name, const weights::ParamInfo& info, double bytes);
   PassWork rows(Index count, const TouchedExperts& touched) const;  // without attention and head
 
-  model::Config config_;
+  config::Config config_;
   PassWork once_;  // bytes read whatever the rows; operations of one row
   Work head_;      // one row
   double embedding_row_ = 0;

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "hadal/core/dtype.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 #include "hadal/ops/weight.h"
 
 namespace hadal::perf {
@@ -14,19 +14,19 @@ const std::string kShapes = HADAL_TEST_DATA "/shapes/";
 const std::string kModels = HADAL_TEST_DATA "/golden/models/";
 
 // As `hadal convert --to fp8` stores it: linears in E4M3 with a float a block, other matrices in BF16, vectors in F32.
-double fp8_bytes(const model::ParamInfo& info) {
+double fp8_bytes(const weights::ParamInfo& info) {
   const auto n = static_cast<double>(info.shape.num_elements());
   if (!is_matrix(info.role)) return 4 * n;
-  if (info.role != model::ParamRole::kLinear) return 2 * n;
+  if (info.role != weights::ParamRole::kLinear) return 2 * n;
   return n + 4 * static_cast<double>(ops::num_blocks(info.shape[0]) * ops::num_blocks(info.shape[1]));
 }
 
 ModelWork fp8_work(model::Transformer& t) {
-  return ModelWork(t, [](const std::string&, const model::Weight&, const model::ParamInfo& i) { return fp8_bytes(i); });
+  return ModelWork(t, [](const std::string&, const weights::Weight&, const weights::ParamInfo& i) { return fp8_bytes(i); });
 }
 
 // `count` experts of every layer.
-TouchedExperts touched(const model::Config& c, Index count) {
+TouchedExperts touched(const config::Config& c, Index count) {
   TouchedExperts experts(c);
   for (Index layer = 0; layer < c.num_hidden_layers; ++layer)
     for (Index e = 0; c.is_moe_layer(layer) && e < count; ++e) experts.add(layer, e);
@@ -38,7 +38,7 @@ PassWork step(const ModelWork& work, const TouchedExperts& experts, const std::v
 }
 
 TEST(Work, MoonlightReadsAboutTwoGigabytesAToken) {
-  model::Transformer t(model::load_config(kShapes + "moonlight-16e.json"));
+  model::Transformer t(config::load_config(kShapes + "moonlight-16e.json"));
   const ModelWork work = fp8_work(t);
   const PassWork one = step(work, touched(t.config, 6), {1});
   // 2048 x (3072 + 576 + 2048) + 512 x 4096 in attention, 27 times.
@@ -57,7 +57,7 @@ TEST(Work, MoonlightReadsAboutTwoGigabytesAToken) {
 }
 
 TEST(Work, MoonlightAttendsWithFourGigaflopsAtDepth4096) {
-  model::Transformer t(model::load_config(kShapes + "moonlight-16e.json"));
+  model::Transformer t(config::load_config(kShapes + "moonlight-16e.json"));
   const PassWork one = step(fp8_work(t), touched(t.config, 6), {4096});
   EXPECT_DOUBLE_EQ(one[Phase::kAttention].flops, 2.0 * 27 * 16 * 4096 * (576 + 512));
   EXPECT_NEAR(one[Phase::kAttention].flops * 1e-9, 3.85, 0.01);
@@ -65,7 +65,7 @@ TEST(Work, MoonlightAttendsWithFourGigaflopsAtDepth4096) {
 }
 
 TEST(Work, ABatchReadsTheUnionOfItsExpertsOnce) {
-  model::Transformer t(model::load_config(kShapes + "moonlight-16e.json"));
+  model::Transformer t(config::load_config(kShapes + "moonlight-16e.json"));
   const ModelWork work = fp8_work(t);
   const PassWork one = step(work, touched(t.config, 6), {1});
   const PassWork four = step(work, touched(t.config, 9), {1, 1, 1, 1});
@@ -78,7 +78,7 @@ TEST(Work, ABatchReadsTheUnionOfItsExpertsOnce) {
 }
 
 TEST(Work, APromptAttendsCausallyAndRunsTheHeadOnce) {
-  model::Transformer t(model::load_config(kShapes + "moonlight-16e.json"));
+  model::Transformer t(config::load_config(kShapes + "moonlight-16e.json"));
   const ModelWork work = fp8_work(t);
   const PassWork one = step(work, touched(t.config, 6), {1});
   const PassWork prompt = work.prompt(512, touched(t.config, 16));
@@ -94,14 +94,14 @@ TEST(Work, APromptAttendsCausallyAndRunsTheHeadOnce) {
 TEST(Work, EveryShapeAgreesWithItsParameterList) {
   for (const char* name :
        {"deepseek-v3-671b", "deepseek-v2-lite", "deepseek-v2-236b", "kimi-k2-1t", "moonlight-16b-a3b"}) {
-    const model::Config c = model::load_config(kShapes + name + ".json");
+    const config::Config c = config::load_config(kShapes + name + ".json");
     model::Transformer t(c);
     double bytes = 0, flops = 0, embedding = 0;
-    for (const model::ParamSpec& spec : model::parameter_list(c)) {
+    for (const weights::ParamSpec& spec : model::parameter_list(c)) {
       if (spec.info.layer >= c.num_hidden_layers) continue;
       const auto n = static_cast<double>(spec.info.shape.num_elements());
       bytes += fp8_bytes(spec.info);
-      if (spec.info.role == model::ParamRole::kEmbedding)
+      if (spec.info.role == weights::ParamRole::kEmbedding)
         embedding = fp8_bytes(spec.info);
       else if (is_matrix(spec.info.role))
         flops += 2 * n *
@@ -120,8 +120,8 @@ TEST(Work, EveryShapeAgreesWithItsParameterList) {
 
 TEST(Work, ALoadedModelHasTheBytesOfItsTensors) {
   for (const char* name : {"v3-tiny-fp8", "v2-tiny", "moonlight-tiny"}) {
-    model::LoadedModel model = model::load_model(kModels + name);
-    const model::Config& c = model.transformer.config;
+    stream::LoadedModel model = stream::load_model(kModels + name);
+    const config::Config& c = model.transformer.config;
     double bytes = 0;
     for (const std::string& tensor : model.files->names()) {
       const std::string mtp = "model.layers." + std::to_string(c.num_hidden_layers) + ".";
@@ -138,12 +138,12 @@ TEST(Work, ALoadedModelHasTheBytesOfItsTensors) {
 }
 
 TEST(Work, TheTraceSeesTheExpertsOfEveryToken) {
-  model::LoadedModel model = model::load_model(kModels + "v3-tiny-fp8");
+  stream::LoadedModel model = stream::load_model(kModels + "v3-tiny-fp8");
   const model::Transformer& t = model.transformer;
   Context ctx(1);
   TouchedExperts experts(t.config);
   model::SequenceState state = t.new_sequence(8);
-  const std::vector<model::TokenId> ids = {1, 2, 3};
+  const std::vector<config::TokenId> ids = {1, 2, 3};
   t.hidden(ctx, ids, model::Form::kExpanded, state, experts.trace());
   for (Index layer = 0; layer < t.config.num_hidden_layers; ++layer) {
     const auto count = static_cast<Index>(experts.of_layer(layer).size());

@@ -43,7 +43,7 @@ class Inputs : public ::testing::Test {
   }
   Context ctx{2};
   const io::SafetensorsFile golden{kTiny / "golden.safetensors"};
-  const model::LoadedModel model = model::load_model(kTiny, {.mtp = true});
+  const stream::LoadedModel model = stream::load_model(kTiny, {.mtp = true});
   CalibrationText text;
   std::optional<Calibration> calibration;
 };
@@ -199,7 +199,7 @@ class Calibrated : public ::testing::Test {
     Context ctx(2);
     const Path floats = dir.path() / (directory.filename().string() + "-f32");
     convert_model(ctx, directory, floats, {.storage = {.target = Target::kF32}}, {});
-    const model::LoadedModel model = model::load_model(floats);
+    const stream::LoadedModel model = stream::load_model(floats);
     return eval::perplexity(ctx, model.transformer, held_out, {.bos = text.bos}).nats_per_token();
   }
   std::string bytes(const std::string& name) { return io::read_text_file(dir.path() / name / "model.safetensors"); }
@@ -207,7 +207,7 @@ class Calibrated : public ::testing::Test {
   ConvertOptions calibrated() const { return {.storage = {.target = Target::kInt4}, .calibration = text}; }
   TemporaryDirectory dir;
   CalibrationText text;
-  std::vector<model::TokenId> held_out;
+  std::vector<config::TokenId> held_out;
 };
 
 TEST_F(Calibrated, BeatsRoundToNearestOnTextItHasNotSeen) {

@@ -16,8 +16,8 @@
 #include "hadal/core/error.h"
 #include "hadal/core/number_formats.h"
 #include "hadal/io/json.h"
-#include "hadal/model/loader.h"
-#include "hadal/model/stored_param.h"
+#include "hadal/stream/loader.h"
+#include "hadal/weights/stored_param.h"
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::checkpoint {
@@ -78,9 +78,9 @@ TEST(Convert, Rule29_Fp8BecomesTheProductRoundedOnce) {
   for (const std::string& name : from.names()) {
     if (from.info(name)->dtype != DType::kF8E4M3) continue;
     const auto codes = from.find(name).view<e4m3, 2>();
-    const auto scale = from.find(model::block_scale_name(name)).view<float, 2>();
+    const auto scale = from.find(weights::block_scale_name(name)).view<float, 2>();
     const auto got = to.find(name).view<bf16, 2>();
-    EXPECT_FALSE(to.contains(model::block_scale_name(name)));
+    EXPECT_FALSE(to.contains(weights::block_scale_name(name)));
     for (Index r = 0; r < codes.shape[0]; ++r)
       for (Index c = 0; c < codes.shape[1]; ++c, ++checked)
         ASSERT_EQ(got(r, c).bits, float_to_bf16(e4m3_to_float(codes(r, c)) * scale(r / 128, c / 128)).bits);
@@ -104,7 +104,7 @@ TEST(Convert, Rule36_OnlyTheLinearsOfAttentionAndExpertsBecomeFp8) {
        {"model.layers.0.self_attn.kv_b_proj.weight", "model.layers.0.mlp.up_proj.weight",
         "model.layers.4.mlp.experts.3.down_proj.weight", "model.layers.1.mlp.shared_experts.gate_proj.weight"}) {
     EXPECT_EQ(files.info(cast)->dtype, DType::kF8E4M3) << cast;
-    EXPECT_EQ(files.info(model::block_scale_name(cast))->dtype, DType::kF32) << cast;
+    EXPECT_EQ(files.info(weights::block_scale_name(cast))->dtype, DType::kF32) << cast;
   }
   EXPECT_THAT(findings(dir.path() / "fp8"), IsEmpty());
   // FP8 to FP8 leaves codes and scales as they are.
@@ -128,7 +128,7 @@ TEST(Convert, Rule35_PowerOfTwoScalesComeOnRequestAndAreDeclared) {
   convert(kModels / "v3-tiny-fp8", dir.path() / "u", Target::kFp8, true);
   EXPECT_EQ(io::read_json_file(dir.path() / "u/config.json")["quantization_config"]["scale_fmt"], "ue8m0");
   EXPECT_THAT(findings(dir.path() / "u"), IsEmpty());
-  EXPECT_NO_THROW(model::load_model(dir.path() / "u", {.mtp = true}));
+  EXPECT_NO_THROW(stream::load_model(dir.path() / "u", {.mtp = true}));
 }
 
 TEST(Convert, BytesDoNotDependOnThreads) {
@@ -199,7 +199,7 @@ TEST(Init, TheSameSeedGivesTheSameBytesForAnyThreads) {
   EXPECT_EQ(a, make("b", 3, 7, Target::kFp8));
   EXPECT_NE(a, make("c", 2, 8, Target::kFp8));
   EXPECT_THAT(findings(dir.path() / "a"), IsEmpty());
-  EXPECT_NO_THROW(model::load_model(dir.path() / "a", {.mtp = true}));
+  EXPECT_NO_THROW(stream::load_model(dir.path() / "a", {.mtp = true}));
 }
 
 TEST(Init, WeightsHaveTheWantedMoments) {
@@ -279,7 +279,7 @@ TEST_F(Damaged, WrongShapesAndMissingTensorsAreAllNamed) {
   EXPECT_THAT(all, Contains(HasSubstr("o_proj.weight: has shape")));
   EXPECT_THAT(all, Contains(HasSubstr("experts.19.up_proj.weight: is missing")));
   try {
-    model::load_model(dir.path() / "m");
+    stream::load_model(dir.path() / "m");
     FAIL();
   } catch (const Error& e) {
     EXPECT_THAT(e.what(), HasSubstr("more; `hadal verify` lists all"));

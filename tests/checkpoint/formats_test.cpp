@@ -15,8 +15,8 @@
 #include "hadal/core/random.h"
 #include "hadal/eval/logits.h"
 #include "hadal/io/json.h"
-#include "hadal/model/loader.h"
-#include "hadal/model/stored_param.h"
+#include "hadal/stream/loader.h"
+#include "hadal/weights/stored_param.h"
 #include "tests/support/awq.h"
 #include "tests/support/temporary_directory.h"
 
@@ -49,7 +49,7 @@ std::vector<std::string> findings(const Path& directory) {
 
 std::string refusal(const Path& directory) {
   try {
-    model::load_model(directory, {.mtp = true});
+    stream::load_model(directory, {.mtp = true});
   } catch (const Error& e) {
     return e.what();
   }
@@ -70,9 +70,9 @@ std::map<std::string, std::string> tensors(const Path& directory) {
 // The head's logits and the MTP layer's, the last tokens one at a time in the absorbed form.
 std::vector<float> logits(const Path& directory, bool rearrange) {
   Context ctx(2);
-  const model::LoadedModel model = model::load_model(directory, {.mtp = true, .ctx = &ctx, .rearrange = rearrange});
-  std::vector<model::TokenId> ids;
-  for (int i = 0; i < 12; ++i) ids.push_back(static_cast<model::TokenId>(i * 37 % model.transformer.config.vocab_size));
+  const stream::LoadedModel model = stream::load_model(directory, {.mtp = true, .ctx = &ctx, .rearrange = rearrange});
+  std::vector<config::TokenId> ids;
+  for (int i = 0; i < 12; ++i) ids.push_back(static_cast<config::TokenId>(i * 37 % model.transformer.config.vocab_size));
   std::vector<float> all;
   for (const auto& [name, rows] : eval::compute_logits(ctx, model.transformer, ids, {.decode_from = 9})) {
     const auto* values = reinterpret_cast<const float*>(rows.bytes.data());
@@ -280,9 +280,9 @@ Rewritten::Edit to_awq(Index group, bool float_values) {
         all.emplace(name, std::move(t.values));
         continue;
       }
-      all.emplace(model::awq_name(name, "qweight"), std::move(t.qweight));
-      all.emplace(model::awq_name(name, "qzeros"), std::move(t.qzeros));
-      all.emplace(model::awq_name(name, "scales"), std::move(t.scales));
+      all.emplace(weights::awq_name(name, "qweight"), std::move(t.qweight));
+      all.emplace(weights::awq_name(name, "qzeros"), std::move(t.qzeros));
+      all.emplace(weights::awq_name(name, "scales"), std::move(t.scales));
     }
     if (!float_values)
       config["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4},

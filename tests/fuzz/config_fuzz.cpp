@@ -6,7 +6,7 @@
 #include "hadal/core/error.h"
 #include "hadal/io/generation_config.h"
 #include "hadal/io/json.h"
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 #include "hadal/model/rotary.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       hadal::io::parse_generation_config(json, "input");
     } catch (const hadal::Error&) {
     }
-    const auto config = hadal::model::parse_config(json, "input");
+    const auto config = hadal::config::parse_config(json, "input");
     if (config.qk_rope_head_dim < 100000) hadal::model::Rotary rotary(config);
   } catch (const hadal::Error&) {
   }

@@ -6,7 +6,7 @@
 #include <map>
 
 #include "hadal/infer/engine.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 namespace hadal::infer {
 namespace {
@@ -14,7 +14,7 @@ namespace {
 class BatchEngineTest : public ::testing::Test {
  protected:
   Context ctx{2};
-  model::LoadedModel model = model::load_model(HADAL_SOURCE_DIR "/models/mini");
+  stream::LoadedModel model = stream::load_model(HADAL_SOURCE_DIR "/models/mini");
 
   // Prompts of different lengths, some with a common beginning, answers of different lengths.
   static std::vector<Request> requests() {

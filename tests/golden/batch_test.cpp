@@ -5,9 +5,12 @@
 #include <cstring>
 
 #include "hadal/io/safetensors.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 namespace hadal::model {
+
+using stream::LoadedModel;
+using stream::load_model;
 namespace {
 
 // A prompt and an answer that is forced upon the model, token by token.

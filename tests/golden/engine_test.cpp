@@ -7,17 +7,17 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/core/error.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 namespace hadal::infer {
 namespace {
 
-using model::TokenId;
+using config::TokenId;
 
 class EngineTest : public ::testing::Test {
  protected:
   Context ctx{2};
-  model::LoadedModel model = model::load_model(HADAL_SOURCE_DIR "/models/mini");
+  stream::LoadedModel model = stream::load_model(HADAL_SOURCE_DIR "/models/mini");
 
   static Request greedy(std::vector<TokenId> prompt, Index max_tokens = 16) {
     return {

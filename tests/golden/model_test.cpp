@@ -7,9 +7,12 @@
 #include <map>
 
 #include "hadal/io/safetensors.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 namespace hadal::model {
+
+using stream::LoadedModel;
+using stream::load_model;
 namespace {
 
 constexpr double kLogitTolerance = 2e-4;

@@ -5,10 +5,13 @@
 
 #include <cstring>
 
-#include "hadal/model/loader.h"
-#include "hadal/model/row_groups.h"
+#include "hadal/stream/loader.h"
+#include "hadal/stream/row_groups.h"
 
 namespace hadal::model {
+
+using stream::LoadedModel;
+using stream::load_model;
 namespace {
 
 const std::filesystem::path kModels = HADAL_TEST_DATA "/golden/models";

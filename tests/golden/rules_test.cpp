@@ -6,9 +6,12 @@
 #include <cmath>
 
 #include "hadal/io/safetensors.h"
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 namespace hadal::model {
+
+using stream::LoadedModel;
+using stream::load_model;
 namespace {
 
 struct Fixture {

@@ -7,11 +7,16 @@
 #include <fstream>
 
 #include "hadal/io/safetensors.h"
-#include "hadal/model/loader.h"
-#include "hadal/model/row_groups.h"
+#include "hadal/stream/loader.h"
+#include "hadal/stream/row_groups.h"
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::model {
+
+using config::load_config;
+using stream::ExpertStats;
+using stream::LoadedModel;
+using stream::load_model;
 namespace {
 
 using ::testing::HasSubstr;

@@ -10,7 +10,11 @@
 #include "hadal/io/checkpoint_files.h"
 #include "hadal/model/layers.h"
 
-namespace hadal::model {
+namespace hadal::stream {
+
+using model::FeedForward;
+using weights::ParamInfo;
+using weights::Weight;
 
 struct ExpertLayout {
   // A stretch of a file, from page to page; tensors that are neighbours in the file share one.
@@ -55,4 +59,4 @@ ExpertLayout lay_out(FeedForward expert, const io::CheckpointFiles& files);
 // The expert with its tensors in `slot`, once the layout's ranges have been read there.
 FeedForward bind_to_slot(FeedForward expert, const ExpertLayout& layout, std::byte* slot);
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

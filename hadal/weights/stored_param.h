@@ -19,11 +19,15 @@
 #include <vector>
 
 #include "hadal/io/checkpoint_files.h"
-#include "hadal/model/config.h"
-#include "hadal/model/param.h"
+#include "hadal/config/config.h"
+#include "hadal/weights/param.h"
 #include "hadal/ops/awq.h"
 
-namespace hadal::model {
+namespace hadal::weights {
+
+using config::Config;
+using config::WeightFormat;
+using config::WeightScheme;
 
 // Names of the tensors beside the values.
 inline std::string block_scale_name(const std::string& weight) {
@@ -68,4 +72,4 @@ ops::AwqMatrix awq_matrix(const StoredParam& stored, const io::CheckpointFiles& 
 // Scales as float32, however they are stored (F32, BF16, F16 or UE8M0).
 Tensor float_scale(const TensorRef& stored);
 
-}  // namespace hadal::model
+}  // namespace hadal::weights

@@ -4,10 +4,12 @@
 
 #include <memory>
 
-#include "hadal/model/expert_store.h"
+#include "hadal/stream/expert_store.h"
 #include "hadal/model/transformer.h"
 
-namespace hadal::model {
+namespace hadal::stream {
+
+using model::Transformer;
 
 struct StreamOptions {
   std::uint64_t memory = 0;  // bytes the model may take; 0: no limit
@@ -24,4 +26,4 @@ struct StreamOptions {
 std::unique_ptr<ExpertStore> stream_experts(Transformer& t, const io::CheckpointFiles& files, std::uint64_t owned_bytes,
                                             const StreamOptions& options, Context* rearranger = nullptr);
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

@@ -8,7 +8,7 @@
 
 #include "hadal/core/tensor.h"
 
-namespace hadal::model {
+namespace hadal::stream {
 
 class UseCounts {
  public:
@@ -37,4 +37,4 @@ std::uint64_t checksum(std::string_view text);
 // $XDG_CACHE_HOME/hadal, else ~/.cache/hadal; empty if neither variable is set.
 std::filesystem::path cache_directory();
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

@@ -1,11 +1,14 @@
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/support/temporary_directory.h"
 
-namespace hadal::model {
+namespace hadal::stream {
+
+using model::Block;
+using model::Transformer;
 namespace {
 
 using ::testing::HasSubstr;
@@ -110,4 +113,4 @@ TEST(Loader, Rule25_TheRoutingBiasIsF32HoweverItIsStored) {
 }
 
 }  // namespace
-}  // namespace hadal::model
+}  // namespace hadal::stream

@@ -1,4 +1,4 @@
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-namespace hadal::model {
+namespace hadal::config {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -143,4 +143,4 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& p) { return p.param.name; });
 
 }  // namespace
-}  // namespace hadal::model
+}  // namespace hadal::config

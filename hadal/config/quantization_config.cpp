@@ -1,10 +1,10 @@
-#include "hadal/model/quantization_config.h"
+#include "hadal/config/quantization_config.h"
 
 #include <algorithm>
 
-#include "hadal/model/config_reader.h"
+#include "hadal/config/config_reader.h"
 
-namespace hadal::model {
+namespace hadal::config {
 namespace {
 
 void check_group_size(ConfigReader& in, const char* field, Index size) {
@@ -157,4 +157,4 @@ std::optional<Quantization> read_quantization(ConfigReader& in) {
   return out;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::config

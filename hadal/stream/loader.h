@@ -10,9 +10,11 @@
 
 #include "hadal/core/context.h"
 #include "hadal/io/checkpoint_files.h"
-#include "hadal/model/streaming.h"
+#include "hadal/stream/streaming.h"
 
-namespace hadal::model {
+namespace hadal::stream {
+
+using model::Transformer;
 
 struct LoadOptions {
   bool mtp = false;  // bind the MTP layers too; otherwise they are left out, as plain decoding does not need them
@@ -37,4 +39,4 @@ struct LoadedModel {
 // config has no place for (rotary_emb.inv_freq among them) are ignored here; `hadal verify` lists them.
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options = {});
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

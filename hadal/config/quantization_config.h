@@ -8,7 +8,7 @@
 
 #include "hadal/core/tensor.h"
 
-namespace hadal::model {
+namespace hadal::config {
 
 class ConfigReader;
 
@@ -45,4 +45,4 @@ inline constexpr Index kGroupSizes[] = {32, 64, 128};
 // int-quantized INT8, both in mixed-precision) and awq. Everything else is a violation that says what is supported.
 std::optional<Quantization> read_quantization(ConfigReader& in);
 
-}  // namespace hadal::model
+}  // namespace hadal::config

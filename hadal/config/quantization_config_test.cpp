@@ -1,4 +1,4 @@
-#include "hadal/model/quantization_config.h"
+#include "hadal/config/quantization_config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,9 +7,9 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 
-namespace hadal::model {
+namespace hadal::config {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -112,4 +112,4 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& p) { return p.param.name; });
 
 }  // namespace
-}  // namespace hadal::model
+}  // namespace hadal::config

@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "hadal/io/async_reader.h"
-#include "hadal/model/expert_layout.h"
-#include "hadal/model/use_counts.h"
+#include "hadal/stream/expert_layout.h"
+#include "hadal/stream/use_counts.h"
 
-namespace hadal::model {
+namespace hadal::stream {
 
 struct ExpertStats {
   std::uint64_t hits = 0;           // an expert was in memory when a layer asked for it
@@ -142,4 +142,4 @@ class ExpertStore {
   std::unique_ptr<io::AsyncReader> reader_;  // last: its end waits for reads into memory_
 };
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

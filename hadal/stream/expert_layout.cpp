@@ -1,11 +1,11 @@
-#include "hadal/model/expert_layout.h"
+#include "hadal/stream/expert_layout.h"
 
 #include <algorithm>
 #include <cstring>
 
 #include "hadal/io/async_reader.h"
 
-namespace hadal::model {
+namespace hadal::stream {
 namespace {
 
 constexpr std::uint64_t kPage = io::AsyncReader::kAlignment;
@@ -100,4 +100,4 @@ FeedForward bind_to_slot(FeedForward expert, const ExpertLayout& layout, std::by
   return expert;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

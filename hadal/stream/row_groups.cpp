@@ -1,4 +1,4 @@
-#include "hadal/model/row_groups.h"
+#include "hadal/stream/row_groups.h"
 
 #include <chrono>
 #include <map>
@@ -6,10 +6,18 @@
 #include <set>
 
 #include "hadal/core/log.h"
-#include "hadal/model/expert_layout.h"
+#include "hadal/stream/expert_layout.h"
 #include "hadal/ops/row_groups.h"
 
-namespace hadal::model {
+namespace hadal::stream {
+
+using model::Block;
+using model::Mla;
+using model::Mtp;
+using model::Transformer;
+using weights::ParamInfo;
+using weights::Weight;
+using weights::is_matrix;
 namespace {
 
 // Copied at a time; then the pages that were read are given up.
@@ -142,4 +150,4 @@ void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, 
   log_info("{:.1f} GB of weights rearranged in {:.2f} s", static_cast<double>(bytes) * 1e-9, took.count());
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

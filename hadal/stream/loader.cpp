@@ -1,4 +1,4 @@
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
 #include <fmt/format.h>
 
@@ -6,10 +6,24 @@
 #include <cstring>
 
 #include "hadal/io/free_memory.h"
-#include "hadal/model/row_groups.h"
-#include "hadal/model/stored_param.h"
+#include "hadal/stream/row_groups.h"
+#include "hadal/weights/stored_param.h"
 
-namespace hadal::model {
+namespace hadal::stream {
+
+using config::Config;
+using config::WeightFormat;
+using config::load_config;
+using model::Mtp;
+using model::Transformer;
+using weights::ParamInfo;
+using weights::StoredParam;
+using weights::Weight;
+using weights::awq_matrix;
+using weights::find_stored;
+using weights::is_matrix;
+using weights::parameter_faults;
+using weights::reference_stored;
 namespace {
 
 constexpr std::size_t kMostSentences = 20;
@@ -113,4 +127,4 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
   return model;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "hadal/core/tensor.h"
-#include "hadal/model/quantization_config.h"
+#include "hadal/config/quantization_config.h"
 
-namespace hadal::model {
+namespace hadal::config {
 
 using TokenId = std::int32_t;
 
@@ -92,4 +92,4 @@ struct Config {
 Config parse_config(const nlohmann::ordered_json& json, const std::string& where);
 Config load_config(const std::filesystem::path& file_or_directory);
 
-}  // namespace hadal::model
+}  // namespace hadal::config

@@ -1,4 +1,4 @@
-#include "hadal/model/config.h"
+#include "hadal/config/config.h"
 
 #include <fmt/format.h>
 
@@ -7,9 +7,9 @@
 #include <set>
 
 #include "hadal/io/json.h"
-#include "hadal/model/config_reader.h"
+#include "hadal/config/config_reader.h"
 
-namespace hadal::model {
+namespace hadal::config {
 namespace {
 
 // Published fields without a meaning for Hadal: training settings, class names, values that follow from others.
@@ -227,4 +227,4 @@ Config load_config(const std::filesystem::path& path) {
   return parse_config(io::read_json_file(file), file.string());
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::config

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "hadal/model/expert_store.h"
+#include "hadal/stream/expert_store.h"
 #include "hadal/model/moe.h"
 #include "hadal/ops/expert_waves.h"
 

@@ -12,7 +12,7 @@
 
 #include "hadal/core/tensor.h"
 
-namespace hadal::model {
+namespace hadal::config {
 
 class ConfigReader {
  public:
@@ -52,4 +52,4 @@ class ConfigReader {
   std::set<std::string> read_;
 };
 
-}  // namespace hadal::model
+}  // namespace hadal::config

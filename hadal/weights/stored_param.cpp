@@ -1,4 +1,4 @@
-#include "hadal/model/stored_param.h"
+#include "hadal/weights/stored_param.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,11 @@
 #include "hadal/core/number_formats.h"
 #include "hadal/ops/elementwise.h"
 
-namespace hadal::model {
+namespace hadal::weights {
+
+using config::Config;
+using config::WeightFormat;
+using config::WeightScheme;
 namespace {
 
 using Faults = std::vector<std::string>;
@@ -284,4 +288,4 @@ ops::Weight reference_stored(const StoredParam& stored, const io::CheckpointFile
   return w;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::weights

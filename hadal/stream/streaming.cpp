@@ -1,10 +1,18 @@
-#include "hadal/model/streaming.h"
+#include "hadal/stream/streaming.h"
 
 #include <set>
 
 #include "hadal/core/log.h"
 
-namespace hadal::model {
+namespace hadal::stream {
+
+using model::Block;
+using model::FeedForward;
+using model::Moe;
+using model::Mtp;
+using model::Transformer;
+using weights::ParamInfo;
+using weights::Weight;
 namespace {
 
 struct Sizes {
@@ -109,4 +117,4 @@ std::unique_ptr<ExpertStore> stream_experts(Transformer& t, const io::Checkpoint
   return store;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

@@ -1,8 +1,8 @@
-#include "hadal/model/config_reader.h"
+#include "hadal/config/config_reader.h"
 
 #include <cmath>
 
-namespace hadal::model {
+namespace hadal::config {
 namespace {
 
 // No dimension of any model comes near; products of a few such sizes still fit 63 bits.
@@ -106,4 +106,4 @@ std::vector<std::string> ConfigReader::unread_fields() const {
   return fields;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::config

@@ -7,7 +7,10 @@
 #include "hadal/io/checkpoint_files.h"
 #include "hadal/model/transformer.h"
 
-namespace hadal::model {
+namespace hadal::stream {
+
+using model::Transformer;
+using weights::Weight;
 
 // Whether products with `w` gain by its rows being grouped: it can be, and ctx.activations reads no whole rows of it.
 bool worth_grouping(const Context& ctx, const Weight& w);
@@ -20,4 +23,4 @@ bool worth_grouping(const Context& ctx, const Weight& w);
 void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory,
                 std::vector<Tensor>& owned);
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

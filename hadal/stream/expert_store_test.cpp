@@ -1,13 +1,16 @@
-#include "hadal/model/expert_store.h"
+#include "hadal/stream/expert_store.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
 
-#include "hadal/model/loader.h"
+#include "hadal/stream/loader.h"
 
-namespace hadal::model {
+namespace hadal::stream {
+
+using model::Block;
+using model::FeedForward;
 namespace {
 
 using ::testing::ElementsAre;
@@ -145,4 +148,4 @@ TEST(ExpertLayout, NeighboursInTheFileAreOneRead) {
 }
 
 }  // namespace
-}  // namespace hadal::model
+}  // namespace hadal::stream

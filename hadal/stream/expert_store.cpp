@@ -1,4 +1,4 @@
-#include "hadal/model/expert_store.h"
+#include "hadal/stream/expert_store.h"
 
 #include <sys/mman.h>
 
@@ -7,10 +7,10 @@
 #include <cmath>
 #include <cstring>
 
-#include "hadal/model/row_groups.h"
+#include "hadal/stream/row_groups.h"
 #include "hadal/ops/row_groups.h"
 
-namespace hadal::model {
+namespace hadal::stream {
 namespace {
 
 // One read; several of them make a large expert arrive on several lanes at once.
@@ -101,6 +101,10 @@ ExpertStore::Slot* ExpertStore::find(Index layer, Index expert) {
 
 std::byte* ExpertStore::memory_of(const Slot& slot) const {
   return memory_->data + static_cast<std::uint64_t>(&slot - slots_.data()) * slot_bytes_;
+}
+
+void begin_pass(ExpertStore& store, std::size_t other_bytes) {
+  store.begin_pass(other_bytes);
 }
 
 void ExpertStore::check_files() const {
@@ -371,4 +375,4 @@ ExpertStats ExpertStore::stats() const {
   return s;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

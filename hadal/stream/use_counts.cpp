@@ -1,4 +1,4 @@
-#include "hadal/model/use_counts.h"
+#include "hadal/stream/use_counts.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "hadal/core/log.h"
 #include "hadal/io/json.h"
 
-namespace hadal::model {
+namespace hadal::stream {
 namespace {
 
 constexpr const char* kTitle = "hadal expert uses 1";
@@ -87,4 +87,4 @@ void UseCounts::save(const std::filesystem::path& file) const {
   }
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::stream

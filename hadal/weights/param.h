@@ -7,7 +7,7 @@
 
 #include "hadal/ops/weight.h"
 
-namespace hadal::model {
+namespace hadal::weights {
 
 using ops::Weight;
 
@@ -38,4 +38,4 @@ inline bool is_matrix(ParamRole role) {
   return role != ParamRole::kNorm && role != ParamRole::kRouterBias;
 }
 
-}  // namespace hadal::model
+}  // namespace hadal::weights

@@ -1,4 +1,4 @@
-#include "hadal/model/use_counts.h"
+#include "hadal/stream/use_counts.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include "hadal/io/json.h"
 #include "tests/support/temporary_directory.h"
 
-namespace hadal::model {
+namespace hadal::stream {
 namespace {
 
 class UseCountsFile : public ::testing::Test {
@@ -77,4 +77,4 @@ TEST_F(UseCountsFile, IsWholeAtEveryMomentOfTwoWriters) {
 }
 
 }  // namespace
-}  // namespace hadal::model
+}  // namespace hadal::stream
