@@ -1,7 +1,6 @@
 #include "hadal/checkpoint/calibration.h"
 
 #include <algorithm>
-#include <numeric>
 #include <charconv>
 #include <cstring>
 
@@ -83,28 +82,31 @@ const Block& Calibration::block() const {
   return i < t.layers.size() ? t.layers[i] : t.mtp[i - t.layers.size()].block;
 }
 
-void Calibration::run_attention(const Block& b, const Window& w) {
-  const auto& t = model_.transformer;
-  const Workspace::Scope scope(ctx_.workspace);
-  const TensorRef h = b.input_layernorm.forward(ctx_, x_->rows(w.row, w.row + w.length));
-  put_rows(attention_, w.row, h);
-  if (c_q_) put_rows(c_q_, w.row, b.self_attn.q_a_layernorm.forward(ctx_, b.self_attn.q_a_proj.forward(ctx_, h)));
-  const model::Trace trace([&](const std::string& name, const TensorRef& value) {
-    if (name == "latent") put_rows(c_kv_, w.row, value);
-    if (name == "attn_heads") put_rows(heads_, w.row, value);
-  });
-  model::KvCache cache(t.config, 1, w.length, DType::kF32);
-  cache.reserve(w.length);
-  std::vector<Index> positions(static_cast<std::size_t>(w.length));
-  std::iota(positions.begin(), positions.end(), Index{0});
-  const model::Positions at{.form = model::Form::kExpanded,
-                            .sequences = {{0, w.length, cache}},
-                            .rope = ops::rope_table(ctx_, t.rotary.inv_freq, positions, t.rotary.magnitude)};
-  ops::add_in_place(ctx_, x_->rows(w.row, w.row + w.length), b.self_attn.forward(ctx_, h, at, 0, trace));
-}
+// Keeps what the layer's linears are given, for the rows of one window.
+class Calibration::Inputs : public Observer {
+ public:
+  Inputs(Calibration& to, Index row) : to_(to), row_(row) {}
+  void on_value(std::string_view name, const TensorRef& value) override {
+    if (name == "attn_norm") put_rows(to_.attention_, row_, value);
+    if (name == "q_latent") put_rows(to_.c_q_, row_, value);
+    if (name == "latent") put_rows(to_.c_kv_, row_, value);
+    if (name == "attn_heads") put_rows(to_.heads_, row_, value);
+    if (name == "ffn_norm") put_rows(to_.feed_forward_, row_, value);
+    if (name == "topk_idx") {
+      const Tensor ids = Tensor::copy_of(value);
+      const auto* first = ids->data<std::int32_t>();
+      to_.chosen_.insert(to_.chosen_.end(), first, first + ids->num_elements());
+    }
+  }
+
+ private:
+  Calibration& to_;
+  Index row_;
+};
 
 // The layer's inputs, and x_ as it leaves the layer.
 void Calibration::run(const Block& b) {
+  const auto& t = model_.transformer;
   const Index tokens = x_.size(0);
   const model::Mla& a = b.self_attn;
   attention_ = Tensor(DType::kF32, x_.shape());
@@ -112,23 +114,19 @@ void Calibration::run(const Block& b) {
   c_q_ = a.has_q_lora ? Tensor(DType::kF32, {tokens, a.q_a_proj.out_features}) : Tensor();
   c_kv_ = Tensor(DType::kF32, {tokens, a.kv_lora_rank});
   heads_ = Tensor(DType::kF32, {tokens, a.num_heads * a.v});
-  std::vector<std::int32_t> chosen;
+  chosen_.clear();
   for (const Window& w : windows_) {
-    run_attention(b, w);
     const Workspace::Scope scope(ctx_.workspace);
-    const TensorRef x = x_->rows(w.row, w.row + w.length);
-    const TensorRef u = b.post_attention_layernorm.forward(ctx_, x);
-    put_rows(feed_forward_, w.row, u);
-    const model::Trace trace([&](const std::string& name, const TensorRef& value) {
-      if (name != "topk_idx") return;
-      const Tensor packed = Tensor::copy_of(value);
-      chosen.insert(chosen.end(), packed->data<std::int32_t>(), packed->data<std::int32_t>() + packed->num_elements());
-    });
-    ops::add_in_place(ctx_, x, b.moe ? b.moe->forward(ctx_, u, trace) : b.mlp->forward(ctx_, u));
+    Inputs inputs(*this, w.row);
+    const Observers::Watch watch(ctx_.observers, inputs);
+    model::KvCache cache(t.config, 1, w.length, DType::kF32);
+    const model::Pass::Run whole{w.length, model::Form::kExpanded, cache};
+    const model::Pass pass(ctx_, t.rotary, std::span(&whole, 1), layer_, *t.experts);
+    b.forward(ctx_, x_->rows(w.row, w.row + w.length), pass, layer_);
   }
   if (!b.moe) return;
-  const Index k = static_cast<Index>(chosen.size()) / tokens;
-  groups_ = ops::group_by_expert(TensorRef(chosen.data(), DType::kI32, {tokens, k}), b.moe->gate.n_routed_experts);
+  const Index k = static_cast<Index>(chosen_.size()) / tokens;
+  groups_ = ops::group_by_expert(TensorRef(chosen_.data(), DType::kI32, {tokens, k}), b.moe->gate.n_routed_experts);
 }
 
 // x_ becomes the input of an MTP layer: each position's hidden state beside the token after it.
@@ -152,9 +150,8 @@ void Calibration::begin_mtp(Index depth) {
     const Window& to = shorter[next++];
     const auto ids =
         std::span(ids_).subspan(static_cast<std::size_t>(to.first_id), static_cast<std::size_t>(to.length));
-    const TensorRef embedded = module.enorm.forward(ctx_, ops::embedding(ctx_, module.embed_tokens, ids));
-    const TensorRef hidden = module.hnorm.forward(ctx_, previous->rows(w.row, w.row + to.length));
-    put_rows(x, to.row, module.eh_proj.forward(ctx_, ops::concatenate(ctx_, embedded, hidden)));
+    const TensorRef embedded = ops::embedding(ctx_, module.embed_tokens, ids);
+    put_rows(x, to.row, module.join(ctx_, embedded, previous->rows(w.row, w.row + to.length)));
   }
   windows_ = std::move(shorter);
   x_ = std::move(x);

@@ -37,8 +37,8 @@ class Calibration {
   };
   void enter(Index layer);
   void begin_mtp(Index depth);
+  class Inputs;
   void run(const model::Block& block);
-  void run_attention(const model::Block& block, const Window& window);
   Tensor feed_forward_inputs(const std::string& part) const;
   Tensor head_inputs(const model::RmsNorm& norm) const;
   const model::Block& block() const;
@@ -50,6 +50,7 @@ class Calibration {
   Index layer_ = -1;  // the one whose inputs are at hand
   // x_ is the residual stream behind the layer; the others are its linears' inputs, [T, ..].
   Tensor x_, attention_, c_q_, c_kv_, heads_, feed_forward_;
+  std::vector<std::int32_t> chosen_;  // experts of every token
   ops::ExpertGroups groups_;
 };
 

@@ -71,7 +71,8 @@ void BenchContexts::for_each(const std::function<void(Context&)>& f) const {
       for (const Activations format : formats) {
         Context ctx(count, set);
         ctx.activations = format;
-        ctx.poll = bench_poll;
+        Poll poll(bench_poll);
+        const Observers::Watch watch(ctx.observers, poll);
         f(ctx);
       }
 }

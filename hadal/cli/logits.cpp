@@ -31,14 +31,11 @@ void check_ids(const std::vector<config::TokenId>& ids, const config::Config& c)
 int run(Options& o) {
   HADAL_CHECK(o.ids.empty() != o.ids_file.empty(), "logits: give one of --ids and --ids-file");
   const auto ids = o.ids.empty() ? parse_ids(io::read_text_file(o.ids_file), o.ids_file) : parse_ids(o.ids, "--ids");
-  const auto ctx = o.compute.make_context();
+  const auto ctx = o.compute.make_context("interrupted; nothing was written");
   const stream::LoadedModel model = stream::load_model(
       o.model, {.mtp = true, .stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange()});
   const StatsAtEnd stats(o.compute.stats, model.store.get());
   check_ids(ids, model.transformer.config);
-  ctx->poll = [] {
-    if (interrupted()) throw Interrupted("interrupted; nothing was written");
-  };
   o.logits.chunk = o.compute.chunk;
   o.logits.cache_dtype = o.compute.cache_dtype();
   {

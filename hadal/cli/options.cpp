@@ -66,16 +66,16 @@ stream::StreamOptions ComputeOptions::stream() const {
   return options;
 }
 
-std::unique_ptr<Context> ComputeOptions::make_context() const {
+std::unique_ptr<Context> ComputeOptions::make_context(const std::string& when_interrupted) const {
   const Isa chosen = isa.empty() ? best_isa() : parse_isa(isa);
   const Activations rounding = parse_activations("--activations", activations);
   auto ctx = std::make_unique<Context>(threads, chosen);
   ctx->activations = rounding;
   log_info("{}, activations {}, {} thread{}", isa_name(chosen), activations_name(rounding), ctx->threads.num_threads(),
            ctx->threads.num_threads() == 1 ? "" : "s");
-  ctx->poll = [] {
-    if (interrupted()) throw Interrupted("interrupted");
-  };
+  ctx->observers.keep(std::make_unique<Poll>([when_interrupted] {
+    if (interrupted()) throw Interrupted(when_interrupted);
+  }));
   return ctx;
 }
 

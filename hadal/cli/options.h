@@ -37,7 +37,8 @@ struct ComputeOptions {
   void add_sequence_to(CLI::App& command);  // --context, --kv-cache, --chunk
   void add_memory_to(CLI::App& command);    // --memory, --as-stored, --stats
   // Its passes end with Interrupted after Ctrl-C.
-  std::unique_ptr<Context> make_context() const;
+  // Ctrl-C ends a pass between two layers, with this sentence.
+  std::unique_ptr<Context> make_context(const std::string& when_interrupted = "interrupted") const;
   stream::StreamOptions stream() const;
   bool rearrange() const { return !as_stored; }
   DType cache_dtype() const;

@@ -1,12 +1,11 @@
-// What every computation is given: threads, instruction set and how activations are rounded. Passed first, by
-// reference; there are no globals.
+// What every computation is given: threads, instruction set, how activations are rounded, and who watches. Passed
+// first, by reference; there are no globals.
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <string_view>
 
-#include "hadal/core/phase_timer.h"
+#include "hadal/core/observer.h"
 #include "hadal/core/thread_pool.h"
 #include "hadal/core/workspace.h"
 
@@ -46,9 +45,13 @@ struct Context {
   Workspace workspace;
   Isa isa;
   Activations activations = Activations::kF32;
-  // Asked between the layers of a forward pass; ends it by throwing, e.g. Interrupted after Ctrl-C.
-  std::function<void()> poll;
-  PhaseTimes* phases = nullptr;  // where to charge time, if somebody wants to know
+  Observers observers;
+
+  // Tells the observers of a value and returns it.
+  TensorRef observe(std::string_view name, const TensorRef& value) const {
+    observers.value(name, value);
+    return value;
+  }
 };
 
 }  // namespace hadal

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "hadal/io/safetensors.h"
 
@@ -20,15 +21,25 @@ void append(Rows& rows, const TensorRef& value) {
   rows.bytes.insert(rows.bytes.end(), bytes, bytes + packed->num_bytes());
 }
 
+// Of what a pass names, what the goldens of other implementations have too.
+bool is_written(const std::string& name) {
+  constexpr std::string_view kWritten[] = {"latent",   "k_rope",      "attn_heads", "attn_out", "router_logits",
+                                           "topk_idx", "topk_weight", "moe_out",    "hidden",   "hidden_normed"};
+  const std::string_view last = std::string_view(name).substr(name.find('.') + 1);
+  return std::find(std::begin(kWritten), std::end(kWritten), last) != std::end(kWritten);
+}
+
 }  // namespace
 
 std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transformer& transformer,
                                            std::span<const TokenId> ids, const LogitsOptions& options,
                                            const std::function<void(Index)>& progress) {
   std::map<std::string, Rows> out;
-  const model::Trace trace =
-      options.trace ? model::Trace([&](const std::string& name, const TensorRef& v) { append(out[name], v); })
-                    : model::Trace();
+  Trace trace([&](const std::string& name, const TensorRef& v) {
+    if (is_written(name)) append(out[name], v);
+  });
+  std::optional<Observers::Watch> watch;
+  if (options.trace) watch.emplace(ctx.observers, trace);
   const auto total = static_cast<Index>(ids.size());
   const Index absorbed_from = options.decode_from < 0 ? total : options.decode_from;
   model::SequenceState state = transformer.new_sequence(total, options.cache_dtype);
@@ -38,13 +49,13 @@ std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transforme
     const Form form = absorbed ? Form::kAbsorbed : Form::kExpanded;
     const Workspace::Scope scope(ctx.workspace);
     TensorRef hidden = transformer.hidden(
-        ctx, ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), form, state, trace);
+        ctx, ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), form, state);
     append(out["logits"], transformer.logits(ctx, hidden));
     for (Index depth = 0; depth < static_cast<Index>(transformer.mtp.size()); ++depth) {
       const Index rows = std::min(end, total - 1 - depth) - begin;
       if (rows <= 0) break;
       const auto next = ids.subspan(static_cast<std::size_t>(begin + 1 + depth), static_cast<std::size_t>(rows));
-      hidden = transformer.mtp_hidden(ctx, depth, next, hidden.rows(0, rows), form, state, trace);
+      hidden = transformer.mtp_hidden(ctx, depth, next, hidden.rows(0, rows), form, state);
       append(out["mtp" + std::to_string(depth) + ".logits"], transformer.mtp_logits(ctx, depth, hidden));
     }
     if (progress) progress(end);

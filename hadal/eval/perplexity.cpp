@@ -104,8 +104,8 @@ class Scorer {
       states.push_back(transformer_.new_sequence(w.end - w.begin, mode.cache_dtype));
     }
     std::vector<model::Segment> segments;
-    for (std::size_t i = 0; i < windows.size(); ++i) segments.push_back({inputs[i], states[i]});
-    return transformer_.hidden(ctx_, segments, model::Form::kExpanded);
+    for (std::size_t i = 0; i < windows.size(); ++i) segments.push_back({inputs[i], states[i], model::Form::kExpanded});
+    return transformer_.hidden(ctx_, segments);
   }
 
   TensorRef logits(const Mode& mode, const TensorRef& rows) {

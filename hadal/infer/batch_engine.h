@@ -20,7 +20,7 @@ class BatchEngine {
   BatchEngine(Context& ctx, const model::Transformer& transformer, EngineOptions options, Index batch);
 
   // Answers all requests, begun in their order; `on_completion` is called as they end. Throws InvalidRequest as
-  // validate does, before anything is computed, and what the context's poll throws: answers that have not ended are
+  // validate does, before anything is computed, and what observers throw: answers that have not ended are
   // lost then.
   void generate(std::span<const Request> requests, const OnBatchToken& on_token, const OnCompletion& on_completion);
 

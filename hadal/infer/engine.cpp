@@ -8,7 +8,7 @@ Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOption
       options_(resolve(options, transformer.config)),
       sequence_(transformer, options_) {}
 
-// False: the context's poll asked for the end.
+// False: an observer asked for the end.
 bool Engine::run_pass() {
   Sequence* const one = &sequence_;
   try {

@@ -15,7 +15,7 @@ class Engine {
  public:
   Engine(Context& ctx, const model::Transformer& transformer, EngineOptions options = {});
 
-  // Throws InvalidRequest as validate does. If the context's poll throws Interrupted, the answer so far is returned as
+  // Throws InvalidRequest as validate does. If an observer throws Interrupted, the answer so far is returned as
   // cancelled.
   Completion generate(const Request& request, const OnToken& on_token = {}, const OnPrompt& on_prompt = {});
 

@@ -50,9 +50,9 @@ void Sequence::end(FinishReason reason) {
 }
 
 model::Segment Sequence::next(Index rows) {
-  if (!in_prompt()) return {std::span(completion_.tokens).last(1), state_};
+  if (!in_prompt()) return {std::span(completion_.tokens).last(1), state_, model::Form::kAbsorbed};
   const auto rest = std::span(request_.prompt).subspan(cached_ids_.size());
-  return {rest.first(std::min(rest.size(), static_cast<std::size_t>(rows))), state_};
+  return {rest.first(std::min(rest.size(), static_cast<std::size_t>(rows))), state_, model::Form::kExpanded};
 }
 
 void Sequence::ran(std::span<const TokenId> ids) {
@@ -84,14 +84,13 @@ void Sequence::accept(const Sample& sample) {
 
 void run_pass(Context& ctx, const model::Transformer& transformer, std::span<Sequence* const> sequences, Index rows) {
   const Workspace::Scope scope(ctx.workspace);
-  const model::Form form = sequences[0]->in_prompt() ? model::Form::kExpanded : model::Form::kAbsorbed;
   std::vector<model::Segment> segments;
   for (Sequence* s : sequences) {
     if (rows <= 0) break;
     segments.push_back(s->next(rows));
     rows -= static_cast<Index>(segments.back().ids.size());
   }
-  const TensorRef hidden = transformer.hidden(ctx, segments, form);
+  const TensorRef hidden = transformer.hidden(ctx, segments);
 
   std::vector<Sequence*> sampling;
   std::vector<Index> last_rows;
@@ -104,8 +103,8 @@ void run_pass(Context& ctx, const model::Transformer& transformer, std::span<Seq
     last_rows.push_back(row - 1);
   }
   if (sampling.empty()) return;
-  const auto logits = transformer.logits(ctx, ops::gather_rows(ctx, hidden, last_rows)).view<float, 2>();
-  PhaseScope phase(ctx.phases, Phase::kSampling);
+  const TensorRef all_logits = transformer.logits(ctx, ops::gather_rows(ctx, hidden, last_rows));
+  const auto logits = all_logits.view<float, 2>();
   std::vector<Sample> samples(sampling.size());
   ctx.threads.parallel_for(static_cast<Index>(samples.size()), 1, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
@@ -113,7 +112,7 @@ void run_pass(Context& ctx, const model::Transformer& transformer, std::span<Seq
       samples[s] = sampling[s]->sample({logits.row(i), static_cast<std::size_t>(logits.shape[1])});
     }
   });
-  phase.enter(Phase::kOther);
+  ctx.observe("sampled", all_logits);
   for (std::size_t i = 0; i < samples.size(); ++i) sampling[i]->accept(samples[i]);
 }
 

@@ -53,7 +53,7 @@ class Sequence {
 };
 
 // One forward pass for all of `sequences`, at most `rows` tokens, and a token for each whose prompt is done with it.
-// All are in their prompts or none is. Throws what ctx.poll throws and leaves the sequences as they were then.
+// All are in their prompts or none is. Throws what observers throw and leaves the sequences as they were then.
 void run_pass(Context& ctx, const model::Transformer& transformer, std::span<Sequence* const> sequences, Index rows);
 
 }  // namespace hadal::infer

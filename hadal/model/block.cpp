@@ -17,23 +17,17 @@ Block::Block(const Config& c, bool is_moe)
     mlp.emplace(c, c.intermediate_size);
 }
 
-void Block::forward(Context& ctx, const TensorRef& x, const Positions& at, Index layer, const Trace& trace) const {
-  PhaseScope phase(ctx.phases, Phase::kNorms);
+void Block::forward(Context& ctx, const TensorRef& x, const Pass& pass, Index layer) const {
   {
     const Workspace::Scope scope(ctx.workspace);
-    ops::add_in_place(ctx, x, self_attn.forward(ctx, input_layernorm.forward(ctx, x), at, layer, trace));
+    const TensorRef h = ctx.observe("attn_norm", input_layernorm.forward(ctx, x));
+    ops::add_in_place(ctx, x, self_attn.forward(ctx, h, pass, layer));
   }
+  pass.experts.approach(ctx, layer, x);
   const Workspace::Scope scope(ctx.workspace);
-  const TensorRef u = post_attention_layernorm.forward(ctx, x);
-  // The router of the next layer, on what there is of its input by now: attention has been added, this layer's
-  // feed-forward and the next attention have not.
-  const auto look_ahead = [&] {
-    const Workspace::Scope guess(ctx.workspace);
-    if (next) next->moe->prefetch(ctx, next->post_attention_layernorm.forward(ctx, x));
-  };
-  if (mlp) look_ahead();
-  if (mlp) phase.enter(Phase::kFeedForward);
-  ops::add_in_place(ctx, x, moe ? moe->forward(ctx, u, trace, look_ahead) : mlp->forward(ctx, u));
+  const TensorRef u = ctx.observe("ffn_norm", post_attention_layernorm.forward(ctx, x));
+  ops::add_in_place(ctx, x, moe ? moe->forward(ctx, u, pass.experts, layer) : mlp->forward(ctx, u));
+  ctx.observe("hidden", x);
 }
 
 Mtp::Mtp(const Config& c, bool is_moe)
@@ -45,14 +39,16 @@ Mtp::Mtp(const Config& c, bool is_moe)
       vocab_size(c.vocab_size),
       hidden_size(c.hidden_size) {}
 
-TensorRef Mtp::forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Positions& at,
-                       const Trace& trace) const {
-  const TensorRef x =
-      eh_proj.forward(ctx, ops::concatenate(ctx, enorm.forward(ctx, embedded), hnorm.forward(ctx, previous)));  // (21)
-  block.forward(ctx, x, at, 0, trace);                                                                          // (22)
-  const TensorRef h = shared_head.norm.forward(ctx, x);
-  trace("hidden_normed", h);
-  return h;
+TensorRef Mtp::join(Context& ctx, const TensorRef& embedded, const TensorRef& previous) const {
+  return eh_proj.forward(ctx,
+                         ops::concatenate(ctx, enorm.forward(ctx, embedded), hnorm.forward(ctx, previous)));  // (21)
+}
+
+TensorRef Mtp::forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Pass& pass,
+                       Index layer) const {
+  const TensorRef x = join(ctx, embedded, previous);  // (21)
+  block.forward(ctx, x, pass, layer);                 // (22)
+  return ctx.observe("hidden_normed", shared_head.norm.forward(ctx, x));
 }
 
 }  // namespace hadal::model

@@ -14,14 +14,12 @@ struct Block {
   Mla self_attn;
   std::optional<Moe> moe;  // one of the two
   std::optional<FeedForward> mlp;
-  // Of a model larger than memory: the layer whose experts are guessed while this one runs.
-  const Block* next = nullptr;
 
   Block() = default;
   Block(const Config& c, bool is_moe);
 
-  // x [T, hidden], the residual stream, is updated in place.
-  void forward(Context& ctx, const TensorRef& x, const Positions& at, Index layer, const Trace& trace) const;
+  // x [T, hidden], the residual stream, is updated in place. `layer` counts all layers of the model, MTP's last.
+  void forward(Context& ctx, const TensorRef& x, const Pass& pass, Index layer) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -51,8 +49,10 @@ struct Mtp {
   explicit Mtp(const Config& c, bool is_moe);
 
   // embedded [T, hidden] of the next tokens, previous [T, hidden] -> hidden states after shared_head.norm.
-  TensorRef forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Positions& at,
-                    const Trace& trace) const;
+  TensorRef forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Pass& pass,
+                    Index layer) const;
+  // What its block begins with (equation 21).
+  TensorRef join(Context& ctx, const TensorRef& embedded, const TensorRef& previous) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {

@@ -55,7 +55,8 @@ struct FeedForward {
   FeedForward(const Config& c, Index width);
 
   TensorRef forward(Context& ctx, const TensorRef& x) const {
-    return down_proj.forward(ctx, ops::swiglu(ctx, gate_proj.forward(ctx, x), up_proj.forward(ctx, x)));
+    const TensorRef inner = ops::swiglu(ctx, gate_proj.forward(ctx, x), up_proj.forward(ctx, x));
+    return ctx.observe("mlp_out", down_proj.forward(ctx, inner));
   }
 
   ops::FeedForwardRef weights() const { return {&gate_proj.weight, &up_proj.weight, &down_proj.weight}; }

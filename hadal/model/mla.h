@@ -5,27 +5,11 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
-#include "hadal/model/kv_cache.h"
 #include "hadal/model/layers.h"
-#include "hadal/model/trace.h"
-#include "hadal/ops/rope.h"
+#include "hadal/model/pass.h"
 
 namespace hadal::model {
-
-// The tokens of one sequence among those of a forward pass: rows [begin, end), which stand behind what its cache holds.
-struct SequenceRows {
-  Index begin, end;
-  KvCache& cache;
-};
-
-// Whose tokens they are, where they stand and how they are computed: the same for all layers of one forward pass.
-struct Positions {
-  Form form = Form::kExpanded;
-  std::vector<SequenceRows> sequences;
-  ops::RopeTable rope;
-};
 
 struct Mla {
   Index num_heads = 0, nope = 0, rope = 0, v = 0, kv_lora_rank = 0;
@@ -45,7 +29,7 @@ struct Mla {
 
   // h [T, hidden] -> [T, hidden]. Writes the tokens' entries of `layer` behind the lengths of their caches, which stay
   // as they are. What a sequence gets does not depend on the others.
-  TensorRef forward(Context& ctx, const TensorRef& h, const Positions& at, Index layer, const Trace& trace) const;
+  TensorRef forward(Context& ctx, const TensorRef& h, const Pass& pass, Index layer) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -63,13 +47,17 @@ struct Mla {
   }
 
  private:
-  const Weight& w_ukv() const { return kv_b_grouped ? kv_b_grouped : kv_b_proj.weight; }
-  TensorRef attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
-                            Index layer) const;
-  TensorRef attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Positions& at,
-                            Index layer) const;
-  void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& entries, Index first,
+  struct Projected {
+    TensorRef q;     // [T, H, nope + rope]
+    TensorRef kv_a;  // [T, c + rope]
+  };
+  Projected project(Context& ctx, const TensorRef& h) const;
+  TensorRef attend(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer) const;
+  void attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer,
                        const TensorRef& o) const;
+  void attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer,
+                       const TensorRef& o) const;
+  const Weight& w_ukv() const { return kv_b_grouped ? kv_b_grouped : kv_b_proj.weight; }
 };
 
 }  // namespace hadal::model

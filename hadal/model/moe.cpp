@@ -1,7 +1,5 @@
 #include "hadal/model/moe.h"
 
-#include "hadal/core/phase_timer.h"
-
 namespace hadal::model {
 
 Gate::Gate(const Config& c)
@@ -17,12 +15,18 @@ Gate::Gate(const Config& c)
   rule.routed_scaling_factor = c.routed_scaling_factor;
 }
 
-ops::Selection Gate::forward(Context& ctx, const TensorRef& u, const Trace& trace) const {
-  const TensorRef logits = ops::linear_unrounded(ctx, u, linear.weight);
-  const ops::Selection chosen = ops::select_experts(ctx, logits, e_score_correction_bias.values, rule);  // (13-16)
-  trace("router_logits", logits);
-  trace("topk_idx", chosen.experts);
-  trace("topk_weight", chosen.weights);
+TensorRef Gate::logits(Context& ctx, const TensorRef& u) const {
+  return ops::linear_unrounded(ctx, u, linear.weight);
+}
+
+ops::Selection Gate::select(Context& ctx, const TensorRef& logits) const {
+  return ops::select_experts(ctx, logits, e_score_correction_bias.values, rule);  // (13-16)
+}
+
+ops::Selection Gate::forward(Context& ctx, const TensorRef& u) const {
+  const ops::Selection chosen = select(ctx, ctx.observe("router_logits", logits(ctx, u)));
+  ctx.observe("topk_idx", chosen.experts);
+  ctx.observe("topk_weight", chosen.weights);
   return chosen;
 }
 
@@ -33,20 +37,11 @@ Moe::Moe(const Config& c)
   if (has_shared_experts) shared_experts = FeedForward(c, c.moe_intermediate_size * c.n_shared_experts);
 }
 
-TensorRef Moe::resident(Context& ctx, const TensorRef& u, const ops::Selection& chosen) const {
-  std::vector<ops::FeedForwardRef> routed;
-  for (const FeedForward& expert : experts) routed.push_back(expert.weights());
-  return ops::mixture(ctx, u, chosen, routed, has_shared_experts ? shared_experts.weights() : ops::FeedForwardRef{},
-                      gate.linear.ue8m0);  // (12)
-}
-
-TensorRef Moe::forward(Context& ctx, const TensorRef& u, const Trace& trace,
-                       const std::function<void()>& while_reading) const {
-  const ops::Selection chosen = gate.forward(ctx, u, trace);
-  const PhaseScope phase(ctx.phases, Phase::kExperts);
-  const TensorRef out = store ? streamed(ctx, u, chosen, while_reading) : resident(ctx, u, chosen);
-  trace("moe_out", out);
-  return out;
+TensorRef Moe::forward(Context& ctx, const TensorRef& u, TokenDispatcher& dispatcher, Index layer) const {
+  const ops::Selection chosen = gate.forward(ctx, u);  // (13-16)
+  const RoutedTokens tokens{layer, u, chosen};
+  dispatcher.dispatch(ctx, *this, tokens);
+  return ctx.observe("moe_out", dispatcher.combine(ctx, *this, tokens));  // (12)
 }
 
 }  // namespace hadal::model

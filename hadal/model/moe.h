@@ -3,23 +3,14 @@
 //   T tokens, E routed experts, K chosen a token
 #pragma once
 
-#include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "hadal/model/layers.h"
-#include "hadal/model/trace.h"
+#include "hadal/model/token_dispatcher.h"
 #include "hadal/ops/experts.h"
 
-namespace hadal::stream {
-class ExpertStore;
-void begin_pass(ExpertStore& store, std::size_t other_bytes);
-}  // namespace hadal::stream
-
 namespace hadal::model {
-
-using stream::ExpertStore;
 
 struct Gate {
   ops::GateRule rule;
@@ -30,7 +21,9 @@ struct Gate {
 
   Gate() = default;
   explicit Gate(const Config& c);
-  ops::Selection forward(Context& ctx, const TensorRef& u, const Trace& trace) const;
+  TensorRef logits(Context& ctx, const TensorRef& u) const;                // [T, E]
+  ops::Selection select(Context& ctx, const TensorRef& logits) const;      // (13-16)
+  ops::Selection forward(Context& ctx, const TensorRef& u) const;          // both, observed
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -47,17 +40,14 @@ struct Moe {
   bool has_shared_experts = false;
   FeedForward shared_experts;  // n_shared_experts of them side by side
 
-  // Of a model larger than memory (streaming.h): `experts` tell places in files, their bytes come from the store.
-  ExpertStore* store = nullptr;
-  Index store_layer = 0;
-
   Moe() = default;
   explicit Moe(const Config& c);
-  // [T, hidden] -> [T, hidden]. `while_reading` is called when the store has been asked for what is missing.
-  TensorRef forward(Context& ctx, const TensorRef& u, const Trace& trace,
-                    const std::function<void()>& while_reading = {}) const;
-  // Guesses from hidden states `u` of before which experts forward will need, and has the store begin to read them.
-  void prefetch(Context& ctx, const TensorRef& u) const;
+  // [T, hidden] -> [T, hidden].
+  TensorRef forward(Context& ctx, const TensorRef& u, TokenDispatcher& dispatcher, Index layer) const;
+
+  // What the products take; shared() is empty if there are none.
+  ops::FeedForwardRef shared() const { return has_shared_experts ? shared_experts.weights() : ops::FeedForwardRef{}; }
+  bool ue8m0() const { return gate.linear.ue8m0; }
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -71,11 +61,6 @@ struct Moe {
     }
     if (has_shared_experts) shared_experts.for_each_param(name + ".shared_experts", f);
   }
-
- private:
-  TensorRef streamed(Context& ctx, const TensorRef& u, const ops::Selection& chosen,
-                     const std::function<void()>& while_reading) const;
-  TensorRef resident(Context& ctx, const TensorRef& u, const ops::Selection& chosen) const;
 };
 
 }  // namespace hadal::model

@@ -10,26 +10,12 @@ std::vector<TokenId> all_ids(std::span<const Segment> segments) {
   return ids;
 }
 
-// Lays the segments' rows one after another, makes room for them and finds their positions; cache_of says which of a
-// sequence's caches the pass extends.
+// What the segments run; cache_of says which of a sequence's caches the pass extends.
 template <class CacheOf>
-Positions place(Context& ctx, const Rotary& rotary, std::span<const Segment> segments, Form form,
-                const CacheOf& cache_of) {
-  Positions at{.form = form, .sequences = {}, .rope = {}};
-  std::vector<Index> positions;
-  for (const Segment& s : segments) {
-    KvCache& cache = cache_of(s.state);
-    const auto begin = static_cast<Index>(positions.size()), count = static_cast<Index>(s.ids.size());
-    cache.reserve(count);
-    at.sequences.push_back({begin, begin + count, cache});
-    for (Index i = 0; i < count; ++i) positions.push_back(cache.length() + i);
-  }
-  at.rope = ops::rope_table(ctx, rotary.inv_freq, positions, rotary.magnitude);
-  return at;
-}
-
-void advance(const Positions& at) {
-  for (const SequenceRows& s : at.sequences) s.cache.advance(s.end - s.begin, at.form);
+std::vector<Pass::Run> runs(std::span<const Segment> segments, const CacheOf& cache_of) {
+  std::vector<Pass::Run> all;
+  for (const Segment& s : segments) all.push_back({static_cast<Index>(s.ids.size()), s.form, cache_of(s.state)});
+  return all;
 }
 
 }  // namespace
@@ -55,33 +41,29 @@ SequenceState Transformer::new_sequence(Index capacity, DType cache_dtype) const
   return state;
 }
 
-TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments, Form form, const Trace& trace) const {
-  PhaseScope phase(ctx.phases, Phase::kEmbedding);
-  if (store) {
-    std::size_t held = ctx.workspace.allocated_bytes();
-    for (const Segment& s : segments) held += s.state.allocated_bytes();
-    stream::begin_pass(*store, held);
+TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) const {
+  std::uint64_t held = ctx.workspace.allocated_bytes();
+  for (const Segment& s : segments) held += s.state.allocated_bytes();
+  experts->begin_pass(held);
+  const Pass pass(ctx, rotary, runs(segments, [](SequenceState& s) -> KvCache& { return s.main; }), 0, *experts);
+  const TensorRef x = ctx.observe("embedding", ops::embedding(ctx, embed_tokens, all_ids(segments)));
+  for (Index i = 0; i < config.num_hidden_layers; ++i) {
+    ctx.observers.boundary(i);
+    layers[static_cast<std::size_t>(i)].forward(ctx, x, pass, i);
   }
-  const Positions at = place(ctx, rotary, segments, form, [](SequenceState& state) -> KvCache& { return state.main; });
-  const TensorRef x = ops::embedding(ctx, embed_tokens, all_ids(segments));
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    if (ctx.poll) ctx.poll();
-    const auto layer = static_cast<Index>(i);
-    layers[i].forward(ctx, x, at, layer, trace.layer(layer));
-    trace.layer(layer)("hidden", x);
-  }
-  advance(at);
-  phase.enter(Phase::kNorms);
-  return norm.forward(ctx, x);
+  pass.finish();
+  return ctx.observe("final_norm", norm.forward(ctx, x));
 }
 
-TensorRef Transformer::mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next, const TensorRef& previous,
-                                  Form form, const Trace& trace) const {
+TensorRef Transformer::mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next,
+                                  const TensorRef& previous) const {
   const auto d = static_cast<std::size_t>(depth);
-  const Positions at = place(ctx, rotary, next, form, [&](SequenceState& state) -> KvCache& { return state.mtp[d]; });
+  const Index layer = config.num_hidden_layers + depth;
+  const Pass pass(ctx, rotary, runs(next, [&](SequenceState& s) -> KvCache& { return s.mtp[d]; }), layer, *experts);
+  ctx.observers.boundary(layer);
   const TensorRef embedded = ops::embedding(ctx, mtp[d].embed_tokens, all_ids(next));
-  const TensorRef h = mtp[d].forward(ctx, embedded, previous, at, trace.layer(config.num_hidden_layers + depth));
-  advance(at);
+  const TensorRef h = mtp[d].forward(ctx, embedded, previous, pass, layer);
+  pass.finish();
   return h;
 }
 

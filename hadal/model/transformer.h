@@ -18,10 +18,12 @@ struct SequenceState {
   std::uint64_t allocated_bytes() const;
 };
 
-// Tokens that a forward pass runs behind what a sequence holds. A sequence may occur only once in a pass.
+// Tokens that a forward pass runs behind what a sequence holds, and how. A sequence may occur only once in a pass; those
+// in the absorbed form come first.
 struct Segment {
   std::span<const TokenId> ids;
   SequenceState& state;
+  Form form;
 };
 
 struct Transformer {
@@ -32,7 +34,7 @@ struct Transformer {
   RmsNorm norm;
   Linear lm_head;
   std::vector<Mtp> mtp;
-  ExpertStore* store = nullptr;  // of a model larger than memory (streaming.h)
+  TokenDispatcher* experts = &local_experts();  // where the routed experts are; not owned
 
   // Shapes only; the weights come from load_model (loader.h) or stay empty, for counting and initialising.
   explicit Transformer(const Config& c);
@@ -42,29 +44,26 @@ struct Transformer {
   // Runs the segments' ids at the positions behind their state.main and returns their hidden states after the final
   // norm, one segment's rows after the other's [T, hidden], in ctx.workspace. All ids must lie in [0, vocab_size). A
   // sequence's bits do not depend on what else is in the pass. Throws InvalidRequest if a cache has no room and what
-  // ctx.poll throws; then every sequence is as long as before.
-  TensorRef hidden(Context& ctx, std::span<const Segment> segments, Form form, const Trace& trace = {}) const;
-  TensorRef hidden(Context& ctx, std::span<const TokenId> ids, Form form, SequenceState& state,
-                   const Trace& trace = {}) const {
-    const Segment segment{ids, state};
-    return hidden(ctx, std::span(&segment, 1), form, trace);
+  // observers throw; then every sequence is as long as before.
+  TensorRef hidden(Context& ctx, std::span<const Segment> segments) const;
+  TensorRef hidden(Context& ctx, std::span<const TokenId> ids, Form form, SequenceState& state) const {
+    const Segment segment{ids, state, form};
+    return hidden(ctx, std::span(&segment, 1));
   }
 
   // Depth `depth` (0-based) for positions behind state.mtp[depth]: ids[i] of a segment is token i + 1 + depth, previous
   // [T, hidden] the hidden states of the depth before (the main model's for depth 0). Returns hidden states after
   // shared_head.norm.
-  TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next, const TensorRef& previous, Form form,
-                       const Trace& trace = {}) const;
+  TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next, const TensorRef& previous) const;
   TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const TokenId> next_ids, const TensorRef& previous,
-                       Form form, SequenceState& state, const Trace& trace = {}) const {
-    const Segment segment{next_ids, state};
-    return mtp_hidden(ctx, depth, std::span(&segment, 1), previous, form, trace);
+                       Form form, SequenceState& state) const {
+    const Segment segment{next_ids, state, form};
+    return mtp_hidden(ctx, depth, std::span(&segment, 1), previous);
   }
 
   // [T, hidden] -> [T, vocab_size].
   TensorRef logits(Context& ctx, const TensorRef& hidden) const {
-    const PhaseScope phase(ctx.phases, Phase::kHead);
-    return lm_head.forward(ctx, hidden);
+    return ctx.observe("logits", lm_head.forward(ctx, hidden));
   }
   TensorRef mtp_logits(Context& ctx, Index depth, const TensorRef& hidden) const {
     return mtp[static_cast<std::size_t>(depth)].shared_head.head.forward(ctx, hidden);

@@ -160,9 +160,10 @@ TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset
   return y;
 }
 
-TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride, Index rows) {
-  const Index tokens = x.size(0), heads = x.size(1);
-  const TensorRef y = ctx.workspace.floats({tokens, heads, rows});
+void expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride, const TensorRef& y) {
+  const Index tokens = x.size(0), heads = x.size(1), rows = y.size(2);
+  HADAL_CHECK(y.shape() == Shape({tokens, heads, rows}), "expand: x has shape {}, y {}", x.shape().to_string(),
+              y.shape().to_string());
   const Workspace::Scope scope(ctx.workspace);
   const auto args_of = [&](Index h) {
     return linear_args(x.slice(1, h, h + 1), w.rows(h * stride + offset, h * stride + offset + rows),
@@ -173,7 +174,7 @@ TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset
     ctx.threads.parallel_for(heads, grain, [&](Index begin, Index end) {
       for (Index h = begin; h < end; ++h) kernels::ref::linear(args_of(h), 0, rows);
     });
-    return y;
+    return;
   }
   const kernels::LinearKernels& k = kernels::linear_kernels(ctx.isa);
   const kernels::LinearArgs first = args_of(0);
@@ -187,7 +188,6 @@ TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset
       k.multiply(a, packed, 0, rows, h + 1 < heads ? args_of(h + 1).w : nullptr, packed + packed_bytes);
     }
   });
-  return y;
 }
 
 kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const TensorRef& y) {

@@ -26,8 +26,8 @@ TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w);
 // of kv_b_proj into the query. x is [T, H, D].
 TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride);
 
-// y [T, H, D]: per head h, y[t, h] = W_h x[t, h], same slices W_h [D, C]; x is [T, H, C]. Applies W^UV to what absorbed
-// attention gives.
-TensorRef expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride, Index rows);
+// Writes y [T, H, D]: per head h, y[t, h] = W_h x[t, h], same slices W_h [D, C]; x is [T, H, C]. Applies W^UV to what
+// absorbed attention gives.
+void expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride, const TensorRef& y);
 
 }  // namespace hadal::ops

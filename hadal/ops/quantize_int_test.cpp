@@ -180,7 +180,8 @@ TEST_P(IntegerFormat, SlicesOfRowsGiveTheirPartOfTheProduct) {
   const Tensor x = floats(name + ".x");
   const Index n = s.weight.num_rows(), begin = n / 3, rows = n / 4;
   const auto whole = linear(ctx, x, s.weight).view<float, 2>();
-  const TensorRef heads = expand(ctx, x->reshape({x.size(0), 1, x.size(1)}), s.weight, begin, n, rows);
+  const TensorRef heads = ctx.workspace.floats({x.size(0), 1, rows});
+  expand(ctx, x->reshape({x.size(0), 1, x.size(1)}), s.weight, begin, n, heads);
   for (Index t = 0; t < x.size(0); ++t)
     for (Index r = 0; r < rows; ++r) EXPECT_FLOAT_EQ(heads.data<float>()[t * rows + r], whole(t, begin + r));
 }

@@ -24,6 +24,7 @@ RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::spa
 }
 
 TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table) {
+  if (x.rank() == 2) return rope(ctx, x.split_last(1, x.size(1)), table).reshape(x.shape());
   HADAL_CHECK(x.rank() == 3 && x.size(2) == 2 * table.cos.size(1) && x.size(0) == table.cos.size(0),
               "rope: x has shape {}, the table {}", x.shape().to_string(), table.cos.shape().to_string());
   const TensorRef y = ctx.workspace.floats(x.shape());

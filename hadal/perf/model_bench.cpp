@@ -64,11 +64,12 @@ PassWork count_steps(Context& ctx, const model::Transformer& t, const ModelWork&
                      const RunOptions& o) {
   PassWork sum;
   TouchedExperts touched(t.config);
+  const Observers::Watch watch(ctx.observers, touched);
   for (Index i = 0; i < s.what.steps; ++i) {
     o.poll();
     const Workspace::Scope scope(ctx.workspace);
     touched.clear();
-    decode_step(ctx, t, s.pointers, s.step(i), touched.trace());
+    decode_step(ctx, t, s.pointers, s.step(i));
     const std::vector<Index> visible(s.states.size(), s.what.depth + i + 1);
     sum += work.decode_step(visible, touched, cache_value_bytes(s.states[0].main, t.config));
   }
@@ -83,13 +84,13 @@ double time_steps(Context& ctx, const model::Transformer& t, DecodeSetting& s, c
     o.poll();
     const Workspace::Scope scope(ctx.workspace);
     const TensorRef logits = decode_step(ctx, t, s.pointers, s.step(i));
-    const PhaseScope phase(ctx.phases, Phase::kSampling);
     const auto rows = logits.view<float, 2>();
     ctx.threads.parallel_for(rows.shape[0], 1, [&](Index begin, Index end) {
       for (Index row = begin; row < end; ++row)
         sampler.sample({rows.row(row), static_cast<std::size_t>(rows.shape[1])}, {}, {}, 0,
                        static_cast<std::uint64_t>(i));
     });
+    ctx.observe("sampled", logits);
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   s.rewind();
@@ -99,13 +100,14 @@ double time_steps(Context& ctx, const model::Transformer& t, DecodeSetting& s, c
 PassWork count_prompt(Context& ctx, const model::Transformer& t, const ModelWork& work, std::span<const TokenId> ids,
                       const RunOptions& o) {
   TouchedExperts touched(t.config);
+  const Observers::Watch watch(ctx.observers, touched);
   const auto length = static_cast<Index>(ids.size());
   model::SequenceState state = t.new_sequence(length, o.cache_dtype);
   for (Index done = 0; done < length; done += o.chunk) {
     o.poll();
     const Workspace::Scope scope(ctx.workspace);
     const auto count = static_cast<std::size_t>(std::min(o.chunk, length - done));
-    t.hidden(ctx, ids.subspan(static_cast<std::size_t>(done), count), model::Form::kExpanded, state, touched.trace());
+    t.hidden(ctx, ids.subspan(static_cast<std::size_t>(done), count), model::Form::kExpanded, state);
   }
   return work.prompt(length, touched);
 }
@@ -136,11 +138,10 @@ double time_prompt(infer::Engine& engine, const infer::Request& request, const R
 }  // namespace
 
 TensorRef decode_step(Context& ctx, const model::Transformer& transformer,
-                      std::span<model::SequenceState* const> states, std::span<const TokenId> tokens,
-                      const model::Trace& trace) {
+                      std::span<model::SequenceState* const> states, std::span<const TokenId> tokens) {
   std::vector<model::Segment> segments;
-  for (std::size_t i = 0; i < states.size(); ++i) segments.push_back({tokens.subspan(i, 1), *states[i]});
-  return transformer.logits(ctx, transformer.hidden(ctx, segments, model::Form::kAbsorbed, trace));
+  for (std::size_t i = 0; i < states.size(); ++i) segments.push_back({tokens.subspan(i, 1), *states[i], model::Form::kAbsorbed});
+  return transformer.logits(ctx, transformer.hidden(ctx, segments));
 }
 
 const ReadTarget& ModelBench::memory() {

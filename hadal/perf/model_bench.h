@@ -35,8 +35,7 @@ struct DecodeCase {
 // One decoding step of several sequences: token i behind states[i]; returns logits [sequences, vocab_size] in
 // ctx.workspace.
 TensorRef decode_step(Context& ctx, const model::Transformer& transformer,
-                      std::span<model::SequenceState* const> states, std::span<const TokenId> tokens,
-                      const model::Trace& trace = {});
+                      std::span<model::SequenceState* const> states, std::span<const TokenId> tokens);
 
 class ModelBench {
  public:

@@ -5,14 +5,6 @@
 namespace hadal::perf {
 namespace {
 
-// Where one op computes routed and shared experts together, its phase has the work of both.
-PassWork as_measured(PassWork work, bool shared_apart) {
-  if (shared_apart) return work;
-  work[Phase::kExperts] += work[Phase::kSharedExperts];
-  work[Phase::kSharedExperts] = {};
-  return work;
-}
-
 Spread milliseconds(std::vector<double> seconds, double passes) {
   for (double& s : seconds) s *= 1e3 / passes;
   return spread_of(std::move(seconds));
@@ -22,15 +14,11 @@ Spread milliseconds(std::vector<double> seconds, double passes) {
 
 void PhaseMeter::sample(const std::function<void()>& passes) {
   PhaseTimes times;
-  ctx_.phases = &times;
-  try {
+  {
+    const Observers::Watch watch(ctx_.observers, times);
     passes();
-  } catch (...) {
-    ctx_.phases = nullptr;
-    throw;
   }
-  times.enter(Phase::kOther);
-  ctx_.phases = nullptr;
+  times.stop();
   double all = 0;
   for (std::size_t i = 0; i < kNumPhases; ++i) {
     seconds_[i].push_back(times.seconds(static_cast<Phase>(i)));
@@ -41,8 +29,6 @@ void PhaseMeter::sample(const std::function<void()>& passes) {
 
 std::vector<Row> PhaseMeter::rows(const std::string& what, const std::string& suffix, const PassWork& work,
                                   double passes, const LimitMeter& meter, const Loop& attention) const {
-  const bool shared_apart = spread_of(seconds_[static_cast<std::size_t>(Phase::kSharedExperts)]).median > 0;
-  const PassWork measured = as_measured(work, shared_apart);
   std::vector<Row> rows;
   const auto add = [&](std::string_view name, const std::vector<double>& seconds, const PassWork& part) {
     Row row{.name = fmt::format("{}/{} {}", what, name, suffix), .unit = "ms", .value = milliseconds(seconds, passes)};
@@ -55,10 +41,10 @@ std::vector<Row> PhaseMeter::rows(const std::string& what, const std::string& su
   };
   for (std::size_t i = 0; i < kNumPhases; ++i) {
     PassWork part;
-    part.phases[i] = measured.phases[i];
+    part.phases[i] = work.phases[i];
     if (spread_of(seconds_[i]).median > 0) add(kPhaseNames[i], seconds_[i], part);
   }
-  add("all", all_, measured);
+  add("all", all_, work);
   return rows;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "hadal/perf/phase_times.h"
 #include "hadal/perf/roofline.h"
 
 namespace hadal::perf {
@@ -14,7 +15,7 @@ class PhaseMeter {
  public:
   explicit PhaseMeter(Context& ctx) : ctx_(ctx) {}
 
-  // Runs the passes of one measurement, whose scopes charge their time.
+  // Runs the passes of one measurement and charges their time.
   void sample(const std::function<void()>& passes);
 
   // A row a phase that took time, "decode/attention <suffix>", in milliseconds of one of `passes` passes that did

@@ -35,8 +35,8 @@ Phase phase_of(const std::string& name, const weights::ParamInfo& info) {
       break;
   }
   if (name.find(".self_attn.") != name.npos) return Phase::kProjections;
-  if (info.routed_expert) return Phase::kExperts;
-  return name.find(".shared_experts.") != name.npos ? Phase::kSharedExperts : Phase::kFeedForward;
+  const bool shared = name.find(".shared_experts.") != name.npos;
+  return info.routed_expert || shared ? Phase::kExperts : Phase::kFeedForward;
 }
 
 double number(Index n) {
@@ -57,14 +57,11 @@ Work PassWork::linears() const {
   return sum;
 }
 
-model::Trace TouchedExperts::trace() {
-  return model::Trace([this](const std::string& name, const TensorRef& value) {
-    if (!name.ends_with(".topk_idx")) return;
-    const Index layer = number_after(name, "layer");
-    const auto chosen = value.view<std::int32_t, 2>();
-    for (Index t = 0; t < chosen.shape[0]; ++t)
-      for (Index s = 0; s < chosen.shape[1]; ++s) add(layer, chosen(t, s));
-  });
+void TouchedExperts::on_value(std::string_view name, const TensorRef& value) {
+  if (name != "topk_idx") return;
+  const auto chosen = value.view<std::int32_t, 2>();
+  for (Index t = 0; t < chosen.shape[0]; ++t)
+    for (Index s = 0; s < chosen.shape[1]; ++s) add(layer_, chosen(t, s));
 }
 
 void TouchedExperts::clear() {
@@ -88,17 +85,18 @@ ModelWork::ModelWork(model::Transformer& transformer, const BytesOf& bytes_of)
 void ModelWork::add(const std::string& name, const weights::ParamInfo& info, double bytes) {
   const double flops = is_matrix(info.role) ? 2 * number(info.shape.num_elements()) : 0;
   total_bytes_ += bytes;
+  if (info.routed_expert) {
+    expert_bytes_[static_cast<std::size_t>(info.layer)][static_cast<std::size_t>(number_after(name, ".experts."))] +=
+        bytes;
+    expert_flops_ += flops * number(config_.num_experts_per_tok) / number(config_.n_routed_experts);
+    return;
+  }
   switch (const Phase phase = phase_of(name, info)) {
     case Phase::kEmbedding:
       embedding_row_ = bytes / number(config_.vocab_size);
       break;
     case Phase::kHead:
       head_ = {bytes, flops};
-      break;
-    case Phase::kExperts:
-      expert_bytes_[static_cast<std::size_t>(info.layer)][static_cast<std::size_t>(number_after(name, ".experts."))] +=
-          bytes;
-      expert_flops_ += flops * number(config_.num_experts_per_tok) / number(config_.n_routed_experts);
       break;
     default:
       once_[phase] += {bytes, flops};
@@ -109,7 +107,7 @@ PassWork ModelWork::rows(Index count, const TouchedExperts& touched) const {
   PassWork work = once_;
   for (Work& phase : work.phases) phase.flops *= number(count);
   work[Phase::kEmbedding].bytes = embedding_row_ * number(count);
-  work[Phase::kExperts].flops = expert_flops_ * number(count);
+  work[Phase::kExperts].flops += expert_flops_ * number(count);
   for (Index layer = 0; layer < config_.num_hidden_layers; ++layer)
     for (const Index expert : touched.of_layer(layer))
       work[Phase::kExperts].bytes += expert_bytes_[static_cast<std::size_t>(layer)][static_cast<std::size_t>(expert)];

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "hadal/core/phase_timer.h"
 #include "hadal/model/transformer.h"
+#include "hadal/perf/phase_times.h"
 
 namespace hadal::perf {
 
@@ -36,11 +36,11 @@ struct PassWork {
   Work linears() const;  // all but attention's core
 };
 
-// The routed experts that a pass really ran, by layer.
-class TouchedExperts {
+// The routed experts that the passes it watched really ran, by layer.
+class TouchedExperts : public Observer {
  public:
-  // Observes a forward pass; several add up.
-  model::Trace trace();
+  void on_boundary(Index layer) override { layer_ = layer; }
+  void on_value(std::string_view name, const TensorRef& value) override;
   void add(Index layer, Index expert) { of_layer_[static_cast<std::size_t>(layer)].insert(expert); }
   const std::set<Index>& of_layer(Index layer) const { return of_layer_[static_cast<std::size_t>(layer)]; }
   void clear();
@@ -50,6 +50,7 @@ class TouchedExperts {
 
  private:
   std::vector<std::set<Index>> of_layer_;
+  Index layer_ = -1;
 };
 
 class ModelWork {

@@ -49,8 +49,7 @@ TEST(Work, MoonlightReadsAboutTwoGigabytesAToken) {
   constexpr double kDense = 3.0 * 2048 * 11264;
   const double linears = kAttention + 26 * 8 * kExpert + kDense;
   EXPECT_DOUBLE_EQ(one.linears().flops, 2 * (linears + kHead + kRouter));
-  EXPECT_DOUBLE_EQ(one[Phase::kExperts].flops, 2 * 26 * 6 * kExpert);
-  EXPECT_DOUBLE_EQ(one[Phase::kSharedExperts].flops, 2 * 26 * 2 * kExpert);
+  EXPECT_DOUBLE_EQ(one[Phase::kExperts].flops, 2 * 26 * (6 + 2) * kExpert);
   EXPECT_DOUBLE_EQ(one[Phase::kProjections].flops, 2 * kAttention);
   EXPECT_NEAR(one.linears().bytes, linears + 2 * (kHead + kRouter), 0.001 * one.linears().bytes);
   EXPECT_NEAR(one.linears().bytes * 1e-9, 2.38, 0.01);
@@ -70,7 +69,7 @@ TEST(Work, ABatchReadsTheUnionOfItsExpertsOnce) {
   const PassWork one = step(work, touched(t.config, 6), {1});
   const PassWork four = step(work, touched(t.config, 9), {1, 1, 1, 1});
   EXPECT_DOUBLE_EQ(four.linears().flops, 4 * one.linears().flops);
-  EXPECT_DOUBLE_EQ(four[Phase::kExperts].bytes, one[Phase::kExperts].bytes * 9 / 6);
+  EXPECT_DOUBLE_EQ(four[Phase::kExperts].bytes, one[Phase::kExperts].bytes * (9 + 2) / (6 + 2));
   EXPECT_DOUBLE_EQ(four[Phase::kProjections].bytes, one[Phase::kProjections].bytes);
   EXPECT_DOUBLE_EQ(four[Phase::kHead].bytes, one[Phase::kHead].bytes);
   EXPECT_DOUBLE_EQ(four[Phase::kEmbedding].bytes, 4 * 2048 * 2);
@@ -144,7 +143,8 @@ TEST(Work, TheTraceSeesTheExpertsOfEveryToken) {
   TouchedExperts experts(t.config);
   model::SequenceState state = t.new_sequence(8);
   const std::vector<config::TokenId> ids = {1, 2, 3};
-  t.hidden(ctx, ids, model::Form::kExpanded, state, experts.trace());
+  const Observers::Watch watch(ctx.observers, experts);
+  t.hidden(ctx, ids, model::Form::kExpanded, state);
   for (Index layer = 0; layer < t.config.num_hidden_layers; ++layer) {
     const auto count = static_cast<Index>(experts.of_layer(layer).size());
     if (!t.config.is_moe_layer(layer)) {

@@ -103,10 +103,6 @@ std::byte* ExpertStore::memory_of(const Slot& slot) const {
   return memory_->data + static_cast<std::uint64_t>(&slot - slots_.data()) * slot_bytes_;
 }
 
-void begin_pass(ExpertStore& store, std::size_t other_bytes) {
-  store.begin_pass(other_bytes);
-}
-
 void ExpertStore::check_files() const {
   for (std::size_t i = 0; i < files_.shards().size(); ++i)
     HADAL_CHECK(!reader_->changed(static_cast<int>(i)),

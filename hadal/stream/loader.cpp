@@ -104,7 +104,7 @@ void share_repeated(Transformer& t) {
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options) {
   Config config = load_config(directory);
   if (!options.mtp) config.num_nextn_predict_layers = 0;
-  LoadedModel model{Transformer(config), std::make_unique<io::CheckpointFiles>(directory), {}, nullptr};
+  LoadedModel model{Transformer(config), std::make_unique<io::CheckpointFiles>(directory), {}};
   std::vector<std::string> faults;
   model.transformer.for_each_param([&](const std::string& name, Weight&, const ParamInfo& info) {
     for (std::string& fault : parameter_faults({name, info}, *model.files, config)) faults.push_back(std::move(fault));
@@ -116,13 +116,15 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
   share_repeated(model.transformer);
   std::uint64_t owned_bytes = 0;
   for (const Tensor& tensor : model.owned) owned_bytes += static_cast<std::uint64_t>(tensor->num_bytes());
-  model.store = stream_experts(model.transformer, *model.files, owned_bytes, options.stream,
-                               options.rearrange ? options.ctx : nullptr);
+  Streaming streaming = stream_experts(model.transformer, *model.files, owned_bytes, options.stream,
+                                       options.rearrange ? options.ctx : nullptr);
+  model.store = std::move(streaming.store);
+  model.streamed = std::move(streaming.experts);
   if (options.ctx && options.rearrange) {
     std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
     // Of a streamed model the copies take the place of mapped pages that the budget counts.
     if (!model.store) memory -= std::min(memory, owned_bytes);
-    group_rows(*options.ctx, model.transformer, *model.files, memory, model.owned);
+    group_rows(*options.ctx, model.transformer, *model.files, memory, model.store != nullptr, model.owned);
   }
   return model;
 }

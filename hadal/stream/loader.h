@@ -32,7 +32,8 @@ struct LoadedModel {
   Transformer transformer;
   std::unique_ptr<io::CheckpointFiles> files;
   std::vector<Tensor> owned;
-  std::unique_ptr<ExpertStore> store = nullptr;
+  std::unique_ptr<ExpertStore> store = {};
+  std::unique_ptr<StreamedExperts> streamed = {};
 };
 
 // Throws Error with one sentence (line) per missing tensor, wrong shape, dtype or scale, all at once. Tensors that the

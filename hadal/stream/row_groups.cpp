@@ -42,7 +42,7 @@ void copy_kv_b(Mla& attention) {
 }
 
 // Weights to rearrange, those of one tensor together: an MTP layer's head may be the main one.
-std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Transformer& t) {
+std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Transformer& t, bool streamed) {
   const std::set<const void*> rows = read_by_rows(t);
   std::map<const void*, std::vector<Weight*>> all;
   std::set<const Weight*> absorbed;
@@ -52,14 +52,14 @@ std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Trans
   };
   const auto add_kv_b = [&](Mla& attention) {
     absorbed.insert(&attention.kv_b_proj.weight);
-    if (t.store) return;  // what it is stored in stays anyway, and memory is short
+    if (streamed) return;  // what it is stored in stays anyway, and memory is short
     copy_kv_b(attention);
     add(attention.kv_b_grouped);
   };
   for (Block& block : t.layers) add_kv_b(block.self_attn);
   for (Mtp& module : t.mtp) add_kv_b(module.block.self_attn);
   t.for_each_param([&](const std::string&, Weight& w, const ParamInfo& info) {
-    if (is_matrix(info.role) && !(t.store && info.routed_expert)) add(w);
+    if (is_matrix(info.role) && !(streamed && info.routed_expert)) add(w);
   });
   return all;
 }
@@ -88,7 +88,7 @@ class Grouping {
   }
 
   void finish() {
-    if (ctx_.poll) ctx_.poll();
+    ctx_.observers.boundary(-1);
     for (const Weight* w : batch_)
       if (const auto place = place_in_files(w->values, files_)) shards_.insert(place->shard);
     ops::group_rows(ctx_, batch_, to_);
@@ -121,11 +121,11 @@ bool worth_grouping(const Context& ctx, const Weight& w) {
   return ctx.isa != Isa::kRef && !read_by_rows && ops::can_group_rows(w);
 }
 
-void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory,
+void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory, bool streamed,
                 std::vector<Tensor>& owned) {
   if (ctx.isa == Isa::kRef) return;
   const auto start = std::chrono::steady_clock::now();
-  const auto weights = weights_of(ctx, t);
+  const auto weights = weights_of(ctx, t, streamed);
   std::uint64_t bytes = 0;
   for (const auto& [tensor, same] : weights) bytes += room_for(*same[0]);
   if (bytes == 0) return;

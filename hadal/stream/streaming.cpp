@@ -74,26 +74,24 @@ std::filesystem::path counts_file(const io::CheckpointFiles& files, const std::f
   return directory / fmt::format("experts-{:016x}", checksum(identity));
 }
 
-void connect(Transformer& t, ExpertStore& store) {
-  Index layer = 0;
-  for (Moe* moe : moe_layers(t)) {
-    moe->store = &store;
-    moe->store_layer = layer++;
-  }
-  for (std::size_t i = 0; i + 1 < t.layers.size(); ++i)
-    if (t.layers[i + 1].moe) t.layers[i].next = &t.layers[i + 1];
-  t.store = &store;
+// The store's numbers of the model's layers, MTP's included; -1: dense.
+std::vector<Index> store_layers(const Transformer& t) {
+  std::vector<Index> number;
+  Index next = 0;
+  for (const Block& block : t.layers) number.push_back(block.moe ? next++ : -1);
+  for (const Mtp& module : t.mtp) number.push_back(module.block.moe ? next++ : -1);
+  return number;
 }
 
 }  // namespace
 
-std::unique_ptr<ExpertStore> stream_experts(Transformer& t, const io::CheckpointFiles& files, std::uint64_t owned_bytes,
-                                            const StreamOptions& options, Context* rearranger) {
+Streaming stream_experts(Transformer& t, const io::CheckpointFiles& files, std::uint64_t owned_bytes,
+                         const StreamOptions& options, Context* rearranger) {
   const Sizes sizes = mapped_sizes(t, files);
   const std::vector<Moe*> moes = moe_layers(t);
   if (options.memory == 0 || sizes.routed == 0 || sizes.resident + sizes.routed + owned_bytes <= options.memory) {
     make_readable(t, files);
-    return nullptr;
+    return {};
   }
   std::vector<std::span<FeedForward>> layers;
   for (Moe* moe : moes) layers.push_back(moe->experts);
@@ -110,11 +108,12 @@ std::unique_ptr<ExpertStore> stream_experts(Transformer& t, const io::Checkpoint
     if (options.strict) throw;
     log_warning("{}; its weights are paged by the system, which is slow", e.what());
     make_readable(t, files);
-    return nullptr;
+    return {};
   }
-  connect(t, *store);
+  auto experts = std::make_unique<StreamedExperts>(t, *store, store_layers(t));
+  t.experts = experts.get();
   settle_pages(t, files);
-  return store;
+  return {std::move(store), std::move(experts)};
 }
 
 }  // namespace hadal::stream

@@ -4,8 +4,7 @@
 
 #include <memory>
 
-#include "hadal/stream/expert_store.h"
-#include "hadal/model/transformer.h"
+#include "hadal/stream/streamed_experts.h"
 
 namespace hadal::stream {
 
@@ -19,11 +18,17 @@ struct StreamOptions {
   io::AsyncReader::Backend backend = io::AsyncReader::Backend::kAuto;
 };
 
+// Both empty: everything fits.
+struct Streaming {
+  std::unique_ptr<ExpertStore> store;
+  std::unique_ptr<StreamedExperts> experts;  // the transformer's token dispatcher
+};
+
 // `t` is bound to the mappings of `files`, routed experts in place (CheckpointFiles::find_in_place); `owned_bytes` is
-// what was copied at loading. nullptr if everything fits: then every weight is ready for use where it is. Otherwise
-// `t` refers to the result, which must outlive it, and no page of the routed experts is touched. `rearranger` may be
-// null: ExpertStoreOptions::ctx.
-std::unique_ptr<ExpertStore> stream_experts(Transformer& t, const io::CheckpointFiles& files, std::uint64_t owned_bytes,
-                                            const StreamOptions& options, Context* rearranger = nullptr);
+// what was copied at loading. Empty if everything fits: then every weight is ready for use where it is. Otherwise `t`
+// refers to the result, which must outlive it, and no page of the routed experts is touched. `rearranger` may be null:
+// ExpertStoreOptions::ctx.
+Streaming stream_experts(Transformer& t, const io::CheckpointFiles& files, std::uint64_t owned_bytes,
+                         const StreamOptions& options, Context* rearranger = nullptr);
 
 }  // namespace hadal::stream

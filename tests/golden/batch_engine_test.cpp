@@ -95,9 +95,10 @@ TEST_F(BatchEngineTest, CallersEndSingleAnswersAndThePollEndsAll) {
   const std::vector<TokenId> expected = done[2].tokens;
   done.clear();
   int polls = 0;
-  ctx.poll = [&] {
+  Poll poll([&] {
     if (++polls == 10) throw Interrupted("enough");
-  };
+  });
+  const Observers::Watch watch(ctx.observers, poll);
   EXPECT_THROW(engine.generate(all, {}, keep), Interrupted);
   EXPECT_TRUE(done.empty());
   engine.generate(all, {}, keep);
@@ -110,9 +111,10 @@ TEST_F(BatchEngineTest, ThePollEndsASingleAnswerAsCancelled) {
   const Request request{
       .prompt = {0, 4084, 579}, .sampling = {.temperature = 0}, .max_tokens = 6, .stop_token_ids = {}};
   int polls = 0;
-  ctx.poll = [&] {
+  Poll poll([&] {
     if (++polls == 10) throw Interrupted("enough");
-  };
+  });
+  const Observers::Watch watch(ctx.observers, poll);
   EXPECT_EQ(engine.generate(request).finish_reason, FinishReason::kCancelled);
   EXPECT_EQ(engine.generate(request).tokens, Engine(ctx, model.transformer).generate(request).tokens);
 }

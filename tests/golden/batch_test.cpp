@@ -43,16 +43,15 @@ std::vector<Result> compute(const Transformer& t, const std::vector<Sequence>& a
     std::vector<std::size_t> who;
     for (std::size_t i = 0; i < all.size(); ++i) {
       if (step >= all[i].steps()) continue;
-      segments.push_back({all[i].step(step), states[i]});
+      segments.push_back({all[i].step(step), states[i], step == 0 ? Form::kExpanded : Form::kAbsorbed});
       who.push_back(i);
     }
     if (segments.empty()) return results;
     const Workspace::Scope scope(ctx.workspace);
-    const Form form = step == 0 ? Form::kExpanded : Form::kAbsorbed;
-    const TensorRef hidden = t.hidden(ctx, segments, form);
+    const TensorRef hidden = t.hidden(ctx, segments);
     const TensorRef logits = t.logits(ctx, hidden);
     // The draft of the same token again: any ids do.
-    const TensorRef drafted = t.mtp.empty() ? TensorRef() : t.mtp_hidden(ctx, 0, segments, hidden, form);
+    const TensorRef drafted = t.mtp.empty() ? TensorRef() : t.mtp_hidden(ctx, 0, segments, hidden);
     for (Index row = 0, s = 0; s < static_cast<Index>(segments.size()); ++s) {
       const auto end = row + static_cast<Index>(segments[static_cast<std::size_t>(s)].ids.size());
       Result& result = results[who[static_cast<std::size_t>(s)]];
@@ -112,8 +111,9 @@ TEST_P(Batch, Rule18_NorWithACacheInFp8) {
 TEST_P(Batch, ASequenceWithoutRoomLeavesAllAsTheyWere) {
   Context ctx(1, isa);
   SequenceState roomy = model.transformer.new_sequence(10), full = model.transformer.new_sequence(2);
-  const std::vector<Segment> segments = {{std::span(ids).first(3), roomy}, {std::span(ids).first(3), full}};
-  EXPECT_THROW(model.transformer.hidden(ctx, segments, Form::kExpanded), InvalidRequest);
+  const std::vector<Segment> segments = {{std::span(ids).first(3), roomy, Form::kExpanded},
+                                         {std::span(ids).first(3), full, Form::kExpanded}};
+  EXPECT_THROW(model.transformer.hidden(ctx, segments), InvalidRequest);
   EXPECT_EQ(roomy.main.length() + full.main.length(), 0);
 }
 
@@ -121,9 +121,10 @@ TEST_P(Batch, APassEndsWhenItsPollThrowsAndCanBeRunAgain) {
   Context ctx(1, isa);
   SequenceState state = model.transformer.new_sequence(10), fresh = model.transformer.new_sequence(10);
   int asked = 0;
-  ctx.poll = [&] {
+  Poll poll([&] {
     if (++asked == 2) throw Interrupted("enough");
-  };
+  });
+  const Observers::Watch watch(ctx.observers, poll);
   EXPECT_THROW(model.transformer.hidden(ctx, std::span(ids).first(4), Form::kExpanded, state), Interrupted);
   EXPECT_EQ(state.main.length(), 0);
   const TensorRef again = model.transformer.hidden(ctx, std::span(ids).first(4), Form::kExpanded, state);

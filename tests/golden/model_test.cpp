@@ -37,8 +37,14 @@ void append(Tensors& all, const std::string& name, const TensorRef& value) {
 
 Tensors compute(const LoadedModel& model, const std::vector<TokenId>& ids, const How& run) {
   Tensors all;
-  const Trace trace([&](const std::string& name, const TensorRef& value) { append(all, name, value); });
+  // What is made a group of heads at a time, or is not part of a layer, has other rows with other chunks.
+  Trace trace([&](const std::string& name, const TensorRef& value) {
+    for (const char* part : {".keys_values", ".heads_out", ".embedding", ".final_norm", ".logits"})
+      if (name.ends_with(part)) return;
+    append(all, name, value);
+  });
   Context ctx(static_cast<int>(run.threads), run.isa);
+  const Observers::Watch watch(ctx.observers, trace);
   ctx.activations = run.activations;
   const Transformer& t = model.transformer;
   SequenceState state = t.new_sequence(static_cast<Index>(ids.size()));
@@ -50,7 +56,7 @@ Tensors compute(const LoadedModel& model, const std::vector<TokenId>& ids, const
     const Workspace::Scope scope(ctx.workspace);
     const Form form = absorbed ? Form::kAbsorbed : Form::kExpanded;
     const auto part = std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
-    const TensorRef hidden = t.hidden(ctx, part, form, state, trace);
+    const TensorRef hidden = t.hidden(ctx, part, form, state);
     append(all, "logits", t.logits(ctx, hidden));
     TensorRef previous = hidden;
     for (Index depth = 0; depth < static_cast<Index>(t.mtp.size()); ++depth) {
@@ -58,7 +64,7 @@ Tensors compute(const LoadedModel& model, const std::vector<TokenId>& ids, const
       if (rows <= 0) break;
       const auto next =
           std::span(ids).subspan(static_cast<std::size_t>(begin + 1 + depth), static_cast<std::size_t>(rows));
-      previous = t.mtp_hidden(ctx, depth, next, previous.rows(0, rows), form, state, trace);
+      previous = t.mtp_hidden(ctx, depth, next, previous.rows(0, rows), form, state);
       append(all, "mtp" + std::to_string(depth) + ".logits", t.mtp_logits(ctx, depth, previous));
     }
     begin = end;

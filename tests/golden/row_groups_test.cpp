@@ -88,16 +88,17 @@ TEST(RowGroupsMemory, WithTooLittleMemoryTheModelStaysAsStored) {
   Context ctx(1);
   if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
   LoadedModel model = load_model(golden_models()[0], {.mtp = true, .ctx = &ctx});
-  group_rows(ctx, model.transformer, *model.files, 1000, model.owned);
+  group_rows(ctx, model.transformer, *model.files, 1000, false, model.owned);
   EXPECT_EQ(grouped_matrices(model), 0);
-  group_rows(ctx, model.transformer, *model.files, 1u << 30, model.owned);
+  group_rows(ctx, model.transformer, *model.files, 1u << 30, false, model.owned);
   EXPECT_GT(grouped_matrices(model), 0);
 }
 
 TEST(RowGroupsMemory, CtrlCEndsRearranging) {
   Context ctx(1);
   if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
-  ctx.poll = [] { throw Interrupted("interrupted"); };
+  Poll poll([] { throw Interrupted("interrupted"); });
+  const Observers::Watch watch(ctx.observers, poll);
   EXPECT_THROW(load_model(golden_models()[0], {.ctx = &ctx, .rearrange = true}), Interrupted);
 }
 

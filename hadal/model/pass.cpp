@@ -1,0 +1,46 @@
+#include "hadal/model/pass.h"
+
+#include "hadal/ops/elementwise.h"
+
+namespace hadal::model {
+
+Pass::Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index first_layer, TokenDispatcher& experts)
+    : experts(experts), first_layer_(first_layer) {
+  std::vector<Index> positions;
+  for (const Run& run : runs) {
+    run.cache.reserve(run.count);
+    const auto begin = static_cast<Index>(positions.size());
+    rows_.push_back({begin, begin + run.count, run.form, run.cache});
+    for (Index i = 0; i < run.count; ++i) positions.push_back(run.cache.length() + i);
+    if (run.form == Form::kExpanded) continue;
+    HADAL_CHECK(num_absorbed_ + 1 == rows_.size(), "pass: rows in the absorbed form must come before expanded ones");
+    ++num_absorbed_;
+    absorbed_ = rows_.back().end;
+  }
+  rope = ops::rope_table(ctx, rotary.inv_freq, positions, rotary.magnitude);
+}
+
+void Pass::append(Context& ctx, Index layer, const TensorRef& c_kv, const TensorRef& k_pe) const {
+  const TensorRef entries = ops::concatenate(ctx, c_kv, k_pe);
+  for (const SequenceRows& s : rows_) s.cache.write(ctx, layer - first_layer_, entries.rows(s.begin, s.end));
+}
+
+TensorRef Pass::entries(Context& ctx, Index layer, const SequenceRows& s) const {
+  return s.cache.read(ctx, layer - first_layer_, s.count());
+}
+
+Pass::Cached Pass::cached(Index layer) const {
+  Cached cached;
+  for (const SequenceRows& s : std::span(rows_).first(num_absorbed_))
+    cached.pages.push_back(ops::pages_of(s.cache.stored(layer - first_layer_, s.count())));
+  for (std::size_t i = 0; i < num_absorbed_; ++i)
+    cached.rows.push_back(
+        {rows_[i].begin, rows_[i].end, rows_[i].cache.length(), cached.pages[i], rows_[i].cache.fp8_entry()});
+  return cached;
+}
+
+void Pass::finish() const {
+  for (const SequenceRows& s : rows_) s.cache.advance(s.count(), s.form);
+}
+
+}  // namespace hadal::model

@@ -1,0 +1,29 @@
+#include "hadal/model/token_dispatcher.h"
+
+#include "hadal/model/moe.h"
+
+namespace hadal::model {
+namespace {
+
+class LocalExperts : public TokenDispatcher {
+ public:
+  void dispatch(Context&, const Moe&, const RoutedTokens&) override {}
+  TensorRef combine(Context& ctx, const Moe& moe, const RoutedTokens& tokens) override {
+    std::vector<ops::FeedForwardRef> chosen(moe.experts.size());
+    const TensorRef& ids = tokens.chosen.experts;
+    for (Index i = 0; i < ids.num_elements(); ++i) {
+      const auto e = static_cast<std::size_t>(ids.data<std::int32_t>()[i]);
+      if (!chosen[e]) chosen[e] = moe.experts[e].weights();
+    }
+    return ops::mixture(ctx, tokens.u, tokens.chosen, chosen, moe.shared(), moe.ue8m0());
+  }
+};
+
+}  // namespace
+
+TokenDispatcher& local_experts() {
+  static LocalExperts local;
+  return local;
+}
+
+}  // namespace hadal::model
