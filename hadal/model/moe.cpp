@@ -5,12 +5,12 @@ namespace hadal::model {
 Gate::Gate(const Config& c)
     : n_routed_experts(c.n_routed_experts),
       linear(make_linear(c, c.hidden_size, c.n_routed_experts)),
-      has_bias(c.topk_method == TopkMethod::kNoauxTc) {
+      has_bias(c.topk_method == config::TopkMethod::kNoauxTc) {
   rule.num_experts_per_tok = c.num_experts_per_tok;
-  rule.n_group = c.topk_method == TopkMethod::kGreedy ? 1 : c.n_group;
+  rule.n_group = c.topk_method == config::TopkMethod::kGreedy ? 1 : c.n_group;
   rule.topk_group = c.topk_group;
-  rule.group_best = c.topk_method == TopkMethod::kNoauxTc ? 2 : 1;  // rule 22
-  rule.sigmoid = c.scoring_func == ScoringFunc::kSigmoid;
+  rule.group_best = c.topk_method == config::TopkMethod::kNoauxTc ? 2 : 1;  // rule 22
+  rule.sigmoid = c.scoring_func == config::ScoringFunc::kSigmoid;
   rule.norm_topk_prob = c.norm_topk_prob;
   rule.routed_scaling_factor = c.routed_scaling_factor;
 }

@@ -4,8 +4,9 @@
 
 namespace hadal::model {
 
-Pass::Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index first_layer, TokenDispatcher& experts)
-    : experts(experts), first_layer_(first_layer) {
+Pass::Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index first_layer,
+           TokenDispatcher& dispatcher)
+    : experts(dispatcher), first_layer_(first_layer) {
   std::vector<Index> positions;
   for (const Run& run : runs) {
     run.cache.reserve(run.count);

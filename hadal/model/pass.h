@@ -30,7 +30,8 @@ class Pass {
     KvCache& cache;
   };
   // Makes room in the caches, whose first layer is `first_layer` of the model. Throws InvalidRequest if there is none.
-  Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index first_layer, TokenDispatcher& experts);
+  Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index first_layer,
+       TokenDispatcher& dispatcher);
 
   TokenDispatcher& experts;
   ops::RopeTable rope;

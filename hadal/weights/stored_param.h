@@ -28,6 +28,7 @@ namespace hadal::weights {
 using config::Config;
 using config::WeightFormat;
 using config::WeightScheme;
+using config::kGroupSizes;
 
 // Names of the tensors beside the values.
 inline std::string block_scale_name(const std::string& weight) {

@@ -11,6 +11,7 @@
 namespace hadal::model {
 
 using stream::LoadedModel;
+using stream::group_rows;
 using stream::load_model;
 namespace {
 

@@ -17,6 +17,7 @@ using config::load_config;
 using stream::ExpertStats;
 using stream::LoadedModel;
 using stream::load_model;
+using stream::worth_grouping;
 namespace {
 
 using ::testing::HasSubstr;
