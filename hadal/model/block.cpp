@@ -27,7 +27,6 @@ void Block::forward(Context& ctx, const TensorRef& x, const Pass& pass, Index la
   const Workspace::Scope scope(ctx.workspace);
   const TensorRef u = ctx.observe("ffn_norm", post_attention_layernorm.forward(ctx, x));
   ops::add_in_place(ctx, x, moe ? moe->forward(ctx, u, pass.experts, layer) : mlp->forward(ctx, u));
-  ctx.observe("hidden", x);
 }
 
 Mtp::Mtp(const Config& c, bool is_moe)

@@ -50,6 +50,7 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) c
   for (Index i = 0; i < config.num_hidden_layers; ++i) {
     ctx.observers.boundary(i);
     layers[static_cast<std::size_t>(i)].forward(ctx, x, pass, i);
+    ctx.observe("hidden", x);
   }
   pass.finish();
   return ctx.observe("final_norm", norm.forward(ctx, x));
