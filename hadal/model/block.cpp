@@ -9,12 +9,12 @@ RmsNorm make_norm(const Config& c) {
 
 }  // namespace
 
-Block::Block(const Config& c, bool is_moe)
-    : input_layernorm(make_norm(c)), post_attention_layernorm(make_norm(c)), self_attn(c) {
+Block::Block(const Config& c, bool is_moe, const Part& part)
+    : input_layernorm(make_norm(c)), post_attention_layernorm(make_norm(c)), self_attn(c, part.shards) {
   if (is_moe)
-    moe.emplace(c);
+    moe.emplace(c, part);
   else
-    mlp.emplace(c, c.intermediate_size);
+    mlp.emplace(c, c.intermediate_size, part.shards);
 }
 
 void Block::forward(Context& ctx, const TensorRef& x, const Pass& pass, Index layer) const {
@@ -29,13 +29,13 @@ void Block::forward(Context& ctx, const TensorRef& x, const Pass& pass, Index la
   ops::add_in_place(ctx, x, moe ? moe->forward(ctx, u, pass.experts, layer) : mlp->forward(ctx, u));
 }
 
-Mtp::Mtp(const Config& c, bool is_moe)
+Mtp::Mtp(const Config& c, bool is_moe, const Part& part)
     : enorm(make_norm(c)),
       hnorm(make_norm(c)),
       eh_proj(make_linear(c, 2 * c.hidden_size, c.hidden_size)),
-      block(c, is_moe),
-      shared_head{.norm = make_norm(c), .head = make_linear(c, c.hidden_size, c.vocab_size)},
-      vocab_size(c.vocab_size),
+      block(c, is_moe, part),
+      shared_head{.norm = make_norm(c), .head = make_linear(c, c.hidden_size, c.vocab_size / part.shards, ShardAxis::kOutputs)},
+      vocab_size(c.vocab_size / part.shards),
       hidden_size(c.hidden_size) {}
 
 TensorRef Mtp::join(Context& ctx, const TensorRef& embedded, const TensorRef& previous) const {

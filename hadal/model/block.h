@@ -16,7 +16,7 @@ struct Block {
   std::optional<FeedForward> mlp;
 
   Block() = default;
-  Block(const Config& c, bool is_moe);
+  Block(const Config& c, bool is_moe, const Part& part);
 
   // x [T, hidden], the residual stream, is updated in place. `layer` counts all layers of the model, MTP's last.
   void forward(Context& ctx, const TensorRef& x, const Pass& pass, Index layer) const;
@@ -43,10 +43,10 @@ struct Mtp {
     Linear head;  // repeats lm_head (rule 39)
   } shared_head;
   Weight embed_tokens;  // repeats model.embed_tokens
-  Index vocab_size = 0, hidden_size = 0;
+  Index vocab_size = 0, hidden_size = 0;  // of embed_tokens
 
   Mtp() = default;
-  explicit Mtp(const Config& c, bool is_moe);
+  Mtp(const Config& c, bool is_moe, const Part& part);
 
   // embedded [T, hidden] of the next tokens, previous [T, hidden] -> hidden states after shared_head.norm.
   TensorRef forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Pass& pass,
@@ -61,7 +61,9 @@ struct Mtp {
       f(param, weight, info);
     };
     repeated(name + ".embed_tokens.weight", embed_tokens,
-             ParamInfo{.shape = {vocab_size, hidden_size}, .role = ParamRole::kEmbedding});
+             ParamInfo{.shape = {vocab_size, hidden_size},
+                       .role = ParamRole::kEmbedding,
+                       .shard_axis = ShardAxis::kOutputs});
     enorm.for_each_param(name + ".enorm", f);
     hnorm.for_each_param(name + ".hnorm", f);
     eh_proj.for_each_param(name + ".eh_proj", ParamRole::kProjection, f);

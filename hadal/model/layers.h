@@ -17,6 +17,7 @@ using config::TokenId;
 using weights::ParamInfo;
 using weights::ParamRole;
 using weights::ParamSpec;
+using weights::ShardAxis;
 using weights::Weight;
 
 // y = W x without bias; W is [out_features, in_features].
@@ -24,13 +25,15 @@ struct Linear {
   Index in_features = 0;
   Index out_features = 0;
   bool ue8m0 = false;  // how Activations::kFp8 rounds scales
+  ShardAxis shard_axis = ShardAxis::kNone;
   Weight weight;
 
   TensorRef forward(Context& ctx, const TensorRef& x) const { return ops::linear(ctx, x, weight, ue8m0); }
 
   template <class F>
   void for_each_param(const std::string& name, ParamRole role, F&& f) {
-    f(name + ".weight", weight, ParamInfo{.shape = {out_features, in_features}, .role = role});
+    f(name + ".weight", weight,
+      ParamInfo{.shape = {out_features, in_features}, .role = role, .shard_axis = shard_axis});
   }
 };
 
@@ -52,7 +55,8 @@ struct FeedForward {
   Linear gate_proj, up_proj, down_proj;
 
   FeedForward() = default;
-  FeedForward(const Config& c, Index width);
+  // One of `shards` parts of a network of `width` inner channels: its share of the outputs of each matrix.
+  FeedForward(const Config& c, Index width, Index shards = 1);
 
   TensorRef forward(Context& ctx, const TensorRef& x) const {
     const TensorRef inner = ops::swiglu(ctx, gate_proj.forward(ctx, x), up_proj.forward(ctx, x));
@@ -70,6 +74,6 @@ struct FeedForward {
 };
 
 // A linear of the given sizes with this model's activation rounding.
-Linear make_linear(const Config& c, Index in_features, Index out_features);
+Linear make_linear(const Config& c, Index in_features, Index out_features, ShardAxis axis = ShardAxis::kNone);
 
 }  // namespace hadal::model

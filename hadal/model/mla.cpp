@@ -13,8 +13,8 @@ constexpr double kLatentNormEps = 1e-6;
 
 }  // namespace
 
-Mla::Mla(const Config& c)
-    : num_heads(c.num_attention_heads),
+Mla::Mla(const Config& c, Index shards)
+    : num_heads(c.num_attention_heads / shards),
       nope(c.qk_nope_head_dim),
       rope(c.qk_rope_head_dim),
       v(c.v_head_dim),
@@ -24,14 +24,14 @@ Mla::Mla(const Config& c)
   if (has_q_lora) {
     q_a_proj = make_linear(c, c.hidden_size, *c.q_lora_rank);
     q_a_layernorm = {.width = *c.q_lora_rank, .eps = kLatentNormEps, .weight = {}};
-    q_b_proj = make_linear(c, *c.q_lora_rank, num_heads * (nope + rope));
+    q_b_proj = make_linear(c, *c.q_lora_rank, num_heads * (nope + rope), ShardAxis::kOutputs);
   } else {
-    q_proj = make_linear(c, c.hidden_size, num_heads * (nope + rope));
+    q_proj = make_linear(c, c.hidden_size, num_heads * (nope + rope), ShardAxis::kOutputs);
   }
   kv_a_proj_with_mqa = make_linear(c, c.hidden_size, kv_lora_rank + rope);
   kv_a_layernorm = {.width = kv_lora_rank, .eps = kLatentNormEps, .weight = {}};
-  kv_b_proj = make_linear(c, kv_lora_rank, num_heads * (nope + v));
-  o_proj = make_linear(c, num_heads * v, c.hidden_size);
+  kv_b_proj = make_linear(c, kv_lora_rank, num_heads * (nope + v), ShardAxis::kOutputs);
+  o_proj = make_linear(c, c.num_attention_heads * v, c.hidden_size / shards, ShardAxis::kOutputs);
 }
 
 TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Pass& pass, Index layer) const {

@@ -25,7 +25,8 @@ struct Mla {
   RmsNorm kv_a_layernorm;
 
   Mla() = default;
-  explicit Mla(const Config& c);
+  // One of `shards` parts: its share of the heads, and of the outputs of o_proj, which is given all heads.
+  explicit Mla(const Config& c, Index shards = 1);
 
   // h [T, hidden] -> [T, hidden]. Writes the tokens' entries of `layer` behind the lengths of their caches, which stay
   // as they are. What a sequence gets does not depend on the others.

@@ -30,11 +30,12 @@ ops::Selection Gate::forward(Context& ctx, const TensorRef& u) const {
   return chosen;
 }
 
-Moe::Moe(const Config& c)
+Moe::Moe(const Config& c, const Part& part)
     : gate(c),
-      experts(static_cast<std::size_t>(c.n_routed_experts), FeedForward(c, c.moe_intermediate_size)),
+      experts(static_cast<std::size_t>(part.experts.count()), FeedForward(c, c.moe_intermediate_size)),
+      first_expert(part.experts.begin),
       has_shared_experts(c.n_shared_experts > 0) {
-  if (has_shared_experts) shared_experts = FeedForward(c, c.moe_intermediate_size * c.n_shared_experts);
+  if (has_shared_experts) shared_experts = FeedForward(c, c.moe_intermediate_size * c.n_shared_experts, part.shards);
 }
 
 TensorRef Moe::forward(Context& ctx, const TensorRef& u, TokenDispatcher& dispatcher, Index layer) const {

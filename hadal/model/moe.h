@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "hadal/model/layers.h"
+#include "hadal/model/part.h"
 #include "hadal/model/token_dispatcher.h"
 #include "hadal/ops/experts.h"
 
@@ -36,12 +37,13 @@ struct Gate {
 
 struct Moe {
   Gate gate;
-  std::vector<FeedForward> experts;
+  std::vector<FeedForward> experts;  // those this process holds
+  Index first_expert = 0;            // the number of the first of them
   bool has_shared_experts = false;
   FeedForward shared_experts;  // n_shared_experts of them side by side
 
   Moe() = default;
-  explicit Moe(const Config& c);
+  Moe(const Config& c, const Part& part);
   // [T, hidden] -> [T, hidden].
   TensorRef forward(Context& ctx, const TensorRef& u, TokenDispatcher& dispatcher, Index layer) const;
 
@@ -55,9 +57,10 @@ struct Moe {
     for (std::size_t e = 0; e < experts.size(); ++e) {
       const auto routed = [&](const std::string& param, Weight& weight, ParamInfo info) {
         info.routed_expert = true;
+        info.shard_axis = ShardAxis::kExperts;
         f(param, weight, info);
       };
-      experts[e].for_each_param(name + ".experts." + std::to_string(e), routed);
+      experts[e].for_each_param(name + ".experts." + std::to_string(first_expert + static_cast<Index>(e)), routed);
     }
     if (has_shared_experts) shared_experts.for_each_param(name + ".shared_experts", f);
   }

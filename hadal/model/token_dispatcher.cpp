@@ -9,6 +9,10 @@ class LocalExperts : public TokenDispatcher {
  public:
   void dispatch(Context&, const Moe&, const RoutedTokens&) override {}
   TensorRef combine(Context& ctx, const Moe& moe, const RoutedTokens& tokens) override {
+    const auto held = static_cast<Index>(moe.experts.size());
+    HADAL_CHECK(held == moe.gate.n_routed_experts,
+                "experts: layer {} holds {} of {} routed experts; tokens cannot be sent to the others from here",
+                tokens.layer, held, moe.gate.n_routed_experts);
     std::vector<ops::FeedForwardRef> chosen(moe.experts.size());
     const TensorRef& ids = tokens.chosen.experts;
     for (Index i = 0; i < ids.num_elements(); ++i) {

@@ -20,13 +20,20 @@ std::vector<Pass::Run> runs(std::span<const Segment> segments, const CacheOf& ca
 
 }  // namespace
 
-Transformer::Transformer(const Config& c)
+Transformer::Transformer(const Config& c) : Transformer(c, whole(c)) {}
+
+Transformer::Transformer(const Config& c, const Part& held)
     : config(c),
+      part(held),
       rotary(c),
       norm{.width = c.hidden_size, .eps = c.rms_norm_eps, .weight = {}},
-      lm_head(make_linear(c, c.hidden_size, c.vocab_size)) {
-  for (Index i = 0; i < c.num_hidden_layers; ++i) layers.emplace_back(c, c.is_moe_layer(i));
-  for (Index i = c.num_hidden_layers; i < c.num_stored_layers(); ++i) mtp.emplace_back(c, c.is_moe_layer(i));
+      lm_head(make_linear(c, c.hidden_size, c.vocab_size / held.shards, ShardAxis::kOutputs)) {
+  check_part(part, c);
+  for (Index i = part.layers.begin; i < part.layers.end; ++i)
+    if (i < c.num_hidden_layers)
+      layers.emplace_back(c, c.is_moe_layer(i), part);
+    else
+      mtp.emplace_back(c, c.is_moe_layer(i), part);
 }
 
 std::uint64_t SequenceState::allocated_bytes() const {
@@ -42,6 +49,9 @@ SequenceState Transformer::new_sequence(Index capacity, DType cache_dtype) const
 }
 
 TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) const {
+  HADAL_CHECK(static_cast<Index>(layers.size()) == config.num_hidden_layers && part.shards == 1,
+              "model: this process holds layers [{}, {}) and shard {} of {}, a forward pass needs all", part.layers.begin,
+              part.layers.end, part.shard, part.shards);
   std::uint64_t held = ctx.workspace.allocated_bytes();
   for (const Segment& s : segments) held += s.state.allocated_bytes();
   experts->begin_pass(held);

@@ -28,6 +28,7 @@ struct Segment {
 
 struct Transformer {
   Config config;
+  Part part;  // what this process holds of it
   Rotary rotary;
   Weight embed_tokens;
   std::vector<Block> layers;
@@ -38,6 +39,7 @@ struct Transformer {
 
   // Shapes only; the weights come from load_model (loader.h) or stay empty, for counting and initialising.
   explicit Transformer(const Config& c);
+  Transformer(const Config& c, const Part& held);
 
   SequenceState new_sequence(Index capacity, DType cache_dtype = DType::kF32) const;
 
@@ -69,12 +71,16 @@ struct Transformer {
     return mtp[static_cast<std::size_t>(depth)].shared_head.head.forward(ctx, hidden);
   }
 
-  // Every parameter of the model: f(name, weight, info), in the order of the published names' layers.
+  // Every parameter that is held: f(name, weight, info), in the order of the published names' layers.
   template <class F>
   void for_each_param(F&& f) {
-    f(std::string("model.embed_tokens.weight"), embed_tokens,
-      ParamInfo{.shape = {config.vocab_size, config.hidden_size}, .role = ParamRole::kEmbedding});
-    Index index = 0;
+    // A tied head is the embedding.
+    if (part.has_embedding() || (config.tie_word_embeddings && part.has_head(config)))
+      f(std::string("model.embed_tokens.weight"), embed_tokens,
+        ParamInfo{.shape = {lm_head.out_features, config.hidden_size},
+                  .role = ParamRole::kEmbedding,
+                  .shard_axis = ShardAxis::kOutputs});
+    Index index = part.layers.begin;
     const auto in_layer = [&](const std::string& name, Weight& weight, ParamInfo info) {
       info.layer = index;
       f(name, weight, info);
@@ -83,11 +89,13 @@ struct Transformer {
       block.for_each_param("model.layers." + std::to_string(index), in_layer);
       ++index;
     }
-    norm.for_each_param("model.norm", f);
-    lm_head.for_each_param("lm_head", ParamRole::kHead, [&](const std::string& name, Weight& weight, ParamInfo info) {
-      info.optional = config.tie_word_embeddings;
-      f(name, weight, info);
-    });
+    if (part.has_head(config)) {
+      norm.for_each_param("model.norm", f);
+      lm_head.for_each_param("lm_head", ParamRole::kHead, [&](const std::string& name, Weight& weight, ParamInfo info) {
+        info.optional = config.tie_word_embeddings;
+        f(name, weight, info);
+      });
+    }
     for (Mtp& module : mtp) {
       module.for_each_param("model.layers." + std::to_string(index), in_layer);
       ++index;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "hadal/io/free_memory.h"
 #include "hadal/stream/row_groups.h"
@@ -85,9 +86,18 @@ void share_repeated(Transformer& t) {
   if (!t.lm_head.weight) t.lm_head.weight = t.embed_tokens;
   for (Mtp& module : t.mtp) {
     if (!module.embed_tokens || same_bytes(module.embed_tokens, t.embed_tokens)) module.embed_tokens = t.embed_tokens;
+    HADAL_CHECK(module.embed_tokens,
+                "part: the checkpoint does not repeat model.embed_tokens for its MTP layers, so that they need the part "
+                "that holds layer 0");
     Weight& head = module.shared_head.head.weight;
     if (!head || same_bytes(head, t.lm_head.weight)) head = t.lm_head.weight;
   }
+}
+
+std::map<std::string, ParamInfo> whole_parameters(const Config& config) {
+  std::map<std::string, ParamInfo> all;
+  for (const weights::ParamSpec& spec : model::parameter_list(config)) all.emplace(spec.name, spec.info);
+  return all;
 }
 
 [[noreturn]] void fail_with(const std::vector<std::string>& faults, const std::filesystem::path& directory) {
@@ -104,15 +114,22 @@ void share_repeated(Transformer& t) {
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options) {
   Config config = load_config(directory);
   if (!options.mtp) config.num_nextn_predict_layers = 0;
-  LoadedModel model{Transformer(config), std::make_unique<io::CheckpointFiles>(directory), {}};
+  const model::Part part = options.part.value_or(model::whole(config));
+  LoadedModel model{Transformer(config, part), std::make_unique<io::CheckpointFiles>(directory), {}};
+  const std::map<std::string, ParamInfo> published = whole_parameters(config);
   std::vector<std::string> faults;
-  model.transformer.for_each_param([&](const std::string& name, Weight&, const ParamInfo& info) {
-    for (std::string& fault : parameter_faults({name, info}, *model.files, config)) faults.push_back(std::move(fault));
+  model.transformer.for_each_param([&](const std::string& name, Weight&, const ParamInfo&) {
+    for (std::string& fault : parameter_faults({name, published.at(name)}, *model.files, config))
+      faults.push_back(std::move(fault));
   });
   if (!faults.empty()) fail_with(faults, directory);
   Binder binder(*model.files, model.owned, options.ctx ? &options.ctx->threads : nullptr);
-  model.transformer.for_each_param(
-      [&](const std::string& name, Weight& weight, const ParamInfo& info) { binder.bind(name, weight, info); });
+  model.transformer.for_each_param([&](const std::string& name, Weight& weight, const ParamInfo& info) {
+    binder.bind(name, weight, published.at(name));
+    // A matrix that a shard holds in part.
+    if (const Index rows = info.shape[0]; weight && weight.num_rows() != rows)
+      weight = weight.rows(part.shard * rows, (part.shard + 1) * rows);
+  });
   share_repeated(model.transformer);
   std::uint64_t owned_bytes = 0;
   for (const Tensor& tensor : model.owned) owned_bytes += static_cast<std::uint64_t>(tensor->num_bytes());

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "hadal/core/context.h"
@@ -17,6 +18,8 @@ namespace hadal::stream {
 using model::Transformer;
 
 struct LoadOptions {
+  // What of the model to bind; empty: all of it. Matrices are whole in the files, a shard is a slice of their rows.
+  std::optional<model::Part> part = {};
   bool mtp = false;  // bind the MTP layers too; otherwise they are left out, as plain decoding does not need them
   // With a limit of memory that the model does not fit into, routed experts are read when they are needed.
   StreamOptions stream = {};

@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <set>
+
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::stream {
@@ -110,6 +115,105 @@ TEST(Loader, Rule25_TheRoutingBiasIsF32HoweverItIsStored) {
     if (block.moe) {
       EXPECT_EQ(block.moe->gate.e_score_correction_bias.values.dtype(), DType::kF32);
     }
+}
+
+// Every parameter of `t` as float32, by name.
+std::map<std::string, Tensor> values(Transformer& t) {
+  Context ctx(1);
+  std::map<std::string, Tensor> all;
+  t.for_each_param([&](const std::string& name, weights::Weight& w, const weights::ParamInfo& info) {
+    EXPECT_EQ(w.num_rows(), info.shape[0]) << name;
+    if (!weights::is_matrix(info.role)) {
+      all.emplace(name, Tensor::copy_of(w.values));
+      return;
+    }
+    // Through a product with the identity: whatever the format, and with the scales that belong to the rows.
+    const Index columns = w.num_columns();
+    const Tensor one = Tensor::zeros(DType::kF32, {columns, columns});
+    for (Index i = 0; i < columns; ++i) one->view<float, 2>()(i, i) = 1;
+    const Workspace::Scope scope(ctx.workspace);
+    all.emplace(name, Tensor::copy_of(ops::linear_unrounded(ctx, one, w)));
+  });
+  return all;
+}
+
+bool same(const TensorRef& a, const TensorRef& b) {
+  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;
+}
+
+class Parts : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Parts, ShardsSideBySideAreTheModel) {
+  LoadedModel all = load_model(kModels / GetParam(), {.mtp = true});
+  const auto expected = values(all.transformer);
+  std::vector<std::map<std::string, Tensor>> shards;
+  for (Index s = 0; s < 2; ++s) {
+    model::Part part = model::whole(all.transformer.config);
+    part.shard = s;
+    part.shards = 2;
+    LoadedModel model = load_model(kModels / GetParam(), {.part = part, .mtp = true});
+    shards.push_back(values(model.transformer));
+  }
+  Index split = 0;
+  for (const auto& [name, value] : expected) {
+    const TensorRef first = shards[0].at(name), second = shards[1].at(name);
+    if (first.shape() == value.shape()) {
+      EXPECT_TRUE(same(first, value) && same(second, value)) << name;
+      continue;
+    }
+    ++split;
+    // A product's columns are the weight's rows.
+    const Index half = value->size(1) / 2;
+    EXPECT_TRUE(same(first, Tensor::copy_of(value->columns(0, half)))) << name;
+    EXPECT_TRUE(same(second, Tensor::copy_of(value->columns(half, 2 * half)))) << name;
+  }
+  EXPECT_GT(split, 10);
+}
+
+TEST_P(Parts, RangesOfLayersAndExpertsAreTheModelsOwn) {
+  LoadedModel all = load_model(kModels / GetParam(), {.mtp = true});
+  const config::Config& c = all.transformer.config;
+  const auto expected = values(all.transformer);
+  std::set<std::string> seen;
+  for (const model::Range layers : {model::Range{0, 1}, model::Range{1, c.num_stored_layers()}})
+    for (const model::Range experts : {model::Range{0, 3}, model::Range{3, c.n_routed_experts}}) {
+      LoadedModel model = load_model(kModels / GetParam(), {.part = model::Part{.layers = layers, .experts = experts},
+                                                            .mtp = true});
+      for (const auto& [name, value] : values(model.transformer)) {
+        EXPECT_TRUE(same(value, expected.at(name))) << name;
+        seen.insert(name);
+      }
+    }
+  EXPECT_EQ(seen.size(), expected.size());
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Parts, ::testing::Values("v3-tiny", "v3-tiny-fp8", "v2-lite-tiny"),
+                         [](const auto& p) {
+                           std::string name = p.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST(Part, WhatDoesNotFitIsASentence) {
+  const config::Config c = config::load_config(kModels / "v3-tiny");
+  model::Part part = model::whole(c);
+  part.shards = 7;
+  EXPECT_THAT([&] { Transformer(c, part); }, ::testing::ThrowsMessage<Error>(HasSubstr("cannot be split into 7")));
+  part = model::whole(c);
+  part.layers = {1, 99};
+  EXPECT_THAT([&] { Transformer(c, part); }, ::testing::ThrowsMessage<Error>(HasSubstr("layers [1, 99)")));
+}
+
+TEST(Part, APartAloneRunsNoPass) {
+  const config::Config c = config::load_config(kModels / "v3-tiny");
+  model::Part part = model::whole(c);
+  part.layers = {0, 1};
+  LoadedModel model = load_model(kModels / "v3-tiny", {.part = part});
+  Context ctx(1);
+  model::SequenceState state = model.transformer.new_sequence(4);
+  const config::TokenId id = 1;
+  EXPECT_THAT([&] { model.transformer.hidden(ctx, std::span(&id, 1), model::Form::kExpanded, state); },
+              ::testing::ThrowsMessage<Error>(HasSubstr("layers [0, 1)")));
 }
 
 }  // namespace
