@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "hadal/core/out_of_memory.h"
+
 namespace hadal {
 namespace {
 
@@ -94,7 +96,8 @@ Tensor::Tensor(DType dtype, Shape shape) {
   const std::size_t rounded = (bytes / alignment + 1) * alignment;
   memory_.reset(std::aligned_alloc(alignment, rounded));
   if (huge && memory_) ::madvise(memory_.get(), rounded, MADV_HUGEPAGE);
-  HADAL_CHECK(memory_ != nullptr, "memory: {} bytes for a tensor {} could not be had", rounded, shape.to_string());
+  if (!memory_)
+    throw OutOfMemory(fmt::format("memory: {} bytes for a tensor {} could not be had", rounded, shape.to_string()));
   ref_ = TensorRef(memory_.get(), dtype, shape);
 }
 

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+
+#include "hadal/core/out_of_memory.h"
 #include "hadal/core/workspace.h"
+#include "tests/support/memory_limit.h"
 
 namespace hadal {
 namespace {
@@ -57,6 +61,25 @@ TEST(Workspace, ScopesGiveMemoryBackAndSteadyUseAllocatesNothing) {
   const std::size_t before = workspace.allocated_bytes();
   for (int i = 0; i < 10; ++i) step();
   EXPECT_EQ(workspace.allocated_bytes(), before);
+}
+
+TEST(Tensor, SaysThatThereIsNotEnoughMemory) {
+  EXPECT_THROW(Tensor(DType::kU8, {Index{1} << 60}), OutOfMemory);
+}
+
+TEST(Workspace, AScopeEndsWithoutAnErrorAlsoWhenThereIsNoMemory) {
+  if (!test::MemoryLimit::works()) GTEST_SKIP() << "sanitizers do not go on without memory";
+  // Several blocks: one of their size is to replace them when the scope ends.
+  auto full = std::make_unique<Workspace>();
+  auto scope = std::make_unique<Workspace::Scope>(*full);
+  for (int i = 0; i < 4; ++i) full->tensor(DType::kU8, {Index{48} << 20});
+  {
+    const test::MemoryLimit limit(-(std::int64_t{64} << 20));
+    scope.reset();  // would end the program if it threw
+    EXPECT_EQ(full->allocated_bytes(), 0u);
+    EXPECT_THROW(full->tensor(DType::kU8, {Index{1} << 30}), OutOfMemory);
+  }
+  EXPECT_EQ(full->tensor(DType::kU8, {Index{1} << 20}).num_bytes(), Index{1} << 20);
 }
 
 TEST(Workspace, NestedScopesKeepWhatIsOutside) {

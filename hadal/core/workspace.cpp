@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "hadal/core/out_of_memory.h"
+
 namespace hadal {
 namespace {
 
@@ -38,7 +40,11 @@ void Workspace::rewind(std::size_t block, std::size_t used) {
   if (block == 0 && used == 0 && blocks_.size() > 1) {
     const auto total = static_cast<Index>(allocated_bytes());
     blocks_.clear();
-    blocks_.emplace_back(DType::kU8, Shape{total});
+    try {
+      blocks_.emplace_back(DType::kU8, Shape{total});
+    } catch (const OutOfMemory&) {
+      // Scopes end here, also while an exception is on its way: whoever needs a block next will ask again.
+    }
   }
 }
 

@@ -2,6 +2,8 @@
 // the order of their positions, so results do not depend on how a prompt was cut into chunks.
 #pragma once
 
+#include <span>
+
 #include "hadal/core/context.h"
 #include "hadal/core/dtype.h"
 #include "hadal/core/tensor.h"
@@ -19,6 +21,8 @@ struct ExpandedAttentionArgs {
   Index k_pe_stride = 0;
   float* out = nullptr;  // [T, heads, v]
   Index out_token_stride = 0, out_head_stride = 0;
+  float* lse = nullptr;  // [T, heads], unless null: log of the sum of exp(score), which a backward pass needs
+  Index lse_token_stride = 0;
   Index nope = 0, rope = 0, v = 0;
   Index first_position = 0;
   float scale = 1;
@@ -85,6 +89,16 @@ struct AbsorbedBlockArgs {
   float* largest = nullptr;  // [heads]: the largest score of the block
   float* sum = nullptr;      // [heads]: sum of exp(score - largest)
   float* out = nullptr;      // [heads, latent]: sum of exp(score - largest) * entry
+};
+
+// Queries [begin, end) of a pass, at positions first_position on, and the entries of their sequence's cache in pages of
+// kAbsorbedBlock; the last one may hold fewer.
+struct CachedSequence {
+  Index begin = 0, end = 0;
+  Index first_position = 0;
+  std::span<const void* const> pages = {};
+  StoredEntries stored = {};  // how entries lie in a page; without `rows`
+  Index keys(Index query) const { return first_position + query - begin + 1; }
 };
 
 struct AttentionKernels {

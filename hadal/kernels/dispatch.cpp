@@ -1,5 +1,5 @@
 #include "hadal/core/error.h"
-#include "hadal/kernels/attention.h"
+#include "hadal/kernels/backend.h"
 #include "hadal/kernels/linear.h"
 
 namespace hadal::kernels {
@@ -49,6 +49,10 @@ const LinearKernels& linear_kernels(Isa isa) {
       break;
   }
   fail("linear: {} has no fast kernels", isa_name(isa));
+}
+
+const Backend& backend(Isa isa) {
+  return isa == Isa::kRef ? ref::kBackend : cpu::kBackend;
 }
 
 const AttentionKernels& attention_kernels(Isa isa) {

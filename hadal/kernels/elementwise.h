@@ -9,8 +9,8 @@
 namespace hadal::kernels {
 
 namespace ref {
-// y = x / sqrt(mean(x^2) + eps) * weight
-void rms_norm(const float* x, const float* weight, float* y, Index n, float eps);
+// y = x / sqrt(mean(x^2) + eps) * weight; returns the reciprocal of that root.
+float rms_norm(const float* x, const float* weight, float* y, Index n, float eps);
 // y = silu(gate) * up, silu(a) = a / (1 + exp(-a))
 void swiglu(const float* gate, const float* up, float* y, Index n);
 // y += a * x
@@ -24,7 +24,7 @@ float quantize_tile(const float* x, std::uint8_t* codes, float* values, Index n,
 }  // namespace ref
 
 namespace avx2 {
-void rms_norm(const float* x, const float* weight, float* y, Index n, float eps);
+float rms_norm(const float* x, const float* weight, float* y, Index n, float eps);
 void swiglu(const float* gate, const float* up, float* y, Index n);
 void axpy(float a, const float* x, float* y, Index n);
 void to_float(const void* x, DType dtype, float* y, Index n);

@@ -45,6 +45,16 @@ TEST_F(Elementwise, RmsNormAgreesWithTheReference) {
   }
 }
 
+TEST_F(Elementwise, RmsNormGivesTheReciprocalRoot) {
+  const std::vector<float> x = {3, -4, 0, 1.5f, 2, -1, 0.25f, 7, 5}, weight(9, 2.0f);
+  double squares = 0;
+  for (const float v : x) squares += double{v} * v;
+  const double expected = 1 / std::sqrt(squares / 9 + 1e-3);
+  std::vector<float> y(9);
+  EXPECT_NEAR(ref::rms_norm(x.data(), weight.data(), y.data(), 9, 1e-3f), expected, 1e-7);
+  EXPECT_NEAR(avx2::rms_norm(x.data(), weight.data(), y.data(), 9, 1e-3f), expected, 1e-7);
+}
+
 TEST_F(Elementwise, SwigluAgreesAlsoFarOut) {
   for (const double spread : {0.1, 5.0, 100.0, 1000.0}) {
     const auto g = values(333, spread, 4), u = values(333, 2, 5);

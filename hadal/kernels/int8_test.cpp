@@ -1,4 +1,4 @@
-// Products with activations rounded to int8, against a scalar model of the same roundings: all bits.
+// Products with activations rounded to int8, against the scalar kernel: all bits.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -88,84 +88,12 @@ struct Problem {
   }
 };
 
-// --- The model ---
-
-int round_code(float v) {
-  return static_cast<int>(std::nearbyint(v));
-}
-
-struct Rounded {
-  std::vector<int> codes;
-  float scale;
-};
-
-Rounded round_values(const std::vector<float>& v) {
-  float largest = 0x1p-119f;
-  bool finite = true;
-  for (const float f : v) {
-    largest = std::max(largest, std::abs(f));
-    finite = finite && std::isfinite(f);
-  }
-  Rounded r{std::vector<int>(v.size(), 0), finite ? largest / 127.0f : kNan};
-  for (std::size_t i = 0; finite && i < v.size(); ++i) r.codes[i] = round_code(v[i] * (127.0f / largest));
-  return r;
-}
-
-Rounded weights_of(const LinearArgs& a, Index row, Index begin, Index end) {
-  std::vector<float> values;
-  const Index group = row / a.scale_rows * a.w_scale_stride + begin / a.scale_columns;
-  for (Index c = begin; c < end; ++c) {
-    const Index i = row * a.w_stride + c;
-    if (a.w_dtype == DType::kI8) {
-      values.push_back(static_cast<const std::int8_t*>(a.w)[i]);
-    } else if (a.w_dtype == DType::kI32) {
-      std::uint32_t eight;
-      std::memcpy(&eight, static_cast<const std::uint8_t*>(a.w) + (row * a.w_stride + c / 8) * 4, 4);
-      values.push_back(
-          static_cast<float>(static_cast<int>(eight >> (4 * (c % 8)) & 15) - (a.w_zero ? a.w_zero[group] : 8)));
-    } else if (a.w_dtype == DType::kBF16) {
-      bf16 value;
-      std::memcpy(&value, static_cast<const std::uint8_t*>(a.w) + i * 2, 2);
-      values.push_back(bf16_to_float(value));
-    } else {
-      values.push_back(e4m3_to_float(static_cast<const e4m3*>(a.w)[i]));
-    }
-  }
-  Rounded r;
-  if (a.w_dtype == DType::kBF16 || a.w_dtype == DType::kF8E4M3) {
-    r = round_values(values);
-  } else {
-    r.scale = 1;
-    for (const float v : values) r.codes.push_back(static_cast<int>(v));
-  }
-  if (a.w_scale) r.scale *= static_cast<const float*>(a.w_scale)[group];
-  return r;
-}
-
+// The scalar kernel.
 std::vector<float> model(const Problem& p) {
   std::vector<float> y;
-  const LinearArgs a = p.args(y);
-  std::fill(y.begin(), y.end(), 0.0f);
-  const Index block = std::min<Index>(a.w_scale ? a.scale_columns : 128, 128);
-  for (Index begin = 0; begin < a.k; begin += block) {
-    const Index end = std::min(begin + block, a.k);
-    std::vector<Rounded> x, w;
-    for (Index i = 0; i < a.m; ++i)
-      x.push_back(round_values({a.x + i * a.x_stride + begin, a.x + i * a.x_stride + end}));
-    for (Index j = 0; j < a.n; ++j) w.push_back(weights_of(a, j, begin, end));
-    for (Index i = 0; i < a.m; ++i)
-      for (Index j = 0; j < a.n; ++j) {
-        const Rounded &xi = x[static_cast<std::size_t>(i)], &wj = w[static_cast<std::size_t>(j)];
-        int sum = 0;
-        for (std::size_t c = 0; c < xi.codes.size(); ++c) sum += xi.codes[c] * wj.codes[c];
-        float& total = y[static_cast<std::size_t>(i * a.n + j)];
-        total = std::fma(static_cast<float>(sum), wj.scale * xi.scale, total);
-      }
-  }
+  ref::linear(p.args(y), 0, p.n);
   return y;
 }
-
-// --- The kernels ---
 
 std::vector<float> run(Isa isa, const Problem& p) {
   std::vector<float> y;

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "hadal/kernels/attention_schedule.h"
+#include "hadal/kernels/backend.h"
+#include "hadal/ops/saving.h"
 
 namespace hadal::ops {
 namespace {
@@ -106,17 +107,22 @@ std::vector<TensorRef> pages_of(const TensorRef& entries) {
 }
 
 void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, const TensorRef& k_pe, Index first_position,
-                     double scale, const TensorRef& out) {
+                     double scale, const TensorRef& out, const TensorRef& lse) {
   HADAL_CHECK(q.rank() == 3 && kv.rank() == 3 && k_pe.rank() == 2 && q.size(2) >= k_pe.size(1) && first_position >= 0 &&
                   kv.size(0) == first_position + q.size(0) && k_pe.size(0) == kv.size(0) && kv.size(1) == q.size(1) &&
                   out.shape() == Shape({q.size(0), q.size(1), kv.size(2) - q.size(2) + k_pe.size(1)}),
               "attend_expanded: q {}, kv {}, k_pe {} at position {}, out {}", q.shape().to_string(),
               kv.shape().to_string(), k_pe.shape().to_string(), first_position, out.shape().to_string());
-  const ExpandedAttentionArgs args = expanded_args(q, kv, k_pe, first_position, scale, out);
-  if (ctx.isa == Isa::kRef)
-    kernels::ref::attend_expanded(ctx, args, q.size(0), q.size(1));
-  else
-    kernels::cpu::attend_expanded(ctx, args, q.size(0), q.size(1));
+  HADAL_CHECK(!lse || lse.shape() == Shape({q.size(0), q.size(1)}), "attend_expanded: q {}, lse {}",
+              q.shape().to_string(), lse.shape().to_string());
+  ExpandedAttentionArgs args = expanded_args(q, kv, k_pe, first_position, scale, out);
+  if (lse) args.lse = lse.data<float>(), args.lse_token_stride = lse.stride(0);
+  if (q.num_elements() > 0) kernels::backend(ctx.isa).attend_expanded(ctx, args, q.size(0), q.size(1));
+}
+
+void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, const TensorRef& k_pe, Index first_position,
+                     double scale, const TensorRef& out) {
+  attend_expanded(ctx, q, kv, k_pe, first_position, scale, out, {});
 }
 
 TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorRef& q_pe,
@@ -129,10 +135,7 @@ TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorR
   const AbsorbedAttentionArgs args = absorbed_args(q_latent, q_pe, scale, out);
   std::vector<const void*> pages;
   const std::vector<CachedSequence> cached = sequences_of(sequences, pages);
-  if (ctx.isa == Isa::kRef)
-    kernels::ref::attend_absorbed(ctx, args, q_latent.size(1), cached);
-  else
-    kernels::cpu::attend_absorbed(ctx, args, q_latent.size(1), cached);
+  kernels::backend(ctx.isa).attend_absorbed(ctx, args, q_latent.size(1), cached);
   return out;
 }
 

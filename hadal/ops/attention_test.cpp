@@ -1,9 +1,10 @@
-#include "hadal/ops/attention.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
+
+#include "hadal/ops/saving.h"
 
 namespace hadal::ops {
 namespace {
@@ -68,6 +69,34 @@ TEST(AttendAbsorbed, SaysWhatDoesNotFit) {
                 attend_absorbed(ctx, p.q, other, {}, 1);
               }),
               HasSubstr("q_latent [3, 4, 16], q_pe [3, 5, 4]"));
+}
+
+// Against the sum as it is written.
+TEST(AttendExpanded, GivesLogSumExp) {
+  constexpr Index kTokens = 5, kHeads = 3, kNope = 8, kRope = 4, kFirst = 300;
+  const Tensor q = numbers({kTokens, kHeads, kNope + kRope}, 1), kv = numbers({kFirst + kTokens, kHeads, kNope + 6}, 2),
+               k_pe = numbers({kFirst + kTokens, kRope}, 3);
+  for (const Isa isa : {Isa::kRef, best_isa()}) {
+    Context ctx(2, isa);
+    const Tensor out(DType::kF32, {kTokens, kHeads, 6}), lse(DType::kF32, {kTokens, kHeads}),
+        without(DType::kF32, {kTokens, kHeads, 6});
+    attend_expanded(ctx, q, kv, k_pe, kFirst, 0.5, out, lse);
+    attend_expanded(ctx, q, kv, k_pe, kFirst, 0.5, without);
+    EXPECT_EQ(std::memcmp(out->raw(), without->raw(), static_cast<std::size_t>(out->num_bytes())), 0);
+    for (Index t = 0; t < kTokens; ++t)
+      for (Index h = 0; h < kHeads; ++h) {
+        double sum = 0;
+        for (Index j = 0; j <= kFirst + t; ++j) {
+          double score = 0;
+          for (Index c = 0; c < kNope; ++c)
+            score += double{q->view<float, 3>()(t, h, c)} * kv->view<float, 3>()(j, h, c);
+          for (Index c = 0; c < kRope; ++c)
+            score += double{q->view<float, 3>()(t, h, kNope + c)} * k_pe->view<float, 2>()(j, c);
+          sum += std::exp(0.5 * score);
+        }
+        ASSERT_NEAR((lse->view<float, 2>()(t, h)), std::log(sum), 2e-6) << isa_name(isa) << " " << t << " " << h;
+      }
+  }
 }
 
 }  // namespace

@@ -1,84 +1,77 @@
 #include "hadal/ops/elementwise.h"
 
-#include <cstring>
-
+#include "hadal/kernels/backend.h"
 #include "hadal/kernels/elementwise.h"
-#include "hadal/kernels/work.h"
+#include "hadal/ops/saving.h"
 
 namespace hadal::ops {
 namespace {
-
-// Rough cost of an element beside a multiply-add, so that only long rows are shared out.
-constexpr Index kElementWork = 4;
-
-template <class Body>
-void for_each_row(Context& ctx, Index rows, Index columns, const Body& body) {
-  ctx.threads.parallel_for(rows, kernels::piece_size(ctx, rows, columns * kElementWork, 1),
-                           [&](Index begin, Index end) {
-                             for (Index r = begin; r < end; ++r) body(r);
-                           });
-}
 
 void check_same(const char* op, const TensorRef& a, const TensorRef& b) {
   HADAL_CHECK(a.rank() == 2 && a.shape() == b.shape(), "{}: shapes are {} and {}", op, a.shape().to_string(),
               b.shape().to_string());
 }
 
-void* row_of(const TensorRef& t, Index r) {
-  return static_cast<char*>(t.raw()) + r * t.stride(0) * static_cast<Index>(dtype_bytes(t.dtype()));
+void check_float(const char* op, DType dtype) {
+  HADAL_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF8E4M3,
+              "{}: a tensor is {}; F32, BF16, F16 and F8_E4M3 are read", op, dtype_name(dtype));
+}
+
+kernels::StoredRows stored_rows(const TensorRef& t) {
+  return {t.raw(), t.dtype(), t.stride(0) * static_cast<Index>(dtype_bytes(t.dtype())), t.size(0), t.size(1)};
+}
+
+// x of rank 2 as one head a row.
+View<const float, 3> heads_of(const TensorRef& x) {
+  if (x.rank() == 3) return x.view<const float, 3>();
+  const auto rows = x.view<const float, 2>();
+  return {rows.data, {rows.shape[0], 1, rows.shape[1]}, {rows.stride[0], rows.shape[1], 1}};
+}
+
+void copy(Context& ctx, const TensorRef& from, const TensorRef& to) {
+  const View<const float, 3> y = heads_of(to);
+  kernels::backend(ctx.isa).copy(ctx, heads_of(from), {to.data<float>(), y.shape, y.stride});
 }
 
 }  // namespace
 
-TensorRef rms_norm(Context& ctx, const TensorRef& x, const TensorRef& weight, double eps) {
+TensorRef rms_norm(Context& ctx, const TensorRef& x, const TensorRef& weight, double eps,
+                   const TensorRef& inverse_rms) {
   HADAL_CHECK(x.rank() == 2 && weight.rank() == 1 && weight.size(0) == x.size(1),
               "rms_norm: x has shape {}, the weight {}", x.shape().to_string(), weight.shape().to_string());
+  HADAL_CHECK(!inverse_rms || inverse_rms.shape() == Shape({x.size(0)}), "rms_norm: x has shape {}, inverse_rms {}",
+              x.shape().to_string(), inverse_rms.shape().to_string());
   const TensorRef y = ctx.workspace.floats(x.shape());
-  const auto from = x.view<float, 2>(), to = y.view<float, 2>();
-  const float* gain = weight.data<float>();
-  for_each_row(ctx, x.size(0), x.size(1), [&](Index r) {
-    if (ctx.isa != Isa::kRef)
-      kernels::avx2::rms_norm(from.row(r), gain, to.row(r), x.size(1), static_cast<float>(eps));
-    else
-      kernels::ref::rms_norm(from.row(r), gain, to.row(r), x.size(1), static_cast<float>(eps));
-  });
+  kernels::backend(ctx.isa).rms_norm(ctx, x.view<const float, 2>(), weight.data<float>(), static_cast<float>(eps),
+                                     y.view<float, 2>(), inverse_rms ? inverse_rms.data<float>() : nullptr);
   return y;
+}
+
+TensorRef rms_norm(Context& ctx, const TensorRef& x, const TensorRef& weight, double eps) {
+  return rms_norm(ctx, x, weight, eps, {});
 }
 
 TensorRef swiglu(Context& ctx, const TensorRef& gate, const TensorRef& up) {
   check_same("swiglu", gate, up);
   const TensorRef y = ctx.workspace.floats(gate.shape());
-  const auto g = gate.view<float, 2>(), u = up.view<float, 2>(), to = y.view<float, 2>();
-  for_each_row(ctx, gate.size(0), gate.size(1) * kElementWork, [&](Index r) {
-    if (ctx.isa != Isa::kRef)
-      kernels::avx2::swiglu(g.row(r), u.row(r), to.row(r), gate.size(1));
-    else
-      kernels::ref::swiglu(g.row(r), u.row(r), to.row(r), gate.size(1));
-  });
+  kernels::backend(ctx.isa).swiglu(ctx, gate.view<const float, 2>(), up.view<const float, 2>(), y.view<float, 2>());
   return y;
 }
 
 void add_in_place(Context& ctx, const TensorRef& x, const TensorRef& y) {
   check_same("add", x, y);
-  const auto to = x.view<float, 2>(), from = y.view<float, 2>();
-  for_each_row(ctx, x.size(0), x.size(1), [&](Index r) {
-    if (ctx.isa != Isa::kRef)
-      kernels::avx2::axpy(1.0f, from.row(r), to.row(r), x.size(1));
-    else
-      kernels::ref::axpy(1.0f, from.row(r), to.row(r), x.size(1));
-  });
+  kernels::backend(ctx.isa).add(ctx, y.view<const float, 2>(), x.view<float, 2>());
 }
 
 TensorRef embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids) {
-  HADAL_CHECK(!table.scale, "embedding: an FP8 table has no place in this family");
-  const Index width = table.num_columns();
-  const TensorRef y = ctx.workspace.floats({static_cast<Index>(ids.size()), width});
-  for (std::size_t t = 0; t < ids.size(); ++t) {
-    HADAL_CHECK(ids[t] >= 0 && ids[t] < table.num_rows(), "embedding: token id {} is not below vocab_size {}", ids[t],
+  HADAL_CHECK(!table.scale && table.values.rank() == 2, "embedding: the table is {} {}{}; it has rows of floats",
+              dtype_name(table.values.dtype()), table.values.shape().to_string(), table.scale ? " with a scale" : "");
+  check_float("embedding", table.values.dtype());
+  for (const std::int32_t id : ids)
+    HADAL_CHECK(id >= 0 && id < table.num_rows(), "embedding: token id {} is not below vocab_size {}", id,
                 table.num_rows());
-    kernels::ref::to_float(row_of(table.values, ids[t]), table.values.dtype(),
-                           y.view<float, 2>().row(static_cast<Index>(t)), width);
-  }
+  const TensorRef y = ctx.workspace.floats({static_cast<Index>(ids.size()), table.num_columns()});
+  kernels::backend(ctx.isa).embedding(ctx, stored_rows(table.values), ids, y.view<float, 2>());
   return y;
 }
 
@@ -86,11 +79,8 @@ TensorRef concatenate(Context& ctx, const TensorRef& a, const TensorRef& b) {
   HADAL_CHECK(a.rank() == 2 && b.rank() == 2 && a.size(0) == b.size(0), "concatenate: shapes are {} and {}",
               a.shape().to_string(), b.shape().to_string());
   const TensorRef y = ctx.workspace.floats({a.size(0), a.size(1) + b.size(1)});
-  const auto to = y.view<float, 2>(), left = a.view<float, 2>(), right = b.view<float, 2>();
-  for_each_row(ctx, a.size(0), y.size(1), [&](Index r) {
-    std::memcpy(to.row(r), left.row(r), static_cast<std::size_t>(a.size(1)) * sizeof(float));
-    std::memcpy(to.row(r) + a.size(1), right.row(r), static_cast<std::size_t>(b.size(1)) * sizeof(float));
-  });
+  copy(ctx, a, y.columns(0, a.size(1)));
+  copy(ctx, b, y.columns(a.size(1), y.size(1)));
   return y;
 }
 
@@ -98,57 +88,44 @@ TensorRef concatenate_heads(Context& ctx, const TensorRef& a, const TensorRef& b
   HADAL_CHECK(a.rank() == 3 && b.rank() == 3 && a.size(0) == b.size(0) && a.size(1) == b.size(1),
               "concatenate_heads: shapes are {} and {}", a.shape().to_string(), b.shape().to_string());
   const TensorRef y = ctx.workspace.floats({a.size(0), a.size(1), a.size(2) + b.size(2)});
-  const auto to = y.view<float, 3>(), left = a.view<float, 3>(), right = b.view<float, 3>();
-  for_each_row(ctx, a.size(0), a.size(1) * y.size(2), [&](Index t) {
-    for (Index h = 0; h < a.size(1); ++h) {
-      std::memcpy(&to(t, h, 0), &left(t, h, 0), static_cast<std::size_t>(a.size(2)) * sizeof(float));
-      std::memcpy(&to(t, h, a.size(2)), &right(t, h, 0), static_cast<std::size_t>(b.size(2)) * sizeof(float));
-    }
-  });
+  copy(ctx, a, y.columns(0, a.size(2)));
+  copy(ctx, b, y.columns(a.size(2), y.size(2)));
   return y;
 }
 
 void copy_rows(Context& ctx, const TensorRef& x, const TensorRef& y) {
   check_same("copy", x, y);
-  const auto from = x.view<float, 2>(), to = y.view<float, 2>();
-  for_each_row(ctx, x.size(0), x.size(1), [&](Index r) {
-    std::memcpy(to.row(r), from.row(r), static_cast<std::size_t>(x.size(1)) * sizeof(float));
-  });
+  copy(ctx, x, y);
 }
 
 TensorRef gather_rows(Context& ctx, const TensorRef& x, std::span<const Index> rows) {
+  HADAL_CHECK(x.rank() == 2, "gather_rows: x has shape {}, not [T, D]", x.shape().to_string());
+  for (const Index row : rows) HADAL_CHECK(row >= 0 && row < x.size(0), "gather_rows: row {} of {}", row, x.size(0));
   const TensorRef y = ctx.workspace.floats({static_cast<Index>(rows.size()), x.size(1)});
-  const auto from = x.view<float, 2>(), to = y.view<float, 2>();
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    HADAL_CHECK(rows[i] >= 0 && rows[i] < x.size(0), "gather_rows: row {} of {}", rows[i], x.size(0));
-    std::memcpy(to.row(static_cast<Index>(i)), from.row(rows[i]), static_cast<std::size_t>(x.size(1)) * sizeof(float));
-  }
+  kernels::backend(ctx.isa).gather(ctx, x.view<const float, 2>(), rows, y.view<float, 2>());
   return y;
 }
 
 void to_float(Context& ctx, const TensorRef& from, const TensorRef& to) {
   HADAL_CHECK(from.rank() == 2 && from.shape() == to.shape(), "to_float: shapes are {} and {}",
               from.shape().to_string(), to.shape().to_string());
-  const auto out = to.view<float, 2>();
-  for_each_row(ctx, from.size(0), from.size(1), [&](Index r) {
-    if (ctx.isa != Isa::kRef)
-      kernels::avx2::to_float(row_of(from, r), from.dtype(), out.row(r), from.size(1));
-    else
-      kernels::ref::to_float(row_of(from, r), from.dtype(), out.row(r), from.size(1));
-  });
+  check_float("to_float", from.dtype());
+  kernels::backend(ctx.isa).to_float(ctx, stored_rows(from), to.view<float, 2>());
 }
 
 void from_float(Context& ctx, const TensorRef& from, const TensorRef& to) {
   HADAL_CHECK(from.rank() == 2 && from.shape() == to.shape(), "from_float: shapes are {} and {}",
               from.shape().to_string(), to.shape().to_string());
-  const auto in = from.view<float, 2>();
-  for_each_row(ctx, from.size(0), from.size(1),
-               [&](Index r) { kernels::ref::from_float(in.row(r), to.dtype(), row_of(to, r), from.size(1)); });
+  const DType dtype = to.dtype();
+  HADAL_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16,
+              "from_float: the destination is {}; F32, BF16 and F16 are written", dtype_name(dtype));
+  kernels::backend(ctx.isa).from_float(ctx, from.view<const float, 2>(), stored_rows(to));
 }
 
 Tensor float_copy(const TensorRef& from) {
-  Tensor copy(DType::kF32, from.shape());
   HADAL_CHECK(from.is_contiguous(), "float_copy: the source has gaps");
+  check_float("float_copy", from.dtype());
+  Tensor copy(DType::kF32, from.shape());
   kernels::ref::to_float(from.raw(), from.dtype(), copy->data<float>(), from.num_elements());
   return copy;
 }

@@ -1,16 +1,60 @@
 #include "hadal/ops/experts.h"
 
-#include <cstring>
-
-#include "hadal/kernels/elementwise.h"
-#include "hadal/kernels/gate.h"
-#include "hadal/kernels/work.h"
+#include "hadal/kernels/backend.h"
+#include "hadal/ops/linear_args.h"
 
 namespace hadal::ops {
+namespace {
+
+bool fits(const FeedForwardRef& w, Index width) {
+  return w.gate_proj && w.up_proj && w.down_proj && is_matrix(*w.gate_proj, width) && is_matrix(*w.up_proj, width) &&
+         w.up_proj->num_rows() == w.gate_proj->num_rows() && is_matrix(*w.down_proj, w.gate_proj->num_rows()) &&
+         w.down_proj->num_rows() == width;
+}
+
+void check_network(Index expert, const FeedForwardRef& w, Index width) {
+  if (fits(w, width)) return;
+  const std::string whose = expert < 0 ? "the shared expert" : "expert " + std::to_string(expert);
+  HADAL_CHECK(w.gate_proj && w.up_proj && w.down_proj, "mixture: {} was chosen and has no weights", whose);
+  check_matrix("mixture", (whose + "'s gate_proj").c_str(), *w.gate_proj, width);
+  check_matrix("mixture", (whose + "'s up_proj").c_str(), *w.up_proj, width);
+  check_matrix("mixture", (whose + "'s down_proj").c_str(), *w.down_proj, w.gate_proj->num_rows());
+  fail("mixture: {} has gate_proj {}, up_proj {} and down_proj {} for rows of {}", whose,
+       w.gate_proj->values.shape().to_string(), w.up_proj->values.shape().to_string(),
+       w.down_proj->values.shape().to_string(), width);
+}
+
+kernels::LinearArgs product_args(const Context& ctx, const Weight& w) {
+  kernels::LinearArgs a = weight_args(w);
+  a.activations = ctx.activations;
+  return a;
+}
+
+kernels::NetworkArgs network_args(const Context& ctx, const FeedForwardRef& w, Index begin, Index end) {
+  return {.gate = product_args(ctx, *w.gate_proj),
+          .up = product_args(ctx, *w.up_proj),
+          .down = product_args(ctx, *w.down_proj),
+          .begin = begin,
+          .end = end};
+}
+
+void check_selection(const char* op, const TensorRef& experts, const TensorRef& weights, Index tokens) {
+  HADAL_CHECK(experts.rank() == 2 && experts.shape() == weights.shape() && experts.size(0) == tokens,
+              "{}: {} rows, experts {} and weights {}", op, tokens, experts.shape().to_string(),
+              weights.shape().to_string());
+}
+
+}  // namespace
 
 Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef& bias, const GateRule& rule) {
+  HADAL_CHECK(logits.rank() == 2, "gate: logits have shape {}, not [T, E]", logits.shape().to_string());
   const Index tokens = logits.size(0), experts = logits.size(1);
-  HADAL_CHECK(!bias || bias.size(0) == experts, "gate: {} logits, {} biases", experts, bias.size(0));
+  HADAL_CHECK(!bias || bias.shape() == Shape({experts}), "gate: logits {}, bias {}", logits.shape().to_string(),
+              bias.shape().to_string());
+  HADAL_CHECK(rule.num_experts_per_tok >= 1 && rule.num_experts_per_tok <= experts && rule.n_group >= 1 &&
+                  experts % rule.n_group == 0 && rule.topk_group >= 1 && rule.topk_group <= rule.n_group,
+              "gate: {} of {} experts, {} of {} groups", rule.num_experts_per_tok, experts, rule.topk_group,
+              rule.n_group);
   const kernels::GateArgs args{.n_routed_experts = experts,
                                .num_experts_per_tok = rule.num_experts_per_tok,
                                .n_group = rule.n_group,
@@ -22,26 +66,24 @@ Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef&
                                .bias = bias ? bias.data<float>() : nullptr};
   const Selection out{ctx.workspace.tensor(DType::kI32, {tokens, rule.num_experts_per_tok}),
                       ctx.workspace.floats({tokens, rule.num_experts_per_tok})};
-  const auto in = logits.view<float, 2>(), weights = out.weights.view<float, 2>();
-  const auto chosen = out.experts.view<std::int32_t, 2>();
-  const Workspace::Scope scope(ctx.workspace);
-  const TensorRef scratch = ctx.workspace.tensor(DType::kF64, {ctx.threads.num_threads(), 3 * experts});
-  ctx.threads.parallel_for(tokens, kernels::piece_size(ctx, tokens, experts * 32, 1), [&](Index begin, Index end) {
-    double* mine = scratch.data<double>() + ThreadPool::current_thread() * 3 * experts;
-    for (Index t = begin; t < end; ++t) kernels::ref::gate(args, in.row(t), mine, chosen.row(t), weights.row(t));
-  });
+  kernels::backend(ctx.isa).gate(ctx, args, logits.view<const float, 2>(), out.experts.view<std::int32_t, 2>(),
+                                 out.weights.view<float, 2>());
   return out;
 }
 
 ExpertGroups group_by_expert(const TensorRef& experts, Index n_routed_experts) {
-  const auto chosen = experts.view<std::int32_t, 2>();
+  const auto chosen = experts.view<const std::int32_t, 2>();
   const Index tokens = chosen.shape[0], k = chosen.shape[1];
   ExpertGroups g;
   g.begin.assign(static_cast<std::size_t>(n_routed_experts) + 1, 0);
   g.token.resize(static_cast<std::size_t>(tokens * k));
   g.slot.resize(static_cast<std::size_t>(tokens * k));
   for (Index t = 0; t < tokens; ++t)
-    for (Index s = 0; s < k; ++s) ++g.begin[static_cast<std::size_t>(chosen(t, s)) + 1];
+    for (Index s = 0; s < k; ++s) {
+      HADAL_CHECK(chosen(t, s) >= 0 && chosen(t, s) < n_routed_experts, "group_by_expert: expert {} of {}",
+                  chosen(t, s), n_routed_experts);
+      ++g.begin[static_cast<std::size_t>(chosen(t, s)) + 1];
+    }
   for (std::size_t e = 1; e < g.begin.size(); ++e) g.begin[e] += g.begin[e - 1];
   std::vector<Index> next(g.begin.begin(), g.begin.end() - 1);
   for (Index t = 0; t < tokens; ++t)
@@ -53,26 +95,45 @@ ExpertGroups group_by_expert(const TensorRef& experts, Index n_routed_experts) {
   return g;
 }
 
+TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
+                  const FeedForwardRef& shared, bool ue8m0) {
+  HADAL_CHECK(x.rank() == 2, "mixture: x has shape {}, not [T, D]", x.shape().to_string());
+  check_selection("mixture", chosen.experts, chosen.weights, x.size(0));
+  const TensorRef out = ctx.workspace.floats(x.shape());
+  if (x.size(0) == 0) return out;
+  const ExpertGroups groups = group_by_expert(chosen.experts, static_cast<Index>(experts.size()));
+  std::vector<kernels::NetworkArgs> networks;
+  for (std::size_t e = 0; e < experts.size(); ++e) {
+    if (groups.begin[e] == groups.begin[e + 1]) continue;
+    check_network(static_cast<Index>(e), experts[e], x.size(1));
+    networks.push_back(network_args(ctx, experts[e], groups.begin[e], groups.begin[e + 1]));
+  }
+  std::vector<kernels::NetworkArgs> common;
+  if (shared) {
+    check_network(-1, shared, x.size(1));
+    common.push_back(network_args(ctx, shared, 0, x.size(0)));
+  }
+  kernels::backend(ctx.isa).mixture(ctx, {.x = x.view<const float, 2>(),
+                                          .weights = chosen.weights.view<const float, 2>(),
+                                          .networks = networks,
+                                          .tokens = groups.token,
+                                          .slots = groups.slot,
+                                          .shared = common.data(),
+                                          .ue8m0 = ue8m0,
+                                          .out = out.view<float, 2>()});
+  return out;
+}
+
 TensorRef combine_experts(Context& ctx, const TensorRef& outputs, const ExpertGroups& groups,
                           const TensorRef& weights) {
-  const Index tokens = weights.size(0), k = weights.size(1), width = outputs.size(1);
-  const TensorRef y = ctx.workspace.floats({tokens, width});
-  const auto out = outputs.view<float, 2>(), to = y.view<float, 2>(), w = weights.view<float, 2>();
-  std::vector<Index> row_of(static_cast<std::size_t>(tokens * k));
-  for (std::size_t row = 0; row < groups.token.size(); ++row)
-    row_of[static_cast<std::size_t>(groups.token[row] * k + groups.slot[row])] = static_cast<Index>(row);
-  ctx.threads.parallel_for(tokens, kernels::piece_size(ctx, tokens, k * width, 1), [&](Index begin, Index end) {
-    for (Index t = begin; t < end; ++t) {
-      std::memset(to.row(t), 0, static_cast<std::size_t>(width) * sizeof(float));
-      for (Index s = 0; s < k; ++s) {
-        const float* row = out.row(row_of[static_cast<std::size_t>(t * k + s)]);
-        if (ctx.isa != Isa::kRef)
-          kernels::avx2::axpy(w(t, s), row, to.row(t), width);
-        else
-          kernels::ref::axpy(w(t, s), row, to.row(t), width);
-      }
-    }
-  });
+  HADAL_CHECK(outputs.rank() == 2 && weights.rank() == 2 && outputs.size(0) == weights.num_elements() &&
+                  static_cast<Index>(groups.token.size()) == outputs.size(0) &&
+                  groups.slot.size() == groups.token.size(),
+              "combine_experts: outputs {}, weights {}, {} rows in groups", outputs.shape().to_string(),
+              weights.shape().to_string(), groups.token.size());
+  const TensorRef y = ctx.workspace.floats({weights.size(0), outputs.size(1)});
+  kernels::backend(ctx.isa).combine(ctx, {outputs.view<const float, 2>(), weights.view<const float, 2>(), groups.token,
+                                          groups.slot, y.view<float, 2>()});
   return y;
 }
 

@@ -1,39 +1,35 @@
 #include "hadal/ops/latent_entry.h"
 
-#include "hadal/kernels/attention.h"
-#include "hadal/kernels/work.h"
+#include "hadal/kernels/backend.h"
 
 namespace hadal::ops {
 namespace {
 
-constexpr Index kValueWork = 8;  // a conversion beside a multiply-add
-
-template <class Body>
-void for_each_entry(Context& ctx, const Fp8Entry& entry, const TensorRef& entries, const TensorRef& stored,
-                    const Body& body) {
-  const auto values = entries.view<float, 2>();
-  const auto bytes = stored.view<std::uint8_t, 2>();
-  HADAL_CHECK(values.shape[1] == entry.latent + entry.rope && bytes.shape[1] == entry.bytes() &&
-                  values.shape[0] == bytes.shape[0],
-              "latent entries: shapes are {} and {}", entries.shape().to_string(), stored.shape().to_string());
-  const Index rows = values.shape[0], work = values.shape[1] * kValueWork;
-  ctx.threads.parallel_for(rows, kernels::piece_size(ctx, rows, work, 1), [&](Index begin, Index end) {
-    for (Index r = begin; r < end; ++r) body(values.row(r), bytes.row(r));
-  });
+kernels::PackedEntries packed_entries(const char* op, const Fp8Entry& entry, const TensorRef& entries,
+                                      const TensorRef& stored) {
+  HADAL_CHECK(entries.rank() == 2 && stored.rank() == 2 && entries.size(0) == stored.size(0) &&
+                  entries.size(1) == entry.latent + entry.rope && stored.size(1) == entry.bytes(),
+              "{}: entries {} and {} bytes, for a latent of {} and a rope part of {}", op, entries.shape().to_string(),
+              stored.shape().to_string(), entry.latent, entry.rope);
+  return {.data = stored.data<std::uint8_t>(),
+          .row_bytes = stored.stride(0),
+          .rows = stored.size(0),
+          .latent = entry.latent,
+          .rope = entry.rope,
+          .scales_at = entry.scales_at(),
+          .rope_at = entry.rope_at()};
 }
 
 }  // namespace
 
-void pack_entries(Context& ctx, const Fp8Entry& e, const TensorRef& entries, const TensorRef& stored) {
-  for_each_entry(ctx, e, entries, stored, [&](const float* x, std::uint8_t* to) {
-    kernels::ref::pack_entry(x, e.latent, e.rope, e.scales_at(), e.rope_at(), to);
-  });
+void pack_entries(Context& ctx, const Fp8Entry& entry, const TensorRef& entries, const TensorRef& stored) {
+  kernels::backend(ctx.isa).pack_entries(ctx, entries.view<const float, 2>(),
+                                         packed_entries("pack_entries", entry, entries, stored));
 }
 
-void unpack_entries(Context& ctx, const Fp8Entry& e, const TensorRef& stored, const TensorRef& entries) {
-  for_each_entry(ctx, e, entries, stored, [&](float* x, const std::uint8_t* from) {
-    kernels::ref::unpack_entry(from, e.latent, e.rope, e.scales_at(), e.rope_at(), x);
-  });
+void unpack_entries(Context& ctx, const Fp8Entry& entry, const TensorRef& stored, const TensorRef& entries) {
+  kernels::backend(ctx.isa).unpack_entries(ctx, packed_entries("unpack_entries", entry, entries, stored),
+                                           entries.view<float, 2>());
 }
 
 }  // namespace hadal::ops

@@ -52,5 +52,20 @@ TEST(Mixture, Rule18_OneExpertHasTheBitsOfItsLinearsForEveryRounding) {
       }
 }
 
+// A thread works on one expert's rows at a time: its scratch is for as many as one expert has, not for all of them.
+TEST(Mixture, ScratchOfAThreadIsForTheRowsOfOneExpert) {
+  constexpr Index kTokens = 512, kSlots = 8, kExperts = 64, kWidth = 64, kThreads = 16;
+  const Tensor x = random_matrix(DType::kF32, kTokens, kWidth, 1), in = random_matrix(DType::kBF16, kWidth, kWidth, 2);
+  const Weight w{.values = in};
+  const std::vector<FeedForwardRef> experts(kExperts, {&w, &w, &w});
+  const Tensor chosen(DType::kI32, {kTokens, kSlots}), weights = random_matrix(DType::kF32, kTokens, kSlots, 3);
+  for (Index i = 0; i < kTokens * kSlots; ++i)
+    chosen->data<std::int32_t>()[i] = static_cast<std::int32_t>(i % kExperts);
+  Context ctx(kThreads);
+  mixture(ctx, x, {chosen, weights}, experts, {}, false);
+  // Gate and up of a piece of columns for all rows would be more than 4 MiB a thread.
+  EXPECT_LT(ctx.workspace.allocated_bytes(), std::size_t{24} << 20);
+}
+
 }  // namespace
 }  // namespace hadal::ops

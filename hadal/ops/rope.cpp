@@ -2,8 +2,7 @@
 
 #include <cmath>
 
-#include "hadal/kernels/elementwise.h"
-#include "hadal/kernels/work.h"
+#include "hadal/kernels/backend.h"
 
 namespace hadal::ops {
 
@@ -28,14 +27,8 @@ TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table) {
   HADAL_CHECK(x.rank() == 3 && x.size(2) == 2 * table.cos.size(1) && x.size(0) == table.cos.size(0),
               "rope: x has shape {}, the table {}", x.shape().to_string(), table.cos.shape().to_string());
   const TensorRef y = ctx.workspace.floats(x.shape());
-  const auto from = x.view<float, 3>(), to = y.view<float, 3>();
-  const auto cos = table.cos.view<double, 2>(), sin = table.sin.view<double, 2>();
-  const Index row_work = x.size(1) * x.size(2) * 4;
-  ctx.threads.parallel_for(x.size(0), kernels::piece_size(ctx, x.size(0), row_work, 1), [&](Index begin, Index end) {
-    for (Index t = begin; t < end; ++t)
-      for (Index h = 0; h < x.size(1); ++h)
-        kernels::ref::rope(&from(t, h, 0), cos.row(t), sin.row(t), &to(t, h, 0), cos.shape[1]);
-  });
+  kernels::backend(ctx.isa).rope(ctx, x.view<const float, 3>(), table.cos.view<const double, 2>(),
+                                 table.sin.view<const double, 2>(), y.view<float, 3>());
   return y;
 }
 

@@ -2,10 +2,10 @@
 
 #include <chrono>
 #include <map>
-#include <new>
 #include <set>
 
 #include "hadal/core/log.h"
+#include "hadal/core/out_of_memory.h"
 #include "hadal/stream/expert_layout.h"
 #include "hadal/ops/row_groups.h"
 
@@ -137,7 +137,7 @@ void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, 
   Tensor block;
   try {
     block = Tensor(DType::kU8, {static_cast<Index>(bytes)});
-  } catch (const std::bad_alloc&) {
+  } catch (const OutOfMemory&) {
     log_info("weights stay as stored: the system gives no {:.1f} GB of memory", static_cast<double>(bytes) * 1e-9);
     return;
   }

@@ -7,6 +7,7 @@
 
 #include "hadal/stream/loader.h"
 #include "hadal/stream/row_groups.h"
+#include "tests/support/memory_limit.h"
 
 namespace hadal::model {
 
@@ -92,6 +93,21 @@ TEST(RowGroupsMemory, WithTooLittleMemoryTheModelStaysAsStored) {
   group_rows(ctx, model.transformer, *model.files, 1000, false, model.owned);
   EXPECT_EQ(grouped_matrices(model), 0);
   group_rows(ctx, model.transformer, *model.files, 1u << 30, false, model.owned);
+  EXPECT_GT(grouped_matrices(model), 0);
+}
+
+// The system says no, as under `ulimit -v`.
+TEST(RowGroupsMemory, WhereTheSystemGivesNoMemoryTheModelStaysAsStored) {
+  Context ctx(1);
+  if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
+  if (!test::MemoryLimit::works()) GTEST_SKIP() << "sanitizers do not go on without memory";
+  LoadedModel model = load_model(HADAL_SOURCE_DIR "/models/mini", {.ctx = &ctx});
+  {
+    const test::MemoryLimit limit(4 << 20);
+    group_rows(ctx, model.transformer, *model.files, std::uint64_t{1} << 30, false, model.owned);
+  }
+  EXPECT_EQ(grouped_matrices(model), 0);
+  group_rows(ctx, model.transformer, *model.files, std::uint64_t{1} << 30, false, model.owned);
   EXPECT_GT(grouped_matrices(model), 0);
 }
 

@@ -219,6 +219,8 @@ void query_tile(const ExpandedAttentionArgs& a, const PackedHeads& packed, Index
                      out_stride);
   }
   for (Index i = 0; i < count; ++i) {
+    if (a.lse)
+      a.lse[(token + i) * a.lse_token_stride + head] = static_cast<float>(double{largest[i]} + __builtin_log(sum[i]));
     const Vec factor = broadcast(1.0f / sum[i]);
     float* out = a.out + (token + i) * a.out_token_stride + head * a.out_head_stride;
     for (Index c = 0; c < a.v; c += kLanes) {

@@ -1,8 +1,7 @@
-#include "hadal/kernels/attention_schedule.h"
-
 #include <algorithm>
 #include <vector>
 
+#include "hadal/kernels/cpu/schedule.h"
 #include "hadal/kernels/work.h"
 
 namespace hadal::kernels::cpu {

@@ -1,5 +1,3 @@
-#include "hadal/kernels/attention_schedule.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "hadal/core/random.h"
+#include "hadal/kernels/cpu/schedule.h"
 
 namespace hadal::kernels {
 namespace {
@@ -139,7 +138,7 @@ TEST_P(AbsorbedPass, TakesNoMoreMemoryForMoreSequences) {
   a.rope = kRope;
   a.scale = 1;
   Context ctx(2, GetParam());
-  cpu::attend_absorbed(ctx, a, kHeads, sequences);
+  cpu::attend_absorbed(ctx, a, kHeads, sequences, cpu::kPartialFloats);
   EXPECT_LE(ctx.workspace.allocated_bytes(), std::size_t{48} << 20);
   // Queries of zeros weigh all entries alike, and all pages are the same one.
   double mean = 0;

@@ -17,11 +17,13 @@ double dot(const float* a, const float* b, Index n) {
   return sum;
 }
 
-void softmax(float* scores, Index n) {
+// Returns the logarithm of the sum of exp(score).
+double softmax(float* scores, Index n) {
   const float largest = *std::max_element(scores, scores + n);
   double sum = 0;
   for (Index j = 0; j < n; ++j) sum += std::exp(double{scores[j]} - largest);
   for (Index j = 0; j < n; ++j) scores[j] = static_cast<float>(std::exp(double{scores[j]} - largest) / sum);
+  return largest + std::log(sum);
 }
 
 void weighted_sum(const float* p, Index n, const float* values, Index stride, Index width, float* out) {
@@ -41,7 +43,8 @@ void attend_expanded(const ExpandedAttentionArgs& a, Index token, Index head, fl
   for (Index j = 0; j < n; ++j)
     scores[j] = static_cast<float>(
         (dot(q, kv + j * a.kv_token_stride, a.nope) + dot(q + a.nope, a.k_pe + j * a.k_pe_stride, a.rope)) * a.scale);
-  softmax(scores, n);
+  const double lse = softmax(scores, n);
+  if (a.lse) a.lse[token * a.lse_token_stride + head] = static_cast<float>(lse);
   weighted_sum(scores, n, kv + a.nope, a.kv_token_stride, a.v,
                a.out + token * a.out_token_stride + head * a.out_head_stride);
 }

@@ -1,8 +1,5 @@
-#include "hadal/kernels/attention_schedule.h"
-
-#include <algorithm>
-
 #include "hadal/kernels/elementwise.h"
+#include "hadal/kernels/ref/schedule.h"
 #include "hadal/kernels/work.h"
 
 namespace hadal::kernels::ref {

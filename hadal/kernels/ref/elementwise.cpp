@@ -14,11 +14,12 @@ constexpr float kLeastAmax = 1e-4f;
 
 }  // namespace
 
-void rms_norm(const float* x, const float* weight, float* y, Index n, float eps) {
+float rms_norm(const float* x, const float* weight, float* y, Index n, float eps) {
   double squares = 0;
   for (Index i = 0; i < n; ++i) squares += double{x[i]} * x[i];
   const double r = 1.0 / std::sqrt(squares / static_cast<double>(n) + double{eps});
   for (Index i = 0; i < n; ++i) y[i] = static_cast<float>(x[i] * r * weight[i]);
+  return static_cast<float>(r);
 }
 
 void swiglu(const float* gate, const float* up, float* y, Index n) {

@@ -26,7 +26,7 @@ void convert(const T* x, float* y, Index n, float unit) {
 
 }  // namespace
 
-void rms_norm(const float* x, const float* weight, float* y, Index n, float eps) {
+float rms_norm(const float* x, const float* weight, float* y, Index n, float eps) {
   __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
   for (Index i = 0; i < n; i += kLanes) {
     const Vec v = i + kLanes <= n ? _mm256_loadu_ps(x + i) : load_tail(x + i, n - i);
@@ -36,13 +36,15 @@ void rms_norm(const float* x, const float* weight, float* y, Index n, float eps)
   const __m256d four = _mm256_add_pd(low, high);
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   const double squares = _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
-  const Vec r = _mm256_set1_ps(
-      static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(n) + static_cast<double>(eps))));
+  const auto inverse =
+      static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(n) + static_cast<double>(eps)));
+  const Vec r = _mm256_set1_ps(inverse);
   Index i = 0;
   for (; i + kLanes <= n; i += kLanes)
     _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(x + i), r), _mm256_loadu_ps(weight + i)));
   if (i < n)
     store_tail(y + i, n - i, _mm256_mul_ps(_mm256_mul_ps(load_tail(x + i, n - i), r), load_tail(weight + i, n - i)));
+  return inverse;
 }
 
 void swiglu(const float* gate, const float* up, float* y, Index n) {

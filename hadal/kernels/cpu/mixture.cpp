@@ -6,20 +6,12 @@
 #include <optional>
 #include <vector>
 
+#include "hadal/kernels/cpu/product.h"
+#include "hadal/kernels/cpu/schedule.h"
 #include "hadal/kernels/elementwise.h"
-#include "hadal/ops/elementwise.h"
-#include "hadal/ops/experts.h"
-#include "hadal/ops/linear.h"
-#include "hadal/ops/product.h"
 
-namespace hadal::ops {
+namespace hadal::kernels::cpu {
 namespace {
-
-using kernels::LinearArgs;
-using kernels::LinearKernels;
-
-// Up to here the sums over experts are made piece by piece of columns, which saves a wave.
-constexpr Index kFewTokens = 16;
 
 // An expert (or the shared ones) with the tokens that go to it.
 struct Network {
@@ -42,65 +34,53 @@ LinearArgs columns_of(LinearArgs a, Index begin, Index end, float* y, Index y_st
 
 class FastMixture {
  public:
-  FastMixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
-              const FeedForwardRef& shared)
+  FastMixture(Context& ctx, const MixtureArgs& args)
       : ctx_(ctx),
-        kernels_(kernels::linear_kernels(ctx.isa)),
-        x_(x),
-        weights_(chosen.weights),
-        groups_(group_by_expert(chosen.experts, static_cast<Index>(experts.size()))),
-        tokens_(x.size(0)),
-        width_(x.size(1)) {
-    routed_rows_ = static_cast<Index>(groups_.token.size());
-    for (std::size_t e = 0; e < experts.size(); ++e)
-      if (groups_.begin[e] < groups_.begin[e + 1])
-        add(experts[e], groups_.token.data() + groups_.begin[e], groups_.begin[e], groups_.begin[e + 1]);
-    has_shared_ = static_cast<bool>(shared);
-    if (has_shared_) add(shared, nullptr, routed_rows_, routed_rows_ + tokens_);
-    row_of_.resize(static_cast<std::size_t>(routed_rows_));
-    const Index k = weights_.size(1);
-    for (std::size_t row = 0; row < groups_.token.size(); ++row)
-      row_of_[static_cast<std::size_t>(groups_.token[row] * k + groups_.slot[row])] = static_cast<Index>(row);
+        kernels_(linear_kernels(ctx.isa)),
+        args_(args),
+        tokens_(args.x.shape[0]),
+        width_(args.x.shape[1]),
+        routed_rows_(static_cast<Index>(args.tokens.size())),
+        row_of_(rows_of_slots(args.tokens, args.slots, args.weights.shape[1])) {
+    for (const NetworkArgs& n : args.networks) add(n, args.tokens.data() + n.begin, n.begin, n.end);
+    if (args.shared) add(*args.shared, nullptr, routed_rows_, routed_rows_ + tokens_);
   }
 
-  TensorRef run() {
-    const TensorRef out = ctx_.workspace.floats({tokens_, width_});
+  void run() {
     const Workspace::Scope scope(ctx_.workspace);
     allocate();
     pack_inputs();
     inner_wave();
-    if (tokens_ <= kFewTokens)
-      outer_wave_few(out);
+    if (few())
+      outer_wave_few();
     else
-      outer_wave_many(out);
-    return out;
+      outer_wave_many();
   }
 
  private:
-  void add(const FeedForwardRef& w, const Index* rows, Index begin, Index end) {
-    Network n;
-    for (auto [args, weight] : {std::pair{&n.gate, w.gate_proj}, {&n.up, w.up_proj}, {&n.down, w.down_proj}}) {
-      *args = linear_args(x_, *weight, x_);
-      args->activations = ctx_.activations;
-      args->x_rows = rows;
-      args->m = end - begin;
+  // Then the sums over experts are made piece by piece of columns, which saves a wave.
+  bool few() const { return tokens_ <= kFewRows; }
+
+  void add(const NetworkArgs& from, const Index* rows, Index begin, Index end) {
+    Network n{.gate = from.gate, .up = from.up, .down = from.down, .first_row = begin};
+    for (LinearArgs* a : {&n.gate, &n.up}) {
+      a->x = args_.x.data;
+      a->x_stride = args_.x.stride[0];
+      a->x_rows = rows;
     }
-    n.down.x_rows = nullptr;
-    n.first_row = begin;
+    for (LinearArgs* a : {&n.gate, &n.up, &n.down}) a->m = end - begin;
     networks_.push_back(n);
     rounds_blocks_ = rounds_blocks_ || kernels_.rounds_blocks(n.down);
     inner_ = std::max(inner_, n.gate.n);
     rows_ = std::max(rows_, end);
+    most_rows_ = std::max(most_rows_, end - begin);
   }
 
   // Whole blocks where those are rounded when they are packed for down.
-  Index piece() const {
-    const bool few = tokens_ <= kFewTokens && !rounds_blocks_;
-    return few ? kernels_.piece_columns : kernels_.many_rows_piece_columns;
-  }
+  Index piece() const { return few() && !rounds_blocks_ ? kernels_.piece_columns : kernels_.many_rows_piece_columns; }
   Index outer_pieces() const { return (width_ + piece() - 1) / piece(); }
 
-  void* room(const LinearArgs& a) { return Product::make(ctx_, a).packed; }
+  void* room(const LinearArgs& a) { return room_for_input(ctx_, kernels_, a); }
 
   void allocate() {
     inner_values_ = ctx_.workspace.floats({rows_, inner_});
@@ -118,7 +98,9 @@ class FastMixture {
       for (const LinearArgs* a : {&n.gate, &n.up, &n.down}) scratch = std::max(scratch, kernels_.scratch_bytes(*a));
     }
     kernel_scratch_ = (scratch + 63) / 64 * 64;
-    scratch_.emplace(ctx_, kernel_scratch_ + 2 * rows_ * piece() * static_cast<Index>(sizeof(float)));
+    // Gate and up of the rows of one network; with few tokens all networks' results.
+    const Index piece_rows = std::max(2 * most_rows_, few() ? rows_ : 0);
+    scratch_.emplace(ctx_, kernel_scratch_ + piece_rows * piece() * static_cast<Index>(sizeof(float)));
   }
 
   void* kernel_scratch() const { return scratch_->mine(); }
@@ -139,7 +121,7 @@ class FastMixture {
       }
     };
     const auto count = static_cast<Index>(inputs.size());
-    ctx_.threads.parallel_for(count, tokens_ <= kFewTokens ? count : 1, pack);
+    ctx_.threads.parallel_for(count, few() ? count : 1, pack);
   }
 
   // gate, up and SwiGLU of `piece()` columns of one network, packed for down.
@@ -156,8 +138,8 @@ class FastMixture {
       kernels_.multiply(g, n.gate_input, 0, g.n, u.w, kernel_scratch());
       kernels_.multiply(u, n.up_input, 0, u.n, read_after(p, e, end), kernel_scratch());
       for (Index i = 0; i < n.gate.m; ++i)
-        kernels::avx2::swiglu(gate + i * piece(), up + i * piece(),
-                              inner_values_.view<float, 2>().row(n.first_row + i) + begin, end - begin);
+        avx2::swiglu(gate + i * piece(), up + i * piece(), inner_values_.view<float, 2>().row(n.first_row + i) + begin,
+                     end - begin);
       kernels_.pack(n.down, 0, kernels_.num_tiles(n.down), begin, end, n.inner);
     });
   }
@@ -165,7 +147,7 @@ class FastMixture {
   // What a thread reads after columns up to `end` of network e: the next piece, or at the end of its share the first
   // one of its share of the next wave.
   const void* read_after(Index p, std::size_t e, Index end) const {
-    if (tokens_ > kFewTokens) return nullptr;
+    if (!few()) return nullptr;
     const Index threads = ctx_.threads.num_threads();
     const int me = ThreadPool::current_thread();
     if (p + 1 == ThreadPool::share_begin(piece_end_.back(), threads, me + 1))
@@ -174,7 +156,7 @@ class FastMixture {
     return e + 1 < networks_.size() ? networks_[e + 1].gate.w : nullptr;
   }
 
-  void outer_wave_few(const TensorRef& out) {
+  void outer_wave_few() {
     ctx_.threads.parallel_for(outer_pieces(), 1, [&](Index p, Index) {
       const Index begin = p * piece(), end = std::min(begin + piece(), width_);
       float* y = piece_scratch();
@@ -187,11 +169,11 @@ class FastMixture {
                                           : nullptr;
         kernels_.multiply(d, n.inner, 0, d.n, next, kernel_scratch());
       }
-      for (Index t = 0; t < tokens_; ++t) combine(t, y, piece(), out.view<float, 2>().row(t) + begin, end - begin);
+      for (Index t = 0; t < tokens_; ++t) combine(t, y, piece(), args_.out.row(t) + begin, end - begin);
     });
   }
 
-  void outer_wave_many(const TensorRef& out) {
+  void outer_wave_many() {
     const TensorRef y = ctx_.workspace.floats({rows_, width_});
     const Index per_network = outer_pieces();
     ctx_.threads.parallel_for(per_network * static_cast<Index>(networks_.size()), 1, [&](Index p, Index) {
@@ -201,30 +183,26 @@ class FastMixture {
       kernels_.multiply(d, n.inner, 0, d.n, nullptr, kernel_scratch());
     });
     ctx_.threads.parallel_for(tokens_, 8, [&](Index begin, Index end) {
-      for (Index t = begin; t < end; ++t) combine(t, y.data<float>(), width_, out.view<float, 2>().row(t), width_);
+      for (Index t = begin; t < end; ++t) combine(t, y.data<float>(), width_, args_.out.row(t), width_);
     });
   }
 
   // out = sum over the slots of token t, in their order, of weight * row; then the shared experts' row.
   void combine(Index t, const float* rows, Index stride, float* out, Index n) const {
-    const auto weights = weights_.view<float, 2>();
-    const Index k = weights.shape[1];
+    const Index k = args_.weights.shape[1];
     std::memset(out, 0, static_cast<std::size_t>(n) * sizeof(float));
     for (Index s = 0; s < k; ++s)
-      kernels::avx2::axpy(weights(t, s), rows + row_of_[static_cast<std::size_t>(t * k + s)] * stride, out, n);
-    if (has_shared_) kernels::avx2::axpy(1.0f, rows + (routed_rows_ + t) * stride, out, n);
+      avx2::axpy(args_.weights(t, s), rows + row_of_[static_cast<std::size_t>(t * k + s)] * stride, out, n);
+    if (args_.shared) avx2::axpy(1.0f, rows + (routed_rows_ + t) * stride, out, n);
   }
 
   Context& ctx_;
   const LinearKernels& kernels_;
-  const TensorRef& x_;
-  const TensorRef& weights_;
-  ExpertGroups groups_;
-  Index tokens_, width_;
-  Index routed_rows_ = 0, rows_ = 0, inner_ = 0;
+  const MixtureArgs& args_;
+  Index tokens_, width_, routed_rows_;
+  std::vector<Index> row_of_;                   // of (token, slot)
+  Index rows_ = 0, most_rows_ = 0, inner_ = 0;  // of all networks, of one; columns between gate and down
   bool rounds_blocks_ = false;
-  bool has_shared_ = false;
-  std::vector<Index> row_of_;  // of (token, slot)
   std::vector<Network> networks_;
   std::vector<Index> piece_end_;  // of each network's columns, counted over all of them
   TensorRef inner_values_;
@@ -232,35 +210,14 @@ class FastMixture {
   std::optional<ThreadScratch> scratch_;
 };
 
-TensorRef feed_forward(Context& ctx, const TensorRef& x, const FeedForwardRef& w, bool ue8m0) {
-  const TensorRef gate = linear(ctx, x, *w.gate_proj, ue8m0), up = linear(ctx, x, *w.up_proj, ue8m0);
-  return linear(ctx, swiglu(ctx, gate, up), *w.down_proj, ue8m0);
-}
-
-// The same from the other operations, network by network: for the scalar reference, and for inputs rounded to FP8.
-TensorRef plain_mixture(Context& ctx, const TensorRef& x, const Selection& chosen,
-                        std::span<const FeedForwardRef> experts, const FeedForwardRef& shared, bool ue8m0) {
-  const ExpertGroups groups = group_by_expert(chosen.experts, static_cast<Index>(experts.size()));
-  const TensorRef rows = gather_rows(ctx, x, groups.token);  // [T * K, D], expert by expert
-  const TensorRef y = ctx.workspace.floats(rows.shape());
-  for (std::size_t e = 0; e < experts.size(); ++e) {
-    const Index begin = groups.begin[e], end = groups.begin[e + 1];
-    if (begin == end) continue;
-    const Workspace::Scope scope(ctx.workspace);
-    copy_rows(ctx, feed_forward(ctx, rows.rows(begin, end), experts[e], ue8m0), y.rows(begin, end));
-  }
-  const TensorRef out = combine_experts(ctx, y, groups, chosen.weights);
-  if (shared) add_in_place(ctx, out, feed_forward(ctx, x, shared, ue8m0));
-  return out;
-}
-
 }  // namespace
 
-TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
-                  const FeedForwardRef& shared, bool ue8m0) {
-  if (ctx.isa == Isa::kRef || ctx.activations == Activations::kFp8 || x.size(0) == 0)
-    return plain_mixture(ctx, x, chosen, experts, shared, ue8m0);
-  return FastMixture(ctx, x, chosen, experts, shared).run();
+void mixture(Context& ctx, const MixtureArgs& args) {
+  const LinearArgs& first = args.networks.empty() ? args.shared->gate : args.networks[0].gate;
+  if (first.activations == Activations::kFp8)
+    plain_mixture(ctx, kBackend, args);
+  else
+    FastMixture(ctx, args).run();
 }
 
-}  // namespace hadal::ops
+}  // namespace hadal::kernels::cpu

@@ -1,0 +1,78 @@
+// What a kind of device computes, one function per operation: ops/* check shapes, make room for the results and call
+// these with plain pointers. Pointers are the device's own; spans are host memory. A back end is a folder of kernels/
+// with a table of this type.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "hadal/core/context.h"
+#include "hadal/kernels/attention.h"
+#include "hadal/kernels/gate.h"
+#include "hadal/kernels/heads.h"
+#include "hadal/kernels/linear.h"
+#include "hadal/kernels/mixture.h"
+
+namespace hadal::kernels {
+
+// A matrix in any float dtype; rows lie row_bytes apart.
+struct StoredRows {
+  void* data = nullptr;
+  DType dtype = DType::kF32;
+  Index row_bytes = 0;
+  Index rows = 0, width = 0;
+  void* row(Index i) const { return static_cast<std::byte*>(data) + i * row_bytes; }
+};
+
+// Entries of a latent cache in FP8, [rows, row_bytes]; parts as in ops/latent_entry.h.
+struct PackedEntries {
+  std::uint8_t* data = nullptr;
+  Index row_bytes = 0, rows = 0;
+  Index latent = 0, rope = 0, scales_at = 0, rope_at = 0;
+};
+
+struct Backend {
+  // Products of one input: all have the same x and m. `ue8m0`: kFp8 rounds its scales to powers of two.
+  void (*linear)(Context& ctx, std::span<const LinearArgs> products, bool ue8m0);
+  void (*absorb)(Context& ctx, const HeadsArgs& args);
+  void (*expand)(Context& ctx, const HeadsArgs& args);
+
+  void (*attend_expanded)(Context& ctx, const ExpandedAttentionArgs& args, Index tokens, Index heads);
+  void (*attend_absorbed)(Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
+                          std::span<const CachedSequence> sequences);
+  void (*pack_entries)(Context& ctx, View<const float, 2> entries, const PackedEntries& stored);
+  void (*unpack_entries)(Context& ctx, const PackedEntries& stored, View<float, 2> entries);
+
+  void (*gate)(Context& ctx, const GateArgs& args, View<const float, 2> logits, View<std::int32_t, 2> experts,
+               View<float, 2> weights);
+  void (*mixture)(Context& ctx, const MixtureArgs& args);
+  void (*combine)(Context& ctx, const CombineArgs& args);
+
+  // inverse_rms [T]: null if nobody needs it.
+  void (*rms_norm)(Context& ctx, View<const float, 2> x, const float* weight, float eps, View<float, 2> y,
+                   float* inverse_rms);
+  void (*swiglu)(Context& ctx, View<const float, 2> gate, View<const float, 2> up, View<float, 2> y);
+  void (*add)(Context& ctx, View<const float, 2> x, View<float, 2> y);  // y += x
+  void (*rope)(Context& ctx, View<const float, 3> x, View<const double, 2> cos, View<const double, 2> sin,
+               View<float, 3> y);
+  void (*copy)(Context& ctx, View<const float, 3> x, View<float, 3> y);
+  void (*gather)(Context& ctx, View<const float, 2> x, std::span<const Index> rows, View<float, 2> y);
+  void (*embedding)(Context& ctx, const StoredRows& table, std::span<const std::int32_t> ids, View<float, 2> y);
+  void (*to_float)(Context& ctx, const StoredRows& from, View<float, 2> to);
+  void (*from_float)(Context& ctx, View<const float, 2> from, const StoredRows& to);
+};
+
+// The scalar oracle for kRef, the fast kernels of the instruction set otherwise.
+const Backend& backend(Isa isa);
+
+namespace ref {
+extern const Backend kBackend;
+}
+namespace cpu {
+extern const Backend kBackend;
+}
+
+// Network by network, from the back end's other operations.
+void plain_mixture(Context& ctx, const Backend& backend, const MixtureArgs& args);
+
+}  // namespace hadal::kernels

@@ -1,0 +1,40 @@
+#include "hadal/kernels/backend.h"
+
+#include "hadal/kernels/cpu/schedule.h"
+#include "hadal/kernels/row_ops.h"
+
+namespace hadal::kernels::cpu {
+namespace {
+
+// On every instruction set: they are bound by memory.
+constexpr RowKernels kRows = {avx2::rms_norm, avx2::swiglu, avx2::axpy, avx2::to_float};
+using Rows = RowOps<kRows>;
+
+void attend_bounded(Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
+                    std::span<const CachedSequence> sequences) {
+  attend_absorbed(ctx, args, heads, sequences, kPartialFloats);
+}
+
+}  // namespace
+
+const Backend kBackend = {.linear = linear,
+                          .absorb = absorb,
+                          .expand = expand,
+                          .attend_expanded = attend_expanded,
+                          .attend_absorbed = attend_bounded,
+                          .pack_entries = Rows::pack_entries,
+                          .unpack_entries = Rows::unpack_entries,
+                          .gate = Rows::gate,
+                          .mixture = mixture,
+                          .combine = Rows::combine,
+                          .rms_norm = Rows::rms_norm,
+                          .swiglu = Rows::swiglu,
+                          .add = Rows::add,
+                          .rope = Rows::rope,
+                          .copy = Rows::copy,
+                          .gather = Rows::gather,
+                          .embedding = Rows::embedding,
+                          .to_float = Rows::to_float,
+                          .from_float = Rows::from_float};
+
+}  // namespace hadal::kernels::cpu

@@ -1,0 +1,38 @@
+#include "hadal/kernels/backend.h"
+
+#include "hadal/kernels/ref/schedule.h"
+#include "hadal/kernels/row_ops.h"
+
+namespace hadal::kernels::ref {
+namespace {
+
+constexpr RowKernels kRows = {rms_norm, swiglu, axpy, to_float};
+using Rows = RowOps<kRows>;
+
+void mixture(Context& ctx, const MixtureArgs& args) {
+  plain_mixture(ctx, kBackend, args);
+}
+
+}  // namespace
+
+const Backend kBackend = {.linear = linear,
+                          .absorb = absorb,
+                          .expand = expand,
+                          .attend_expanded = attend_expanded,
+                          .attend_absorbed = attend_absorbed,
+                          .pack_entries = Rows::pack_entries,
+                          .unpack_entries = Rows::unpack_entries,
+                          .gate = Rows::gate,
+                          .mixture = mixture,
+                          .combine = Rows::combine,
+                          .rms_norm = Rows::rms_norm,
+                          .swiglu = Rows::swiglu,
+                          .add = Rows::add,
+                          .rope = Rows::rope,
+                          .copy = Rows::copy,
+                          .gather = Rows::gather,
+                          .embedding = Rows::embedding,
+                          .to_float = Rows::to_float,
+                          .from_float = Rows::from_float};
+
+}  // namespace hadal::kernels::ref
