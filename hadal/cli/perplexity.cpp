@@ -25,7 +25,8 @@ struct Options {
   bool json = false;
 };
 
-void print_json(const Options& o, const eval::PerplexityResult& r, std::size_t bytes, const stream::ExpertStore* store) {
+void print_json(const Options& o, const eval::PerplexityResult& r, std::size_t bytes,
+                const stream::ExpertStore* store) {
   nlohmann::ordered_json json = {{"nats_per_token", r.nats_per_token()},
                                  {"bits_per_byte", r.bits_per_byte(bytes)},
                                  {"tokens", r.tokens},
@@ -55,8 +56,10 @@ int run(Options& o) {
   HADAL_CHECK(!ids.empty(), "{}: is empty, there is nothing to predict", o.file);
   const auto ctx = o.compute.make_context();
   if (!o.against.empty()) o.perplexity.reference = eval::Mode{.activations = parse_activations("--against", o.against)};
-  const stream::LoadedModel model =
-      stream::load_model(o.model, {.stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange()});
+  // Two instruction sets read the same weights: as they are stored.
+  const bool one_isa = !o.perplexity.reference || o.perplexity.reference->isa == ctx->isa;
+  const stream::LoadedModel model = stream::load_model(
+      o.model, {.stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange() && one_isa});
   const StatsAtEnd stats(o.compute.stats && !o.json, model.store.get());
   auto bos = model.transformer.config.bos_token_id;
   if (!bos) bos = tokenizer.added_token(tokenizer.config().bos_token);

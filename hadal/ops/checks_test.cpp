@@ -39,6 +39,26 @@ TEST_P(Checks, Linear) {
   EXPECT_THAT(said([&] { linear(ctx, x->reshape({1, 2, 6}), {.values = w}); }), HasSubstr("x has shape [1, 2, 6]"));
 }
 
+// A weight that was rearranged for other kernels is an error, not other numbers.
+TEST_P(Checks, TheLayoutOfAWeightIsOneThatTheKernelsRead) {
+  const Tensor x = floats({1, 8}), w = floats({64, 8}), heads = floats({1, 1, 8}), out = floats({1, 1, 64});
+  for (const Layout layout : {Layout::kRows, Layout::kGroups32, Layout::kGroups64}) {
+    const bool groups32 = layout == Layout::kGroups32 && ctx.isa == Isa::kAvx2,
+               groups64 = layout == Layout::kGroups64 && (ctx.isa == Isa::kAvx512 || ctx.isa == Isa::kAvx512Bf16);
+    const auto expected =
+        layout == Layout::kRows || groups32 || groups64 ? HasSubstr("nothing") : HasSubstr("lies in groups of");
+    const Weight weight{.values = w, .layout = layout};
+    EXPECT_THAT(said([&] { linear(ctx, x, weight); }), expected);
+    EXPECT_THAT(said([&] { expand(ctx, heads, weight, 0, 64, out); }), expected);
+    const Tensor down = floats({8, 64}), experts = Tensor::zeros(DType::kI32, {1, 1}), weights = floats({1, 1});
+    const Weight d{.values = down};
+    const FeedForwardRef expert{&weight, &weight, &d};
+    EXPECT_THAT(said([&] { mixture(ctx, x, {experts, weights}, {&expert, 1}, {}, false); }), expected);
+  }
+  EXPECT_THAT(said([&] { absorb(ctx, heads, {.values = w, .layout = Layout::kGroups32}, 0, 64); }),
+              StartsWith("absorb: the weight lies in groups of 32 rows"));
+}
+
 TEST_P(Checks, AbsorbAndExpand) {
   const Tensor q = floats({2, 3, 4}), latent = floats({2, 3, 8}), w = floats({24, 8});
   EXPECT_EQ(absorb(ctx, q, {.values = w}, 0, 8).shape(), Shape({2, 3, 8}));

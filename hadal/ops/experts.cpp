@@ -25,6 +25,7 @@ void check_network(Index expert, const FeedForwardRef& w, Index width) {
 }
 
 kernels::LinearArgs product_args(const Context& ctx, const Weight& w) {
+  check_layout("mixture", w, ctx.isa);
   kernels::LinearArgs a = weight_args(w);
   a.activations = ctx.activations;
   return a;

@@ -15,6 +15,7 @@ std::vector<TensorRef> multiply(Context& ctx, const TensorRef& x, std::span<cons
   std::vector<kernels::LinearArgs> args;
   for (const Weight* w : weights) {
     check_matrix("linear", "the weight", *w, x.size(1));
+    check_layout("linear", *w, ctx.isa);
     y.push_back(ctx.workspace.floats({x.size(0), w->num_rows()}));
     args.push_back(linear_args(x, *w, y.back()));
     args.back().activations = activations;
@@ -35,7 +36,7 @@ kernels::HeadsArgs heads_args(const char* op, const TensorRef& x, const Weight& 
   HADAL_CHECK(offset >= 0 && rows >= 0 && stride >= 0 && last <= w.num_rows(),
               "{}: {} heads of {} rows at {}, {} apart, do not fit the weight {}", op, heads, rows, offset, stride,
               w.values.shape().to_string());
-  HADAL_CHECK(!w.grouped || stride % kGroupRows == 0, "{}: heads {} rows apart cut groups of {}", op, stride,
+  HADAL_CHECK(!w.is_grouped() || stride % kGroupRows == 0, "{}: heads {} rows apart cut groups of {}", op, stride,
               kGroupRows);
   return {.first = linear_args(x.slice(1, 0, 1), w.rows(offset, offset + rows), y.slice(1, 0, 1)),
           .heads = heads,
@@ -66,7 +67,7 @@ TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w) {
 TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride) {
   HADAL_CHECK(x.rank() == 3, "absorb: x has shape {}, not [T, H, D]", x.shape().to_string());
   check_matrix("absorb", "the weight", w, w.num_columns());
-  HADAL_CHECK(!w.grouped, "absorb: the rows of this weight are grouped");
+  HADAL_CHECK(!w.is_grouped(), "absorb: the weight lies in {}, rows of heads are read", layout_name(w.layout));
   const TensorRef y = ctx.workspace.floats({x.size(0), x.size(1), w.num_columns()});
   if (y.num_elements() > 0)
     kernels::backend(ctx.isa).absorb(ctx, heads_args("absorb", x, w, offset, stride, x.size(2), y));
@@ -78,6 +79,7 @@ void expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Ind
               "expand: x has shape {}, not [T, H, C], or y {} not [T, H, D]", x.shape().to_string(),
               y.shape().to_string());
   check_matrix("expand", "the weight", w, x.size(2));
+  check_layout("expand", w, ctx.isa);
   if (y.num_elements() > 0)
     kernels::backend(ctx.isa).expand(ctx, heads_args("expand", x, w, offset, stride, y.size(2), y));
 }

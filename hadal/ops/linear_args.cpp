@@ -28,7 +28,7 @@ kernels::LinearArgs weight_args(const Weight& w) {
   a.w = w.values.raw();
   a.w_dtype = w.values.dtype();
   a.w_stride = w.values.stride(0);
-  a.w_grouped = w.grouped;
+  a.w_grouped = w.is_grouped();
   if (w.scale) {
     a.w_scale = w.scale.raw();
     a.w_scale_dtype = w.scale.dtype();
@@ -52,6 +52,14 @@ kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const Tenso
   a.y_stride = y.stride(0);
   a.m = x.size(0);
   return a;
+}
+
+void check_layout(const char* op, const Weight& w, Isa isa) {
+  HADAL_CHECK(
+      w.layout == Layout::kRows || w.layout == grouped_layout(isa),
+      "{}: the weight {} lies in {}, which the kernels of {} do not read; load the model as stored, or for this "
+      "instruction set",
+      op, w.values.shape().to_string(), layout_name(w.layout), isa_name(isa));
 }
 
 bool is_matrix(const Weight& w, Index columns) {

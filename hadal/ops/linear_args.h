@@ -13,6 +13,14 @@ kernels::LinearArgs weight_args(const Weight& w);
 // x [m, k], y [m, n].
 kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const TensorRef& y);
 
+// The layout that the kernels of an instruction set read beside rows; kRows: no other.
+constexpr Layout grouped_layout(Isa isa) {
+  return isa == Isa::kRef ? Layout::kRows : isa == Isa::kAvx2 ? Layout::kGroups32 : Layout::kGroups64;
+}
+
+// Throws if w lies in another layout than `isa` reads.
+void check_layout(const char* op, const Weight& w, Isa isa);
+
 // Whether w is a matrix of `columns` columns whose scale grid fits its format.
 bool is_matrix(const Weight& w, Index columns);
 

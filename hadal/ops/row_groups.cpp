@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "hadal/kernels/linear.h"
+#include "hadal/ops/linear_args.h"
 
 namespace hadal::ops {
 namespace {
@@ -48,7 +49,7 @@ kernels::LinearArgs matrix_args(const Weight& w) {
 }  // namespace
 
 bool can_group_rows(const Weight& w) {
-  return w.values.rank() == 2 && w.values.is_contiguous() && !w.grouped &&
+  return w.values.rank() == 2 && w.values.is_contiguous() && !w.is_grouped() &&
          kernels::can_group(w.values.dtype(), w.num_rows(), w.num_columns());
 }
 
@@ -63,7 +64,7 @@ void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::b
   for (std::size_t i = 0; i < weights.size(); ++i) {
     Weight& w = *weights[i];
     w.values = TensorRef(to[i], w.values.dtype(), w.values.shape());
-    w.grouped = true;
+    w.layout = grouped_layout(ctx.isa);
   }
 }
 

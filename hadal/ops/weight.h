@@ -14,6 +14,9 @@
 // Whether a matrix is quantised is decided by whether it has a scale, not by a list of names (rule 36).
 #pragma once
 
+#include <cstdint>
+#include <string_view>
+
 #include "hadal/core/tensor.h"
 
 namespace hadal::ops {
@@ -22,7 +25,18 @@ inline constexpr Index kBlock =
     128;  // side of a scale block, and the K extent over which FP8 products are summed first
 
 inline constexpr Index kCleanRows = 32;
-inline constexpr Index kGroupRows = 64;  // of Weight::grouped
+inline constexpr Index kGroupRows = 64;  // whole multiples of it are whole groups of every Layout
+
+// How the values of a matrix lie in memory.
+enum class Layout : std::uint8_t {
+  kRows,      // row by row, as in checkpoints
+  kGroups32,  // groups of 32 rows, dword c of each before dword c + 1 (kernels/linear.h): what AVX2 reads as it lies
+  kGroups64,  // the same with 64 rows: AVX-512
+};
+
+constexpr std::string_view layout_name(Layout layout) {
+  return layout == Layout::kRows ? "rows" : layout == Layout::kGroups32 ? "groups of 32 rows" : "groups of 64 rows";
+}
 
 constexpr Index num_blocks(Index n, Index block = kBlock) {
   return (n + block - 1) / block;
@@ -39,18 +53,19 @@ struct Weight {
   // FP8: a byte for every kCleanRows rows of the whole matrix, set by whoever has read them and met no NaN code, so
   // that nobody needs to look again. Null: look every time.
   std::uint8_t* clean = nullptr;
-  // Rows as LinearKernels::group_rows of the model's instruction set has put them (row_groups.h), in whole multiples of
-  // kGroupRows. The same addresses for those; what reads single rows cannot use it.
-  bool grouped = false;
+  // Where a row begins: in groups, only whole multiples of kGroupRows have the same addresses as in rows, and what
+  // reads single rows cannot use them. Kernels refuse a layout that is not theirs.
+  Layout layout = Layout::kRows;
 
   explicit operator bool() const { return static_cast<bool>(values); }
   bool is_int4() const { return values.dtype() == DType::kI32; }
   Index num_rows() const { return values.size(0); }
   Index num_columns() const { return is_int4() ? packed_columns : values.size(1); }
+  bool is_grouped() const { return layout != Layout::kRows; }
   // Rows [begin, end) as a weight of their own, whole groups if they are grouped. No copy.
   Weight rows(Index begin, Index end) const {
-    HADAL_CHECK(!grouped || (begin % kGroupRows == 0 && end % kGroupRows == 0), "weight: rows {} to {} cut a group",
-                begin, end);
+    HADAL_CHECK(!is_grouped() || (begin % kGroupRows == 0 && end % kGroupRows == 0),
+                "weight: rows {} to {} cut a group", begin, end);
     Weight part = *this;
     part.values = values.rows(begin, end);
     part.first_row = first_row + begin;
