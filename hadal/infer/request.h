@@ -44,9 +44,10 @@ using OnToken = std::function<Continue(const Sample&)>;
 
 struct EngineOptions {
   Index context = 0;   // tokens a sequence may have; 0: max_position_embeddings
-  Index chunk = 1024;  // prompt tokens computed at a time; does not change any bit
+  Index chunk = 1024;  // prompt tokens in a pass; does not change any bit
   DType cache_dtype = DType::kF32;
   TokenId num_tokens = 0;  // ids from here on are never sampled; 0: vocab_size
+  Index sequences = 1;     // that run at a time
 };
 
 // The options with their zeros filled in; throws Error for what the model does not allow.

@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "hadal/core/tensor.h"
 #include "hadal/config/config.h"
+#include "hadal/core/tensor.h"
 
 namespace hadal::infer {
 
