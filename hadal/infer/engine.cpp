@@ -68,7 +68,9 @@ void Engine::end(RequestId id, FinishReason reason) {
     leave(*slot);
   } else if (auto waiting = waiting_.extract(id)) {
     remove(schedule_, id);
-    completions_[id] = {.finish_reason = reason, .prompt_tokens = static_cast<Index>(waiting.mapped().prompt.size())};
+    Completion& completion = completions_[id];
+    completion.finish_reason = reason;
+    completion.prompt_tokens = static_cast<Index>(waiting.mapped().prompt.size());
   } else if (const auto it = completions_.find(id);
              it != completions_.end() && it->second.finish_reason == FinishReason::kLength) {
     it->second.finish_reason = reason;
