@@ -9,14 +9,29 @@ Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOption
     : ctx_(ctx),
       transformer_(transformer),
       options_(resolve(options, transformer.config)),
-      schedule_{.limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk}} {
-  for (Index i = 0; i < options_.sequences; ++i) slots_.push_back({.sequence = Sequence(transformer_, options_)});
+      pools_(transformer.new_pools(options_.cache_dtype, options_.max_pages)),
+      schedule_{
+          .limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk, .pages = options_.max_pages}} {
+  for (Index i = 0; i < options_.sequences; ++i) slots_.push_back({.sequence = Sequence(pools_, options_)});
+}
+
+Index Engine::pages_of(const Request& request) const {
+  const auto prompt = static_cast<Index>(request.prompt.size());
+  const Index most =
+      request.max_tokens > 0 ? std::min(options_.context - prompt, request.max_tokens) : options_.context - prompt;
+  return model::pages_for(prompt + most);
 }
 
 RequestId Engine::submit(Request request) {
   validate(request, options_, transformer_.config);
+  const Index pages = pages_of(request);
+  if (options_.max_pages > 0 && pages > options_.max_pages)
+    throw InvalidRequest(
+        fmt::format("max_tokens: a prompt of {} tokens and its answer could need {} pages of {} tokens, "
+                    "there are {}; ask for fewer tokens",
+                    request.prompt.size(), pages, model::kPageTokens, options_.max_pages));
   const RequestId id = ++last_id_;
-  infer::submit(schedule_, {.id = id, .prompt = static_cast<Index>(request.prompt.size())});
+  infer::submit(schedule_, {.id = id, .prompt = static_cast<Index>(request.prompt.size()), .pages = pages});
   waiting_.emplace(id, std::move(request));
   begin_waiting();
   return id;
@@ -30,6 +45,22 @@ void Engine::begin_waiting() {
     slot.id = id;
     slot.sequence.start(std::move(request));
     begin(schedule_, slot.sequence.length());
+    make_room();
+  }
+}
+
+// What ended sequences left is forgotten as far as those that run could come to need its pages.
+void Engine::make_room() {
+  if (options_.max_pages == 0) return;
+  Index pages = 0;
+  for (const ScheduledRequest& r : schedule_.running) pages += r.pages;
+  for (const Slot& slot : slots_)
+    if (slot.id == 0) pages += model::pages_for(slot.sequence.length());
+  for (Slot& slot : slots_) {
+    if (pages <= options_.max_pages) return;
+    if (slot.id != 0) continue;
+    pages -= model::pages_for(slot.sequence.length());
+    slot.sequence.forget();
   }
 }
 

@@ -28,7 +28,8 @@ class Engine {
  public:
   Engine(Context& ctx, const model::Transformer& transformer, EngineOptions options = {});
 
-  // Throws InvalidRequest as validate does. The request begins when there is a place for it.
+  // Throws InvalidRequest as validate does, and if the request could need more pages than there are. It begins when
+  // there is a place for it and as many pages as it can come to need.
   RequestId submit(Request request);
   // Ends a request, whether it waits or runs. Of one that has ended at its limit just now the caller's reason is kept;
   // otherwise nothing happens to one that has ended.
@@ -61,7 +62,9 @@ class Engine {
   };
   using Sampled = std::pair<Slot*, Sample>;
 
+  Index pages_of(const Request& request) const;
   void begin_waiting();
+  void make_room();
   Slot& free_slot_for(const Request& request);
   const Slot* find(RequestId id) const;
   Slot* find(RequestId id) { return const_cast<Slot*>(std::as_const(*this).find(id)); }
@@ -72,6 +75,7 @@ class Engine {
   Context& ctx_;
   const model::Transformer& transformer_;
   EngineOptions options_;
+  model::CachePools pools_;
   std::vector<Slot> slots_;
   Schedule schedule_;
   std::map<RequestId, Request> waiting_;

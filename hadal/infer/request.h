@@ -48,6 +48,7 @@ struct EngineOptions {
   DType cache_dtype = DType::kF32;
   TokenId num_tokens = 0;  // ids from here on are never sampled; 0: vocab_size
   Index sequences = 1;     // that run at a time
+  Index max_pages = 0;     // of 128 tokens (model/page_pool.h), for the caches of all that run; 0: no limit
 };
 
 // The options with their zeros filled in; throws Error for what the model does not allow.

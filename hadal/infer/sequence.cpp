@@ -4,10 +4,8 @@
 
 namespace hadal::infer {
 
-Sequence::Sequence(const model::Transformer& transformer, const EngineOptions& resolved)
-    : context_(resolved.context),
-      num_tokens_(resolved.num_tokens),
-      state_(transformer.new_sequence(resolved.context, resolved.cache_dtype)) {}
+Sequence::Sequence(const model::CachePools& pools, const EngineOptions& resolved)
+    : context_(resolved.context), num_tokens_(resolved.num_tokens), state_(pools, resolved.context) {}
 
 Index Sequence::reusable_prefix(const Request& request) const {
   const auto most = static_cast<std::size_t>(std::min(length(), static_cast<Index>(request.prompt.size()) - 1));
@@ -21,7 +19,7 @@ Index Sequence::reusable_prefix(const Request& request) const {
 void Sequence::start(Request request) {
   completion_ = {};
   completion_.cached_tokens = reusable_prefix(request);
-  state_.main.truncate(completion_.cached_tokens);
+  state_.truncate(completion_.cached_tokens);
   request_ = std::move(request);
   ids_ = std::move(request_.prompt);
   prompt_tokens_ = completion_.prompt_tokens = static_cast<Index>(ids_.size());
@@ -50,7 +48,7 @@ void Sequence::prompt_ended() {
 }
 
 void Sequence::forget() {
-  state_.main.truncate(0);
+  state_.truncate(0);
   ids_.clear();
 }
 

@@ -13,7 +13,7 @@ namespace hadal::infer {
 
 class Sequence {
  public:
-  Sequence(const model::Transformer& transformer, const EngineOptions& resolved);
+  Sequence(const model::CachePools& pools, const EngineOptions& resolved);
 
   // Tokens that a request would find in the cache: a common prefix, but for the last token of its prompt, whose logits
   // are wanted.
@@ -34,7 +34,7 @@ class Sequence {
   // The pass has run the end of the prompt.
   void prompt_ended();
   // Takes back what a pass has run that was not finished.
-  void rewind(Index length) { state_.main.truncate(length); }
+  void rewind(Index length) { state_.truncate(length); }
   void forget();
 
   // The next token from the logits behind the last one that ran. Changes nothing but `logits`: sequences may sample at

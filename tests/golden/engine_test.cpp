@@ -155,6 +155,27 @@ TEST_F(EngineTest, WhatWaitsOrHasEndedCanBeCancelledToo) {
   EXPECT_TRUE(engine.step().empty());
 }
 
+// Six sequences in two or three pages: what has ended gives way, what could need more than there is waits or is
+// refused.
+TEST_F(EngineTest, FewPagesMakeRequestsWaitAndChangeNoAnswer) {
+  std::vector<Request> all;
+  for (TokenId i = 0; i < 6; ++i) {
+    std::vector<TokenId> prompt(static_cast<std::size_t>(100 + 9 * i));
+    for (std::size_t t = 0; t < prompt.size(); ++t) prompt[t] = 5 + static_cast<TokenId>(t) * (i + 3) % 4000;
+    all.push_back(greedy(prompt, 6 + i));
+  }
+  for (const Index pages : {2, 3}) {
+    Engine engine(ctx, model.transformer, {.chunk = 64, .sequences = 3, .max_pages = pages});
+    std::vector<RequestId> ids;
+    for (const Request& r : all) ids.push_back(engine.submit(r));
+    EXPECT_EQ(engine.unfinished(), 6);
+    while (engine.unfinished() > 0) engine.step();
+    for (std::size_t i = 0; i < all.size(); ++i)
+      EXPECT_EQ(engine.take(ids[i]).tokens, Engine(ctx, model.transformer).generate(all[i]).tokens) << i;
+    EXPECT_THROW(engine.submit(greedy(all[0].prompt, pages * 128)), InvalidRequest);
+  }
+}
+
 TEST_F(EngineTest, AStepThatFailsLeavesAllWhereTheyWere) {
   Engine engine(ctx, model.transformer, {.chunk = 4, .sequences = 2});
   const Request request = greedy({0, 4084, 1061, 14, 334, 998, 322, 2280, 16, 4085}, 8);
