@@ -1,12 +1,11 @@
-// Generation for many requests: up to N sequences are decoded together, so that each weight is read once for all of
-// them. Answers are the same, bit for bit, whatever N is and whoever shares a pass.
+// Answers to a list of requests, up to N of them at a time: the loop over Engine that a batch needs.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <span>
-#include <vector>
 
-#include "hadal/infer/sequence.h"
+#include "hadal/infer/engine.h"
 
 namespace hadal::infer {
 
@@ -25,19 +24,10 @@ class BatchEngine {
   void generate(std::span<const Request> requests, const OnBatchToken& on_token, const OnCompletion& on_completion);
 
  private:
-  struct Slot {
-    Sequence sequence;
-    std::size_t request = 0;
-    bool busy = false;
-  };
-  void fill(std::span<const Request> requests, std::size_t& next, const OnBatchToken& on_token);
-  bool run_pass();
-  void report(const OnCompletion& on_completion);
+  void drop(const std::map<RequestId, std::size_t>& open);
 
-  Context& ctx_;
-  const model::Transformer& transformer_;
-  EngineOptions options_;
-  std::vector<Slot> slots_;
+  const config::Config& config_;
+  Engine engine_;
 };
 
 }  // namespace hadal::infer

@@ -1,11 +1,24 @@
-// Generation for one sequence at a time, streaming: what a chat needs. The engine knows no text.
+// Generation for many requests, a pass over the model at a time: submit requests, step until they have ended. Knows
+// token ids, no text. An answer is the same, bit for bit, whatever shares its passes, in whatever order requests came
+// and whoever is cancelled.
 #pragma once
 
 #include <functional>
+#include <map>
+#include <utility>
+#include <vector>
 
+#include "hadal/infer/scheduler.h"
 #include "hadal/infer/sequence.h"
 
 namespace hadal::infer {
+
+// A token that a step sampled.
+struct TokenEvent {
+  RequestId id = 0;
+  Sample sample;
+  bool ended = false;  // it was the request's last one: take() has the answer
+};
 
 // Prompt progress: tokens done of all. Returning false cancels.
 using OnPrompt = std::function<bool(Index done, Index total)>;
@@ -15,21 +28,62 @@ class Engine {
  public:
   Engine(Context& ctx, const model::Transformer& transformer, EngineOptions options = {});
 
-  // Throws InvalidRequest as validate does. If an observer throws Interrupted, the answer so far is returned as
-  // cancelled.
-  Completion generate(const Request& request, const OnToken& on_token = {}, const OnPrompt& on_prompt = {});
+  // Throws InvalidRequest as validate does, and if the request could need more pages than there are. It begins when
+  // there is a place for it and as many pages as it can come to need.
+  RequestId submit(Request request);
+  // Ends a request, whether it waits or runs. Of one that has ended at its limit just now the caller's reason is kept;
+  // otherwise nothing happens to one that has ended.
+  void end(RequestId id, FinishReason reason);
+  void cancel(RequestId id) { end(id, FinishReason::kCancelled); }
 
+  // One pass over the model for those that run; a token of each whose prompt is done. Nothing if all have ended. Throws
+  // what observers throw, and Error; all requests are then where they were before.
+  std::vector<TokenEvent> step();
+
+  Index unfinished() const { return static_cast<Index>(schedule_.waiting.size() + schedule_.running.size()); }
+  bool ended(RequestId id) const { return completions_.contains(id); }
+  Index tokens_done(RequestId id) const;  // in the cache; 0 while it waits
+  // The answer of a request that has ended; it is forgotten then.
+  Completion take(RequestId id);
+
+  // One request from its beginning to its end. Others that were submitted go on meanwhile; what they sample is seen in
+  // their answers only. If an observer throws Interrupted, the answer so far is returned as cancelled.
+  Completion generate(Request request, const OnToken& on_token = {}, const OnPrompt& on_prompt = {});
+
+  const EngineOptions& options() const { return options_; }
   Index context() const { return options_.context; }
-  // Forgets the sequence before.
-  void reset() { sequence_ = Sequence(transformer_, options_); }
+  // Forgets what ended sequences have left in their caches.
+  void reset();
 
  private:
-  bool run_pass();
+  struct Slot {
+    Sequence sequence;
+    RequestId id = 0;  // 0: free
+  };
+  using Sampled = std::pair<Slot*, Sample>;
+
+  Index pages_of(const Request& request) const;
+  void begin_waiting();
+  void make_room();
+  Slot& free_slot_for(const Request& request);
+  const Slot* find(RequestId id) const;
+  Slot* find(RequestId id) { return const_cast<Slot*>(std::as_const(*this).find(id)); }
+  void leave(Slot& slot);
+  std::vector<Sampled> compute(const std::vector<Run>& pass);
+  std::vector<Sampled> sample(const TensorRef& hidden, const std::vector<Run>& pass);
 
   Context& ctx_;
   const model::Transformer& transformer_;
   EngineOptions options_;
-  Sequence sequence_;
+  model::CachePools pools_;
+  std::vector<Slot> slots_;
+  Schedule schedule_;
+  std::map<RequestId, Request> waiting_;
+  std::map<RequestId, Completion> completions_;  // not taken yet
+  RequestId last_id_ = 0;
 };
+
+// What a caller said to a token.
+void obey(Engine& engine, RequestId id, Continue go_on);
 
 }  // namespace hadal::infer

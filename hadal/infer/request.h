@@ -44,9 +44,11 @@ using OnToken = std::function<Continue(const Sample&)>;
 
 struct EngineOptions {
   Index context = 0;   // tokens a sequence may have; 0: max_position_embeddings
-  Index chunk = 1024;  // prompt tokens computed at a time; does not change any bit
+  Index chunk = 1024;  // prompt tokens in a pass; does not change any bit
   DType cache_dtype = DType::kF32;
   TokenId num_tokens = 0;  // ids from here on are never sampled; 0: vocab_size
+  Index sequences = 1;     // that run at a time
+  Index max_pages = 0;     // of 128 tokens (model/page_pool.h), for the caches of all that run; 0: no limit
 };
 
 // The options with their zeros filled in; throws Error for what the model does not allow.

@@ -10,7 +10,11 @@
 namespace hadal::infer {
 namespace {
 
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+// Beyond the largest float nothing is left to compare: penalties stop there.
+float to_finite(double value) {
+  constexpr double kMost = std::numeric_limits<float>::max();
+  return static_cast<float>(std::clamp(value, -kMost, kMost));
+}
 
 struct Candidate {
   TokenId id;
@@ -24,20 +28,19 @@ bool better(const Candidate& a, const Candidate& b) {
 void apply_penalties(const SamplingParams& p, std::span<float> logits, std::span<const TokenId> prompt,
                      std::span<const TokenId> answer) {
   if (p.repetition_penalty != 1) {
-    std::vector<TokenId> seen(prompt.begin(), prompt.end());
-    seen.insert(seen.end(), answer.begin(), answer.end());
-    std::sort(seen.begin(), seen.end());
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
-    for (TokenId id : seen) {
-      float& l = logits[static_cast<std::size_t>(id)];
-      l = static_cast<float>(l > 0 ? l / p.repetition_penalty : l * p.repetition_penalty);
+    std::vector<bool> seen(logits.size());
+    for (const std::span<const TokenId> ids : {prompt, answer})
+      for (TokenId id : ids) seen[static_cast<std::size_t>(id)] = true;
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const double l = logits[i];
+      if (seen[i]) logits[i] = to_finite(l > 0 ? l / p.repetition_penalty : l * p.repetition_penalty);
     }
   }
   if (p.presence_penalty == 0 && p.frequency_penalty == 0) return;
   std::map<TokenId, int> counts;
   for (TokenId id : answer) ++counts[id];
   for (const auto& [id, count] : counts)
-    logits[static_cast<std::size_t>(id)] -= static_cast<float>(p.presence_penalty + p.frequency_penalty * count);
+    logits[static_cast<std::size_t>(id)] -= to_finite(p.presence_penalty + p.frequency_penalty * count);
 }
 
 TokenId argmax(std::span<const float> logits) {
@@ -76,8 +79,21 @@ void keep_top_p(std::vector<Candidate>& candidates, double top_p) {
   candidates.erase(candidates.begin(), end);
 }
 
-TokenId draw(std::vector<Candidate>& candidates, double u) {
-  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+// The candidates that top_k, min_p and top_p leave, in the order of their ids. Each keeps the best so many, so the
+// worst that is left tells which they are, and nothing needs to be sorted.
+void cut_tail(const SamplingParams& p, std::vector<Candidate>& candidates) {
+  if (p.top_k <= 0 && p.min_p <= 0 && p.top_p >= 1) return;
+  std::vector<Candidate> kept = candidates;
+  keep_top_k(kept, p.top_k);
+  keep_min_p(kept, p.min_p);
+  keep_top_p(kept, p.top_p);
+  if (kept.size() == candidates.size()) return;
+  const Candidate worst = *std::max_element(kept.begin(), kept.end(), better);
+  std::erase_if(candidates, [&](const Candidate& c) { return better(worst, c); });
+}
+
+// Sums run over ascending ids, whatever was cut.
+TokenId draw(const std::vector<Candidate>& candidates, double u) {
   double total = 0;
   for (const Candidate& c : candidates) total += c.weight;
   double sum = 0;
@@ -86,6 +102,22 @@ TokenId draw(std::vector<Candidate>& candidates, double u) {
     if (u * total < sum) return c.id;
   }
   return candidates.back().id;
+}
+
+// No order and no distribution has a place for NaN or an infinite logit; minus infinity is probability 0, which cannot
+// be everybody's.
+void check_logits(std::span<const float> logits, std::uint64_t position) {
+  bool any = false;
+  for (float l : logits) {
+    HADAL_CHECK(l < std::numeric_limits<float>::infinity(),
+                "sampling: the model gave {} at position {}; `hadal verify` looks for damaged weights",
+                std::isnan(l) ? "NaN" : "infinity", position);
+    any = any || l > -std::numeric_limits<float>::infinity();
+  }
+  HADAL_CHECK(any,
+              "sampling: the model gave no token any probability at position {}; `hadal verify` looks for damaged "
+              "weights",
+              position);
 }
 
 void add_logprobs(std::span<const float> logits, int top, Sample& sample, std::vector<TokenLogprob>& best) {
@@ -112,8 +144,8 @@ void validate(const SamplingParams& p) {
   require(p.top_p > 0 && p.top_p <= 1, "top_p", p.top_p, "a number above 0 and at most 1");
   require(p.top_k >= 0, "top_k", static_cast<double>(p.top_k), "0 (off) or more");
   require(p.min_p >= 0 && p.min_p <= 1, "min_p", p.min_p, "a number from 0 to 1");
-  require(std::isfinite(p.repetition_penalty) && p.repetition_penalty > 0, "repetition_penalty", p.repetition_penalty,
-          "a number above 0");
+  require(p.repetition_penalty >= 0.01 && p.repetition_penalty <= 100, "repetition_penalty", p.repetition_penalty,
+          "a number from 0.01 to 100");
   require(p.presence_penalty >= -2 && p.presence_penalty <= 2, "presence_penalty", p.presence_penalty,
           "a number from -2 to 2");
   require(p.frequency_penalty >= -2 && p.frequency_penalty <= 2, "frequency_penalty", p.frequency_penalty,
@@ -133,26 +165,21 @@ Sampler::Sampler(SamplingParams params, TokenId num_tokens) : params_(std::move(
 Sample Sampler::sample(std::span<float> all_logits, std::span<const TokenId> prompt, std::span<const TokenId> answer,
                        std::uint64_t choice, std::uint64_t position) const {
   const std::span<float> logits = all_logits.first(std::min(all_logits.size(), static_cast<std::size_t>(num_tokens_)));
-  // A NaN would make every comparison false and the choice meaningless.
-  for (float l : logits)
-    HADAL_CHECK(!std::isnan(l), "sampling: the model gave NaN at position {}; `hadal verify` looks for damaged weights",
-                position);
+  check_logits(logits, position);
   Sample result;
   const std::vector<float> raw(params_.top_logprobs >= 0 ? logits.begin() : logits.end(), logits.end());
+  for (const auto& [id, bias] : params_.logit_bias) logits[static_cast<std::size_t>(id)] += static_cast<float>(bias);
   // Penalised ids beyond the vocabulary's end may be in a prompt; they are in all_logits.
   apply_penalties(params_, all_logits, prompt, answer);
-  for (const auto& [id, bias] : params_.logit_bias) logits[static_cast<std::size_t>(id)] += static_cast<float>(bias);
   result.id = argmax(logits);
-  const double largest = logits[static_cast<std::size_t>(result.id)];
-  if (params_.temperature > 0 && largest != double{kNever}) {
+  if (params_.temperature > 0) {
+    const double largest = logits[static_cast<std::size_t>(result.id)];
     std::vector<Candidate> candidates;
     for (std::size_t i = 0; i < logits.size(); ++i) {
       const double weight = std::exp((double{logits[i]} - largest) / params_.temperature);
       if (weight > 0) candidates.push_back({static_cast<TokenId>(i), weight});
     }
-    keep_top_k(candidates, params_.top_k);
-    keep_min_p(candidates, params_.min_p);
-    keep_top_p(candidates, params_.top_p);
+    cut_tail(params_, candidates);
     result.id = draw(candidates, Philox(params_.seed, choice).uniform(position));
   }
   if (params_.top_logprobs >= 0) add_logprobs(raw, params_.top_logprobs, result, result.top);

@@ -7,21 +7,22 @@
 #include <span>
 #include <vector>
 
-#include "hadal/core/tensor.h"
 #include "hadal/config/config.h"
+#include "hadal/core/tensor.h"
 
 namespace hadal::infer {
 
 using config::TokenId;
 
 struct SamplingParams {
-  double temperature = 1;         // 0: greedy, the lowest id among equals
-  double top_p = 1;               // keep the smallest set of tokens whose probabilities reach top_p
-  Index top_k = 0;                // keep the k most probable; 0: all
-  double min_p = 0;               // keep tokens with at least min_p times the largest probability
-  double repetition_penalty = 1;  // divides positive and multiplies negative logits of tokens seen in prompt or answer
-  double presence_penalty = 0;    // subtracted once from the logits of tokens in the answer
-  double frequency_penalty = 0;   // subtracted for each occurrence in the answer
+  double temperature = 1;  // 0: greedy, the lowest id among equals
+  double top_p = 1;        // keep the smallest set of tokens whose probabilities reach top_p
+  Index top_k = 0;         // keep the k most probable; 0: all
+  double min_p = 0;        // keep tokens with at least min_p times the largest probability
+  // Divides positive and multiplies negative logits of tokens seen in prompt or answer; 0.01 to 100.
+  double repetition_penalty = 1;
+  double presence_penalty = 0;   // subtracted once from the logits of tokens in the answer
+  double frequency_penalty = 0;  // subtracted for each occurrence in the answer
   std::map<TokenId, double> logit_bias = {};
   std::uint64_t seed = 0;
   int top_logprobs = -1;  // -1: none; otherwise the chosen token's and this many of the best
@@ -47,7 +48,8 @@ class Sampler {
   Sampler(SamplingParams params, TokenId num_tokens);
 
   // The token for absolute position `position` of the sequence. `logits` [vocab_size] are scratch afterwards.
-  // Order: penalties, bias, temperature, top_k, min_p, top_p, draw.
+  // Order: bias, penalties, temperature, top_k, min_p, top_p, draw (bias first as transformers and vLLM have it).
+  // Throws Error for NaN, for infinity, and if all are minus infinity.
   Sample sample(std::span<float> logits, std::span<const TokenId> prompt, std::span<const TokenId> answer,
                 std::uint64_t choice, std::uint64_t position) const;
 

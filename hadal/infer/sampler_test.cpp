@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "hadal/core/error.h"
+#include "hadal/core/random.h"
 
 namespace hadal::infer {
 namespace {
@@ -85,6 +88,81 @@ TEST(Sampler, LogprobsAreTheModelsOwn) {
   EXPECT_EQ(s.top[2].id, 2);
 }
 
+TEST(Sampler, TheBiasComesBeforeThePenalties) {
+  // 3 - 5 = -2, doubled: -4. Halved first it would be -3.5.
+  EXPECT_EQ(draw({.temperature = 0, .repetition_penalty = 2, .logit_bias = {{0, -5.0}}}, {3, -3.75f}, 0, {0}).id, 1);
+}
+
+TEST(Sampler, PenaltiesOfHugeLogitsStayFinite) {
+  const float huge = 3e38f;
+  for (std::uint64_t p = 0; p < 20; ++p) {
+    EXPECT_EQ(draw({.repetition_penalty = 0.01}, {0, huge, 1}, p, {1}).id, 1);
+    EXPECT_NE(draw({.repetition_penalty = 100}, {0, -huge, 1}, p, {0, 1, 2}).id, 1);
+    EXPECT_EQ(draw({.repetition_penalty = 100, .presence_penalty = 2}, {-huge, -huge}, p, {0}).id, 1);
+  }
+}
+
+// What drawing was before it sorted less: the whole vocabulary by weight, cut, and what is left by id.
+TokenId draw_by_sorting(const SamplingParams& params, const std::vector<float>& logits, std::uint64_t position) {
+  struct Candidate {
+    TokenId id;
+    double weight;
+  };
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  std::vector<Candidate> all;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const double weight = std::exp((double{logits[i]} - largest) / params.temperature);
+    if (weight > 0) all.push_back({static_cast<TokenId>(i), weight});
+  }
+  const auto better = [](const Candidate& a, const Candidate& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+  };
+  const auto most = static_cast<std::size_t>(params.top_k);
+  if (most > 0 && most < all.size()) {
+    std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(most) - 1, all.end(), better);
+    all.resize(most);
+  }
+  std::erase_if(all, [&](const Candidate& c) { return c.weight < params.min_p; });
+  if (params.top_p < 1) {
+    double total = 0, sum = 0;
+    for (const Candidate& c : all) total += c.weight;
+    std::sort(all.begin(), all.end(), better);
+    std::size_t keep = 0;
+    do sum += all[keep++].weight;
+    while (keep < all.size() && sum < params.top_p * total);
+    all.resize(keep);
+  }
+  std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+  double total = 0, sum = 0;
+  for (const Candidate& c : all) total += c.weight;
+  const double u = Philox(params.seed, 0).uniform(position);
+  for (const Candidate& c : all)
+    if (u * total < (sum += c.weight)) return c.id;
+  return all.back().id;
+}
+
+TEST(Sampler, DrawsWhatSortingTheVocabularyDrew) {
+  const std::vector<SamplingParams> ways = {{},
+                                            {.temperature = 0.3, .top_p = 0.9},
+                                            {.temperature = 5, .top_p = 0.99},
+                                            {.top_k = 1},
+                                            {.top_p = 0.7, .top_k = 40},
+                                            {.temperature = 2, .top_k = 300, .min_p = 0.05},
+                                            {.top_p = 0.95, .top_k = 100, .min_p = 0.01}};
+  for (std::uint64_t row = 0; row < 60; ++row) {
+    const Philox random(row, 1);
+    std::vector<float> logits(500 + 37 * row % 400);
+    // Every third row has many equal values.
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const double value = 12 * random.uniform(i);
+      logits[i] = static_cast<float>(row % 3 == 0 ? std::floor(value) : value);
+    }
+    for (SamplingParams params : ways)
+      for (params.seed = 0; params.seed < 4; ++params.seed)
+        EXPECT_EQ(draw(params, logits, row).id, draw_by_sorting(params, logits, row)) << row;
+  }
+}
+
 TEST(Sampler, BadParametersAndNanAreErrors) {
   EXPECT_THROW(Sampler({.temperature = -1}, 5), InvalidRequest);
   EXPECT_THROW(Sampler({.top_p = 0}, 5), InvalidRequest);
@@ -92,7 +170,15 @@ TEST(Sampler, BadParametersAndNanAreErrors) {
   EXPECT_THROW(Sampler({.repetition_penalty = 0}, 5), InvalidRequest);
   EXPECT_THROW(Sampler({.logit_bias = {{5, 1.0}}}, 5), InvalidRequest);
   EXPECT_THROW(Sampler({.temperature = std::nan("")}, 5), InvalidRequest);
-  EXPECT_THROW(draw({}, {0, std::nanf(""), 1}), Error);
+  EXPECT_THROW(Sampler({.repetition_penalty = 1e-40}, 5), InvalidRequest);
+  EXPECT_THROW(Sampler({.repetition_penalty = 1e9}, 5), InvalidRequest);
+  const float infinite = std::numeric_limits<float>::infinity();
+  for (const double temperature : {0.0, 1.0}) {
+    EXPECT_THROW(draw({.temperature = temperature}, {0, std::nanf(""), 1}), Error);
+    EXPECT_THROW(draw({.temperature = temperature}, {0, infinite, 1}), Error);
+    EXPECT_THROW(draw({.temperature = temperature}, {-infinite, -infinite}), Error);
+    EXPECT_EQ(draw({.temperature = temperature}, {-infinite, -3, -infinite}).id, 1);
+  }
 }
 
 }  // namespace

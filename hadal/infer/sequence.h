@@ -1,5 +1,5 @@
-// One request on its way through an engine: its cache, what is to be computed next, the answer so far and whether it
-// has ended. What an engine for one sequence and one for many have in common.
+// One request on its way through an engine: its tokens, its cache, the answer so far and whether it has ended. What it
+// leaves in the cache may serve the next one.
 #pragma once
 
 #include <chrono>
@@ -13,47 +13,52 @@ namespace hadal::infer {
 
 class Sequence {
  public:
-  Sequence(const model::Transformer& transformer, const EngineOptions& resolved);
+  Sequence(const model::CachePools& pools, const EngineOptions& resolved);
 
-  // Begins with a valid request; what the one before left in the cache serves again for a common prefix.
-  void start(const Request& request, OnToken on_token);
-  void cancel() { end(FinishReason::kCancelled); }
+  // Tokens that a request would find in the cache: a common prefix, but for the last token of its prompt, whose logits
+  // are wanted.
+  Index reusable_prefix(const Request& request) const;
+  // Begins with a valid request.
+  void start(Request request);
+  void end(FinishReason reason);
   bool ended() const { return ended_; }
-  const Completion& completion() const { return completion_; }
+  // Of one that has ended, once.
+  Completion take_completion() { return std::move(completion_); }
 
-  // Prompt tokens come first, in the expanded form; then the token sampled last, in the absorbed one (rule 18).
-  bool in_prompt() const { return cached_ids_.size() < request_.prompt.size(); }
-  Index prompt_done() const { return static_cast<Index>(cached_ids_.size()); }
-  // What a forward pass should run next, at most `rows` tokens; `ran` says that it did.
+  // Tokens that the cache holds. Prompt tokens come first, in the expanded form; then the token sampled last, in the
+  // absorbed one (rule 18).
+  Index length() const { return state_.main.length(); }
+  bool in_prompt() const { return length() < prompt_tokens_; }
+  // What a forward pass should run next, at most `rows` tokens.
   model::Segment next(Index rows);
-  void ran(std::span<const TokenId> ids);
+  // The pass has run the end of the prompt.
+  void prompt_ended();
+  // Takes back what a pass has run that was not finished.
+  void rewind(Index length) { state_.truncate(length); }
+  void forget();
 
   // The next token from the logits behind the last one that ran. Changes nothing but `logits`: sequences may sample at
   // the same time.
   Sample sample(std::span<float> logits) const;
-  // Appends the token, tells whoever listens and sees whether that was the end.
+  // Appends the token and sees whether that was the end.
   void accept(const Sample& sample);
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  Index reusable_prefix() const;
-  void end(FinishReason reason);
+  std::span<const TokenId> prompt() const { return std::span(ids_).first(static_cast<std::size_t>(prompt_tokens_)); }
+  std::span<const TokenId> answer() const { return std::span(ids_).subspan(static_cast<std::size_t>(prompt_tokens_)); }
 
   Index context_;
   TokenId num_tokens_;
   model::SequenceState state_;
-  std::vector<TokenId> cached_ids_;  // what state_ holds
-  Request request_;
-  OnToken on_token_;
+  std::vector<TokenId> ids_;  // prompt, then answer; state_ holds the first of them
+  Index prompt_tokens_ = 0;
+  Request request_;  // but for its prompt
   std::optional<Sampler> sampler_;
-  Completion completion_;
+  Completion completion_;  // but for its tokens, until it ends
   bool ended_ = true;
   Clock::time_point start_, prompt_end_;
 };
-
-// One forward pass for all of `sequences`, at most `rows` tokens, and a token for each whose prompt is done with it.
-// All are in their prompts or none is. Throws what observers throw and leaves the sequences as they were then.
-void run_pass(Context& ctx, const model::Transformer& transformer, std::span<Sequence* const> sequences, Index rows);
 
 }  // namespace hadal::infer

@@ -19,9 +19,13 @@ struct GateArgs {
   const float* bias = nullptr;  // e_score_correction_bias, for the selection only; nullptr if there is none
 };
 
+// Throws Error for a logit that is not finite and for a bias that is NaN or infinity.
+void check_scores(const GateArgs& args, View<const float, 2> logits);
+
 namespace ref {
-// `scratch` holds 3 * n_routed_experts doubles. Experts come in descending order of selection score, the lower index
-// first among equals (rule 27).
+// `scratch` holds 3 * n_routed_experts doubles. Logits must be finite, biases finite or minus infinity (an expert that
+// is chosen last), and the kept groups must have num_experts_per_tok experts: whoever calls checks it. Experts come in
+// descending order of selection score, the lower index first among equals (rule 27).
 void gate(const GateArgs& args, const float* logits, double* scratch, std::int32_t* experts, float* weights);
 }  // namespace ref
 

@@ -110,6 +110,25 @@ TEST(Gate, Rule28_GroupsChangeTheChoice) {
   EXPECT_EQ(choose(args, logits).experts, (std::vector<std::int32_t>{0, 2}));
 }
 
+TEST(Gate, AnExpertWithABiasOfMinusInfinityIsChosenLastAndOnce) {
+  const float never = -std::numeric_limits<float>::infinity();
+  GateArgs args{
+      .n_routed_experts = 4, .num_experts_per_tok = 3, .n_group = 1, .topk_group = 1, .group_best = 2, .sigmoid = true};
+  const std::vector<float> bias = {never, 0, never, 0};
+  args.bias = bias.data();
+  EXPECT_EQ(choose(args, {9, 0, 9, 1}).experts, (std::vector<std::int32_t>{3, 1, 0}));
+}
+
+TEST(Gate, AGroupOfMinusInfinityIsNotAKeptOne) {
+  // Two groups have a score of minus infinity, the mark that a kept one once had.
+  const float never = -std::numeric_limits<float>::infinity();
+  GateArgs args{
+      .n_routed_experts = 6, .num_experts_per_tok = 2, .n_group = 3, .topk_group = 1, .group_best = 2, .sigmoid = true};
+  const std::vector<float> bias = {never, 0.5f, -1, -1, never, 0.5f};
+  args.bias = bias.data();
+  EXPECT_EQ(choose(args, {0, 0, 0, 1, 0, 0}).experts, (std::vector<std::int32_t>{3, 2}));
+}
+
 TEST(Gate, NanLogitsGiveExpertsInRange) {
   GateArgs args = small();
   args.num_experts_per_tok = 2;

@@ -101,6 +101,7 @@ struct RowOps {
 
   static void gate(Context& ctx, const GateArgs& args, View<const float, 2> logits, View<std::int32_t, 2> experts,
                    View<float, 2> weights) {
+    check_scores(args, logits);
     const Workspace::Scope scope(ctx.workspace);
     const Index floats = 3 * args.n_routed_experts;
     const TensorRef scratch = ctx.workspace.tensor(DType::kF64, {ctx.threads.num_threads(), floats});

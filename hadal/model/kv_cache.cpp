@@ -2,71 +2,116 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "hadal/ops/elementwise.h"
 
 namespace hadal::model {
-namespace {
 
-constexpr Index kFirstAllocation = 256;  // tokens
+KvCache::KvCache(KvCache&& other) noexcept
+    : pool_(other.pool_),
+      capacity_(other.capacity_),
+      page_table_(std::exchange(other.page_table_, {})),
+      forms_(std::exchange(other.forms_, {})) {}
 
-}  // namespace
-
-KvCache::KvCache(const Config& config, Index num_layers, Index capacity, DType dtype)
-    : fp8_entry_{.latent = config.kv_lora_rank, .rope = config.qk_rope_head_dim},
-      capacity_(capacity),
-      dtype_(dtype),
-      row_size_(dtype == DType::kF8E4M3 ? fp8_entry_.bytes() : config.kv_cache_width()),
-      layers_(static_cast<std::size_t>(num_layers)) {
-  HADAL_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF8E4M3,
-              "kv cache: dtype {} is not supported; F32, BF16 and F8_E4M3 are", dtype_name(dtype));
+KvCache& KvCache::operator=(KvCache&& other) noexcept {
+  std::swap(pool_, other.pool_);
+  std::swap(capacity_, other.capacity_);
+  std::swap(page_table_, other.page_table_);
+  std::swap(forms_, other.forms_);
+  return *this;
 }
 
-std::uint64_t KvCache::allocated_bytes() const {
-  return static_cast<std::uint64_t>(allocated_ * row_size_) * dtype_bytes(dtype_) * layers_.size();
+void KvCache::release_from(std::size_t page) {
+  for (std::size_t i = page; i < page_table_.size(); ++i) pool_->release(page_table_[i]);
+  page_table_.resize(std::min(page, page_table_.size()));
 }
 
-void KvCache::reserve(Index count) {
+bool KvCache::try_reserve(Index count) {
   const Index wanted = length() + count;
   if (wanted > capacity_)
     throw InvalidRequest(fmt::format("context: {} tokens do not fit into a context of {}", wanted, capacity_));
-  if (wanted <= allocated_) return;
-  const Index grown = std::min(capacity_, std::max({wanted, 2 * allocated_, kFirstAllocation}));
-  for (Tensor& layer : layers_) {
-    Tensor bigger(dtype_ == DType::kF8E4M3 ? DType::kU8 : dtype_, {grown, row_size_});
-    if (length() > 0)
-      std::memcpy(bigger->raw(), layer->raw(), static_cast<std::size_t>(layer->rows(0, length()).num_bytes()));
-    layer = std::move(bigger);
+  const bool shared = length() % kPageTokens != 0 &&
+                      pool_->references(page_table_[static_cast<std::size_t>(length() / kPageTokens)]) > 1;
+  if (pages_for(wanted) - static_cast<Index>(page_table_.size()) + shared > pool_->available()) return false;
+  if (shared) own_last_page();
+  page_table_.reserve(static_cast<std::size_t>(pages_for(wanted)));
+  while (static_cast<Index>(page_table_.size()) < pages_for(wanted)) page_table_.push_back(pool_->take());
+  return true;
+}
+
+void KvCache::reserve(Index count) {
+  if (!try_reserve(count))
+    throw InvalidRequest(fmt::format("memory: the cache has no room for {} more tokens, {} pages of {} are in use",
+                                     count, pool_->in_use(), kPageTokens));
+}
+
+// What is written behind the length must not be seen by those who share the page.
+void KvCache::own_last_page() {
+  PagePool::PageId& page = page_table_[static_cast<std::size_t>(length() / kPageTokens)];
+  const PagePool::PageId copy = pool_->take();
+  for (Index layer = 0; layer < pool_->layers(); ++layer) {
+    const TensorRef from = pool_->entries(page, layer).rows(0, length() % kPageTokens);
+    std::memcpy(pool_->entries(copy, layer).raw(), from.raw(), static_cast<std::size_t>(from.num_bytes()));
   }
-  allocated_ = grown;
+  pool_->release(std::exchange(page, copy));
 }
 
 void KvCache::write(Context& ctx, Index layer, const TensorRef& entries) {
-  const TensorRef to = layers_[static_cast<std::size_t>(layer)]->rows(length(), length() + entries.size(0));
-  if (dtype_ == DType::kF8E4M3)
-    ops::pack_entries(ctx, fp8_entry_, entries, to);
-  else
-    ops::from_float(ctx, entries, to);
+  for (Index begin = 0, end = 0; begin < entries.size(0); begin = end) {
+    const Index row = (length() + begin) % kPageTokens;
+    end = std::min(entries.size(0), begin + kPageTokens - row);
+    const PagePool::PageId page = page_table_[static_cast<std::size_t>((length() + begin) / kPageTokens)];
+    const TensorRef from = entries.rows(begin, end), to = pool_->entries(page, layer).rows(row, row + end - begin);
+    if (dtype() == DType::kF8E4M3)
+      ops::pack_entries(ctx, fp8_entry(), from, to);
+    else
+      ops::from_float(ctx, from, to);
+  }
 }
 
-TensorRef KvCache::stored(Index layer, Index count) const {
-  return layers_[static_cast<std::size_t>(layer)]->rows(0, length() + count);
+std::vector<TensorRef> KvCache::pages(Index layer, Index count) const {
+  std::vector<TensorRef> pages;
+  const Index tokens = length() + count;
+  for (Index begin = 0; begin < tokens; begin += kPageTokens)
+    pages.push_back(pool_->entries(page_table_[static_cast<std::size_t>(begin / kPageTokens)], layer)
+                        .rows(0, std::min(kPageTokens, tokens - begin)));
+  return pages;
 }
 
 TensorRef KvCache::read(Context& ctx, Index layer, Index count) const {
-  const TensorRef from = stored(layer, count);
-  if (dtype_ == DType::kF32) return from;
-  const TensorRef copy = ctx.workspace.floats({from.size(0), fp8_entry_.latent + fp8_entry_.rope});
-  if (dtype_ == DType::kF8E4M3)
-    ops::unpack_entries(ctx, fp8_entry_, from, copy);
-  else
-    ops::to_float(ctx, from, copy);
+  const std::vector<TensorRef> stored = pages(layer, count);
+  if (dtype() == DType::kF32 && stored.size() == 1) return stored[0];
+  const TensorRef copy = ctx.workspace.floats({length() + count, fp8_entry().latent + fp8_entry().rope});
+  Index row = 0;
+  for (const TensorRef& page : stored) {
+    const TensorRef to = copy.rows(row, row + page.size(0));
+    row += page.size(0);
+    if (dtype() == DType::kF8E4M3)
+      ops::unpack_entries(ctx, fp8_entry(), page, to);
+    else
+      ops::to_float(ctx, page, to);
+  }
   return copy;
 }
 
 void KvCache::truncate(Index length) {
   HADAL_CHECK(length >= 0 && length <= this->length(), "kv cache: cannot cut {} tokens to {}", this->length(), length);
   forms_.resize(static_cast<std::size_t>(length));
+  release_from(static_cast<std::size_t>(pages_for(length)));
+}
+
+KvCache KvCache::fork(Index length) const {
+  HADAL_CHECK(length >= 0 && length <= this->length(), "kv cache: cannot share {} tokens of {}", length,
+              this->length());
+  KvCache copy(pool_, capacity_);
+  copy.forms_.assign(forms_.begin(), forms_.begin() + length);
+  copy.page_table_.reserve(static_cast<std::size_t>(pages_for(length)));
+  for (Index i = 0; i < pages_for(length); ++i) {
+    copy.page_table_.push_back(page_table_[static_cast<std::size_t>(i)]);
+    pool_->retain(copy.page_table_.back());
+  }
+  return copy;
 }
 
 }  // namespace hadal::model

@@ -1,13 +1,13 @@
 // The latent cache of one sequence: per layer and token the normalised latent c_kv and the rotated k_pe, kv_lora_rank +
 // qk_rope_head_dim values (rule 17), stored in F32, BF16 or FP8 (ops/latent_entry.h). Attention reads entries as
-// stored, the current token's own included. Memory grows with the sequence, up to the capacity.
+// stored, the current token's own included. Memory comes in pages from a pool, up to the capacity.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "hadal/core/context.h"
-#include "hadal/config/config.h"
-#include "hadal/ops/latent_entry.h"
+#include "hadal/model/page_pool.h"
 
 namespace hadal::model {
 
@@ -19,38 +19,50 @@ enum class Form : std::uint8_t { kExpanded, kAbsorbed };
 
 class KvCache {
  public:
-  // `dtype` is F32, BF16 or F8_E4M3. `num_layers` may be any; a sequence's main layers and its MTP layer have caches of
-  // their own (rule 40).
-  KvCache(const Config& config, Index num_layers, Index capacity, DType dtype = DType::kF32);
+  KvCache(std::shared_ptr<PagePool> pool, Index capacity) : pool_(std::move(pool)), capacity_(capacity) {}
+  // With a pool of its own.
+  KvCache(const config::Config& config, Index num_layers, Index capacity, DType dtype = DType::kF32)
+      : KvCache(std::make_shared<PagePool>(config, num_layers, dtype), capacity) {}
+  ~KvCache() { release_from(0); }
+  KvCache(KvCache&& other) noexcept;
+  KvCache& operator=(KvCache&& other) noexcept;
 
   Index length() const { return static_cast<Index>(forms_.size()); }
   Index capacity() const { return capacity_; }
-  std::uint64_t allocated_bytes() const;
+  const PagePool& pool() const { return *pool_; }
+  std::uint64_t allocated_bytes() const { return page_table_.size() * pool_->page_bytes(); }
   const std::vector<Form>& forms() const { return forms_; }
 
-  // Makes room for `count` more tokens; throws InvalidRequest beyond the capacity.
+  // Makes room for `count` more tokens. False, with nothing changed, if the pool has not enough pages; throws
+  // InvalidRequest beyond the capacity.
+  [[nodiscard]] bool try_reserve(Index count);
+  // The same, but the lack of pages is an InvalidRequest too.
   void reserve(Index count);
-  // Stores the entries [count, kv_lora_rank + rope] of one layer behind the current length.
+  // Stores the entries [count, kv_lora_rank + rope] of one layer behind the current length, where there is room.
   void write(Context& ctx, Index layer, const TensorRef& entries);
-  // Entries [0, length + count) of a layer as float32: a reference for F32, otherwise a copy in ctx.workspace.
+  // Entries [0, length + count) of a layer as float32, one after another: a reference where they are so, otherwise a
+  // copy in ctx.workspace.
   TensorRef read(Context& ctx, Index layer, Index count) const;
-  // The same entries as they lie in memory: F32 or BF16 [length + count, width], or U8 [length + count,
-  // fp8_entry().bytes()].
-  TensorRef stored(Index layer, Index count) const;
-  DType dtype() const { return dtype_; }
-  const ops::Fp8Entry& fp8_entry() const { return fp8_entry_; }
+  // The same entries as they lie in memory, a page at a time: F32 or BF16 [128, width], or U8 [128,
+  // fp8_entry().bytes()]; the last one is shorter.
+  std::vector<TensorRef> pages(Index layer, Index count) const;
+  DType dtype() const { return pool_->dtype(); }
+  const ops::Fp8Entry& fp8_entry() const { return pool_->fp8_entry(); }
   // After every layer has written its entries.
   void advance(Index count, Form form) { forms_.insert(forms_.end(), static_cast<std::size_t>(count), form); }
-  // Forgets everything from position `length` on: the start of another turn, or rejected drafts.
+  // Forgets everything from position `length` on: the start of another turn, or rejected drafts. Pages go back.
   void truncate(Index length);
+  // Another cache with the first `length` tokens of this one. Pages are shared; one that is shared in part is copied
+  // when one of the two is to write into it.
+  KvCache fork(Index length) const;
 
  private:
-  ops::Fp8Entry fp8_entry_;
+  void release_from(std::size_t page);
+  void own_last_page();
+
+  std::shared_ptr<PagePool> pool_;
   Index capacity_;
-  DType dtype_;
-  Index row_size_;              // elements of a stored entry: values, or bytes in FP8
-  Index allocated_ = 0;         // tokens that fit without growing
-  std::vector<Tensor> layers_;  // [allocated, row_size]
+  std::vector<PagePool::PageId> page_table_;  // of tokens [128 i, 128 (i + 1))
   std::vector<Form> forms_;
 };
 

@@ -33,7 +33,7 @@ TensorRef Pass::entries(Context& ctx, Index layer, const SequenceRows& s) const 
 Pass::Cached Pass::cached(Index layer) const {
   Cached cached;
   for (const SequenceRows& s : std::span(rows_).first(num_absorbed_))
-    cached.pages.push_back(ops::pages_of(s.cache.stored(layer - first_layer_, s.count())));
+    cached.pages.push_back(s.cache.pages(layer - first_layer_, s.count()));
   for (std::size_t i = 0; i < num_absorbed_; ++i)
     cached.rows.push_back(
         {rows_[i].begin, rows_[i].end, rows_[i].cache.length(), cached.pages[i], rows_[i].cache.fp8_entry()});

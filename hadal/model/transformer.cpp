@@ -1,5 +1,6 @@
 #include "hadal/model/transformer.h"
 
+#include <set>
 
 namespace hadal::model {
 namespace {
@@ -16,6 +17,18 @@ std::vector<Pass::Run> runs(std::span<const Segment> segments, const CacheOf& ca
   std::vector<Pass::Run> all;
   for (const Segment& s : segments) all.push_back({static_cast<Index>(s.ids.size()), s.form, cache_of(s.state)});
   return all;
+}
+
+// Of all sequences that share memory with these, whether they are in the pass or not.
+std::uint64_t cache_bytes(std::span<const Segment> segments) {
+  std::set<const PagePool*> pools;
+  for (const Segment& s : segments) {
+    pools.insert(&s.state.main.pool());
+    for (const KvCache& cache : s.state.mtp) pools.insert(&cache.pool());
+  }
+  std::uint64_t bytes = 0;
+  for (const PagePool* pool : pools) bytes += pool->bytes();
+  return bytes;
 }
 
 }  // namespace
@@ -36,25 +49,15 @@ Transformer::Transformer(const Config& c, const Part& held)
       mtp.emplace_back(c, c.is_moe_layer(i), part);
 }
 
-std::uint64_t SequenceState::allocated_bytes() const {
-  std::uint64_t bytes = main.allocated_bytes();
-  for (const KvCache& cache : mtp) bytes += cache.allocated_bytes();
-  return bytes;
-}
-
-SequenceState Transformer::new_sequence(Index capacity, DType cache_dtype) const {
-  SequenceState state{.main = KvCache(config, config.num_hidden_layers, capacity, cache_dtype), .mtp = {}};
-  for (std::size_t depth = 0; depth < mtp.size(); ++depth) state.mtp.emplace_back(config, 1, capacity, cache_dtype);
-  return state;
+CachePools Transformer::new_pools(DType cache_dtype, Index max_pages) const {
+  return {config, static_cast<Index>(mtp.size()), cache_dtype, max_pages};
 }
 
 TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) const {
   HADAL_CHECK(static_cast<Index>(layers.size()) == config.num_hidden_layers && part.shards == 1,
               "model: this process holds layers [{}, {}) and shard {} of {}, a forward pass needs all", part.layers.begin,
               part.layers.end, part.shard, part.shards);
-  std::uint64_t held = ctx.workspace.allocated_bytes();
-  for (const Segment& s : segments) held += s.state.allocated_bytes();
-  experts->begin_pass(held);
+  experts->begin_pass(ctx.workspace.allocated_bytes() + cache_bytes(segments));
   const Pass pass(ctx, rotary, runs(segments, [](SequenceState& s) -> KvCache& { return s.main; }), 0, *experts);
   const TensorRef x = ctx.observe("embedding", ops::embedding(ctx, embed_tokens, all_ids(segments)));
   for (Index i = 0; i < config.num_hidden_layers; ++i) {

@@ -7,19 +7,12 @@
 
 #include "hadal/model/block.h"
 #include "hadal/model/rotary.h"
+#include "hadal/model/sequence_state.h"
 
 namespace hadal::model {
 
-// What one sequence keeps between calls.
-struct SequenceState {
-  KvCache main;              // num_hidden_layers layers
-  std::vector<KvCache> mtp;  // one layer each, positions from 0 at every depth
-
-  std::uint64_t allocated_bytes() const;
-};
-
-// Tokens that a forward pass runs behind what a sequence holds, and how. A sequence may occur only once in a pass; those
-// in the absorbed form come first.
+// Tokens that a forward pass runs behind what a sequence holds, and how. A sequence may occur only once in a pass;
+// those in the absorbed form come first.
 struct Segment {
   std::span<const TokenId> ids;
   SequenceState& state;
@@ -41,7 +34,12 @@ struct Transformer {
   explicit Transformer(const Config& c);
   Transformer(const Config& c, const Part& held);
 
-  SequenceState new_sequence(Index capacity, DType cache_dtype = DType::kF32) const;
+  // Memory for the caches of sequences; SequenceState(pools, capacity) makes one.
+  CachePools new_pools(DType cache_dtype, Index max_pages = 0) const;
+  // A sequence with memory of its own.
+  SequenceState new_sequence(Index capacity, DType cache_dtype = DType::kF32) const {
+    return {new_pools(cache_dtype), capacity};
+  }
 
   // Runs the segments' ids at the positions behind their state.main and returns their hidden states after the final
   // norm, one segment's rows after the other's [T, hidden], in ctx.workspace. All ids must lie in [0, vocab_size). A

@@ -52,10 +52,11 @@ Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef&
   const Index tokens = logits.size(0), experts = logits.size(1);
   HADAL_CHECK(!bias || bias.shape() == Shape({experts}), "gate: logits {}, bias {}", logits.shape().to_string(),
               bias.shape().to_string());
-  HADAL_CHECK(rule.num_experts_per_tok >= 1 && rule.num_experts_per_tok <= experts && rule.n_group >= 1 &&
-                  experts % rule.n_group == 0 && rule.topk_group >= 1 && rule.topk_group <= rule.n_group,
-              "gate: {} of {} experts, {} of {} groups", rule.num_experts_per_tok, experts, rule.topk_group,
-              rule.n_group);
+  const Index groups = rule.n_group, kept = groups > 1 ? rule.topk_group : 1;
+  HADAL_CHECK(rule.num_experts_per_tok >= 1 && groups >= 1 && experts % groups == 0 && kept >= 1 && kept <= groups &&
+                  rule.num_experts_per_tok <= kept * (experts / groups),
+              "gate: {} of {} experts cannot be chosen in {} of {} groups", rule.num_experts_per_tok, experts, kept,
+              groups);
   const kernels::GateArgs args{.n_routed_experts = experts,
                                .num_experts_per_tok = rule.num_experts_per_tok,
                                .n_group = rule.n_group,

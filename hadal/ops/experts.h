@@ -25,7 +25,8 @@ struct Selection {
   TensorRef weights;  // F32 [T, k], of the unbiased scores, normalised and scaled
 };
 
-// logits [T, E]; bias [E] or empty, used for the selection only (rule 21).
+// logits [T, E]; bias [E] or empty, used for the selection only (rule 21). Throws Error for a logit that is not finite
+// and for a bias that is NaN or infinity, before anything is chosen.
 Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef& bias, const GateRule& rule);
 
 // Which rows go to which expert: for expert e, entries [begin[e], begin[e + 1]) of `token` and `slot` (the token's slot

@@ -6,9 +6,10 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
-#include "hadal/stream/row_groups.h"
 #include "hadal/ops/row_groups.h"
+#include "hadal/stream/row_groups.h"
 
 namespace hadal::stream {
 namespace {
@@ -113,16 +114,23 @@ void ExpertStore::check_files() const {
 void ExpertStore::begin_pass(std::uint64_t other_bytes) {
   check_files();
   take_what_came();
-  const std::uint64_t taken = options_.resident_bytes + (other_bytes > kAllowance ? other_bytes - kAllowance : 0);
-  const std::uint64_t least = taken + static_cast<std::uint64_t>(kFewestSlots) * slot_bytes_;
+  const auto taken = [&](std::uint64_t bytes) {
+    return options_.resident_bytes + (bytes > kAllowance ? bytes - kAllowance : 0);
+  };
+  const std::uint64_t fewest = static_cast<std::uint64_t>(kFewestSlots) * slot_bytes_,
+                      least = taken(other_bytes) + fewest;
   HADAL_CHECK(
       options_.memory >= least || !options_.strict,
-      "memory: {} MB are too few by now, the sequence's cache and intermediate results take {}; {} would do; give "
-      "more --memory, a shorter --context or smaller --chunk",
+      "memory: {} MB are too few by now, the sequences' caches and intermediate results take {}; {} would do; give "
+      "more --memory, a shorter --context, fewer sequences (--batch) or a smaller --chunk",
       options_.memory / 1'000'000, megabytes(other_bytes), megabytes(least));
-  const std::uint64_t room = (std::max(options_.memory - reserve(options_.memory), least) - taken) / slot_bytes_;
-  resize(std::min(static_cast<Index>(room), static_cast<Index>(slots_.size())));
-  if (passes_++ % kPassesBetweenChoices == 0) choose_hot();
+  const bool choose = passes_++ % kPassesBetweenChoices == 0;
+  if (choose) most_before_ = std::exchange(most_now_, 0);
+  most_now_ = std::max(most_now_, other_bytes);
+  const std::uint64_t most = taken(std::max(most_now_, most_before_));
+  const std::uint64_t room = std::max(options_.memory - reserve(options_.memory), most + fewest) - most;
+  resize(std::min(static_cast<Index>(room / slot_bytes_), static_cast<Index>(slots_.size())));
+  if (choose) choose_hot();
 }
 
 void ExpertStore::resize(Index slots) {

@@ -54,8 +54,9 @@ class ExpertStore {
   ExpertStore(const ExpertStore&) = delete;
   ExpertStore& operator=(const ExpertStore&) = delete;
 
-  // Before the layers run: `other_bytes` is what the sequence's cache and intermediate results take by now; the slots
-  // shrink accordingly. Throws Error if a file of the model was changed, or if nothing is left for experts.
+  // Before the layers run: `other_bytes` is what the sequences' caches and intermediate results take by now. The slots
+  // shrink accordingly, and grow again when no pass has needed as much for a while (64 to 128 passes): prompts and
+  // answers take turns. Throws Error if a file of the model was changed, or if nothing is left for experts.
   void begin_pass(std::uint64_t other_bytes);
 
   // A guess of what `layer` will need, the likeliest first. Reads as many as seems worth it.
@@ -135,6 +136,8 @@ class ExpertStore {
   std::vector<std::vector<Index>> guesses_;  // by layer: experts read on a guess and not judged yet
   double guess_worth_ = 1;                   // running share of guesses that were right
   std::uint64_t clock_ = 0, passes_ = 0;
+  std::uint64_t most_now_ = 0,
+                most_before_ = 0;  // other_bytes of passes since the last choice, and since the one before
   UseCounts counts_;
   ExpertStats stats_;
   std::unique_ptr<Memory> memory_;

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "hadal/core/error.h"
@@ -92,6 +94,107 @@ TEST_F(EngineTest, EndsWhereItIsTold) {
             FinishReason::kCancelled);
   EXPECT_EQ(seen, 4);
   EXPECT_EQ(engine.generate(request, {}, [](Index, Index) { return false; }).finish_reason, FinishReason::kCancelled);
+}
+
+// Requests come while others run, some are cancelled, all answers that end are those of requests alone.
+TEST_F(EngineTest, AnswersDependOnNobodyElse) {
+  const std::vector<TokenId> text = {0, 4084, 579, 322, 223, 25, 797, 223, 26, 33, 4085, 1061, 14, 334, 998, 322};
+  std::vector<Request> all;
+  for (std::size_t i = 0; i < 12; ++i) {
+    Request& r = all.emplace_back(greedy({text.begin(), text.begin() + 2 + static_cast<Index>(i * 5 % 14)}));
+    r.sampling = {.temperature = 0.9, .seed = i % 3};
+    r.max_tokens = static_cast<Index>(2 + i * 7 % 11);
+    r.choice = i % 2;
+  }
+  std::vector<std::vector<TokenId>> alone;
+  for (const Request& r : all) alone.push_back(Engine(ctx, model.transformer).generate(r).tokens);
+  for (const Index sequences : {1, 3, 8})
+    for (const Index chunk : {2, 5, 100}) {
+      Engine engine(ctx, model.transformer, {.chunk = chunk, .sequences = sequences});
+      std::map<RequestId, std::size_t> whose;
+      std::map<std::size_t, std::vector<TokenId>> tokens, answers;
+      for (std::size_t step = 0; step < 500 && answers.size() < all.size(); ++step) {
+        // Submitted from the last one on, two at first, then one every other step.
+        if (whose.size() < all.size() && (step % 2 == 0 || step == 1)) {
+          const std::size_t i = all.size() - 1 - whose.size();
+          whose[engine.submit(all[i])] = i;
+        }
+        for (const TokenEvent& e : engine.step()) tokens[whose.at(e.id)].push_back(e.sample.id);
+        if (step == 9)
+          for (const auto& [id, i] : whose)
+            if (i % 4 == 1) engine.cancel(id);
+        for (const auto& [id, i] : whose) {
+          if (!engine.ended(id)) continue;
+          const Completion done = engine.take(id);
+          answers[i] = done.tokens;
+          if (done.finish_reason == FinishReason::kCancelled)
+            EXPECT_TRUE(std::equal(done.tokens.begin(), done.tokens.end(), alone[i].begin()));
+          else
+            EXPECT_EQ(done.tokens, alone[i]) << i << ", " << sequences << " sequences, chunks of " << chunk;
+        }
+      }
+      EXPECT_EQ(answers.size(), all.size());
+      EXPECT_EQ(engine.unfinished(), 0);
+      for (const auto& [i, answer] : answers) EXPECT_EQ(tokens[i], answer) << i;
+    }
+}
+
+TEST_F(EngineTest, WhatWaitsOrHasEndedCanBeCancelledToo) {
+  Engine engine(ctx, model.transformer);
+  const RequestId first = engine.submit(greedy({0, 4084, 579}, 1)), second = engine.submit(greedy({0, 4084}, 4));
+  engine.cancel(second);
+  EXPECT_EQ(engine.take(second).finish_reason, FinishReason::kCancelled);
+  const auto events = engine.step();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_TRUE(events[0].ended);
+  engine.end(first, FinishReason::kStop);  // a stop string in the token that was the last one anyway
+  EXPECT_EQ(engine.take(first).finish_reason, FinishReason::kStop);
+  EXPECT_THROW(engine.take(first), Error);
+  engine.cancel(first);
+  engine.cancel(99);
+  EXPECT_TRUE(engine.step().empty());
+}
+
+// Six sequences in two or three pages: what has ended gives way, what could need more than there is waits or is
+// refused.
+TEST_F(EngineTest, FewPagesMakeRequestsWaitAndChangeNoAnswer) {
+  std::vector<Request> all;
+  for (TokenId i = 0; i < 6; ++i) {
+    std::vector<TokenId> prompt(static_cast<std::size_t>(100 + 9 * i));
+    for (std::size_t t = 0; t < prompt.size(); ++t) prompt[t] = 5 + static_cast<TokenId>(t) * (i + 3) % 4000;
+    all.push_back(greedy(prompt, 6 + i));
+  }
+  for (const Index pages : {2, 3}) {
+    Engine engine(ctx, model.transformer, {.chunk = 64, .sequences = 3, .max_pages = pages});
+    std::vector<RequestId> ids;
+    for (const Request& r : all) ids.push_back(engine.submit(r));
+    EXPECT_EQ(engine.unfinished(), 6);
+    while (engine.unfinished() > 0) engine.step();
+    for (std::size_t i = 0; i < all.size(); ++i)
+      EXPECT_EQ(engine.take(ids[i]).tokens, Engine(ctx, model.transformer).generate(all[i]).tokens) << i;
+    EXPECT_THROW(engine.submit(greedy(all[0].prompt, pages * 128)), InvalidRequest);
+  }
+}
+
+TEST_F(EngineTest, AStepThatFailsLeavesAllWhereTheyWere) {
+  Engine engine(ctx, model.transformer, {.chunk = 4, .sequences = 2});
+  const Request request = greedy({0, 4084, 1061, 14, 334, 998, 322, 2280, 16, 4085}, 8);
+  const RequestId a = engine.submit(request), b = engine.submit(request);
+  int polls = 0;
+  Poll poll([&] {
+    if (++polls % 3 == 0) throw Interrupted("enough");
+  });
+  {
+    const Observers::Watch watch(ctx.observers, poll);
+    for (int step = 0; engine.unfinished() > 0 && step < 200; ++step) try {
+        engine.step();
+      } catch (const Interrupted&) {
+      }
+  }
+  while (engine.unfinished() > 0) engine.step();
+  const std::vector<TokenId> expected = Engine(ctx, model.transformer).generate(request).tokens;
+  EXPECT_EQ(engine.take(a).tokens, expected);
+  EXPECT_EQ(engine.take(b).tokens, expected);
 }
 
 TEST_F(EngineTest, BadRequestsAreSentences) {

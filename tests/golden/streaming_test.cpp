@@ -9,14 +9,15 @@
 #include "hadal/io/safetensors.h"
 #include "hadal/stream/loader.h"
 #include "hadal/stream/row_groups.h"
+#include "hadal/stream/use_counts.h"
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::model {
 
 using config::load_config;
 using stream::ExpertStats;
-using stream::LoadedModel;
 using stream::load_model;
+using stream::LoadedModel;
 using stream::worth_grouping;
 namespace {
 
@@ -247,13 +248,26 @@ TEST_F(ChangedModel, TensorsAtOddAddressesAreReadAsWell) {
 TEST_F(ChangedModel, UseIsRemembered) {
   const auto counts = temporary.path() / "cache";
   const std::uint64_t memory = least_memory(directory);
-  logits_of(streamed(directory, memory, Backend::kAuto, counts), {});
+  const Config c = load_config(directory);
+  const Index layers = c.num_hidden_layers - c.first_k_dense_replace;
+  // Every token of both runs chose its experts in every layer.
+  const auto uses = [&] {
+    stream::UseCounts kept(layers, c.n_routed_experts);
+    kept.load(std::filesystem::directory_iterator(counts)->path());
+    std::uint64_t sum = 0;
+    for (Index layer = 0; layer < layers; ++layer)
+      for (Index e = 0; e < c.n_routed_experts; ++e) sum += kept.count(layer, e);
+    return sum;
+  };
+  logits_of(streamed(directory, memory, Backend::kAuto, counts), {.absorbed = true});
   ASSERT_TRUE(std::filesystem::exists(counts));
-  const auto entry = *std::filesystem::directory_iterator(counts);
-  EXPECT_THAT(entry.path().filename().string(), ::testing::StartsWith("experts-"));
-  const auto size = entry.file_size();
-  logits_of(streamed(directory, memory, Backend::kThreads, counts), {});
-  EXPECT_GE(std::filesystem::directory_iterator(counts)->file_size(), size);
+  EXPECT_THAT(std::filesystem::directory_iterator(counts)->path().filename().string(),
+              ::testing::StartsWith("experts-"));
+  const auto chosen = static_cast<std::uint64_t>(c.num_experts_per_tok);
+  const std::uint64_t once = uses();
+  EXPECT_EQ(once, some_ids(c).size() * chosen * static_cast<std::uint64_t>(layers));
+  logits_of(streamed(directory, memory, Backend::kThreads, counts), {.absorbed = true});
+  EXPECT_EQ(uses(), 2 * once);
 }
 
 }  // namespace

@@ -4,10 +4,28 @@
 #include <cmath>
 #include <limits>
 
-namespace hadal::kernels::ref {
+namespace hadal::kernels {
+
+// Scores are compared: nothing that is no number may be among them. A bias of minus infinity keeps an expert for last.
+void check_scores(const GateArgs& args, View<const float, 2> logits) {
+  for (Index t = 0; t < logits.shape[0]; ++t)
+    for (Index e = 0; e < args.n_routed_experts; ++e)
+      HADAL_CHECK(std::isfinite(logits(t, e)),
+                  "gate: the router's score of expert {} is {}, a finite number was expected; `hadal verify` looks for "
+                  "damaged weights",
+                  e, logits(t, e));
+  for (Index e = 0; args.bias && e < args.n_routed_experts; ++e)
+    HADAL_CHECK(args.bias[e] < std::numeric_limits<float>::infinity(),
+                "gate: e_score_correction_bias of expert {} is {}, a number was expected; `hadal verify` looks for "
+                "damaged weights",
+                e, args.bias[e]);
+}
+
+namespace ref {
 namespace {
 
-constexpr double kExcluded = -std::numeric_limits<double>::infinity();
+// What may not be chosen, or not again. No score is NaN, but a bias may be minus infinity.
+constexpr double kOut = std::numeric_limits<double>::quiet_NaN();
 
 void score(const GateArgs& a, const float* logits, double* scores) {
   const Index n = a.n_routed_experts;
@@ -27,7 +45,7 @@ double sum_of_best(const double* values, Index n, Index best) {
   double previous = std::numeric_limits<double>::infinity();
   Index taken = 0;
   while (taken < std::min(best, n)) {
-    double largest = kExcluded;
+    double largest = -std::numeric_limits<double>::infinity();
     Index count = 0;
     for (Index i = 0; i < n; ++i) {
       if (values[i] >= previous || values[i] < largest) continue;
@@ -43,16 +61,20 @@ double sum_of_best(const double* values, Index n, Index best) {
   return sum;
 }
 
+// The first of equals, among those that are not out.
 Index index_of_largest(const double* values, Index n) {
-  return std::max_element(values, values + n) - values;  // the first of equals
+  Index best = 0;
+  for (Index i = 1; i < n; ++i)
+    if (values[i] > values[best] || std::isnan(values[best])) best = i;
+  return best;
 }
 
 void exclude_groups(const GateArgs& a, double* selection, double* group_scores) {
   const Index size = a.n_routed_experts / a.n_group;
   for (Index g = 0; g < a.n_group; ++g) group_scores[g] = sum_of_best(selection + g * size, size, a.group_best);
-  for (Index kept = 0; kept < a.topk_group; ++kept) group_scores[index_of_largest(group_scores, a.n_group)] = kExcluded;
+  for (Index kept = 0; kept < a.topk_group; ++kept) group_scores[index_of_largest(group_scores, a.n_group)] = kOut;
   for (Index g = 0; g < a.n_group; ++g)
-    if (group_scores[g] != kExcluded) std::fill_n(selection + g * size, size, kExcluded);
+    if (!std::isnan(group_scores[g])) std::fill_n(selection + g * size, size, kOut);
 }
 
 }  // namespace
@@ -68,11 +90,12 @@ void gate(const GateArgs& a, const float* logits, double* scratch, std::int32_t*
   for (Index i = 0; i < a.num_experts_per_tok; ++i) {
     const Index e = index_of_largest(selection, n);
     experts[i] = static_cast<std::int32_t>(e);
-    selection[e] = kExcluded;
+    selection[e] = kOut;
     sum += scores[e];
   }
   const double factor = a.routed_scaling_factor / (a.norm_topk_prob ? sum + 1e-20 : 1.0);
   for (Index i = 0; i < a.num_experts_per_tok; ++i) weights[i] = static_cast<float>(scores[experts[i]] * factor);
 }
 
-}  // namespace hadal::kernels::ref
+}  // namespace ref
+}  // namespace hadal::kernels

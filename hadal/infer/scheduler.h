@@ -1,0 +1,60 @@
+// Which sequences run in the next pass over the model, and how many rows of each. Pure functions of a state: no
+// tensors, no clock, no threads, so that every decision can be tested by a script of arrivals.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "hadal/core/tensor.h"
+
+namespace hadal::infer {
+
+// Counts up from 1 in the order of submission.
+using RequestId = std::uint64_t;
+
+struct ScheduleLimits {
+  Index sequences = 1;       // that run at a time
+  Index prompt_rows = 1024;  // of a pass, all prompts together
+  Index pages = 0;           // of the cache, for all that run; 0: no limit
+};
+
+// A request as the scheduler sees it.
+struct ScheduledRequest {
+  RequestId id = 0;
+  Index prompt = 0;  // tokens of the prompt
+  Index done = 0;    // tokens that the cache holds
+  Index pages = 0;   // of the cache, the most it can come to need
+  bool in_prompt() const { return done < prompt; }
+  friend bool operator==(const ScheduledRequest&, const ScheduledRequest&) = default;
+};
+
+struct Schedule {
+  ScheduleLimits limits = {};
+  std::deque<ScheduledRequest> waiting = {};   // in the order in which they came
+  std::vector<ScheduledRequest> running = {};  // in the order in which they began
+};
+
+// Rows of one sequence in a pass: the next tokens of its prompt, or the token that it sampled last.
+struct Run {
+  RequestId id = 0;
+  Index rows = 0;
+  bool prompt = false;
+  friend bool operator==(const Run&, const Run&) = default;
+};
+
+// Whether the first that waits may begin now: there is a place for it, and enough pages whatever the others come to
+// need. Nobody overtakes it.
+bool can_begin(const Schedule& schedule);
+
+// The next pass: a row for each sequence that decodes, and of the prompts as many rows as the limit allows, the
+// sequence that began first going first. Empty if nothing runs.
+std::vector<Run> next_pass(const Schedule& schedule);
+
+// What happened, by which a schedule becomes the next one.
+void submit(Schedule& schedule, const ScheduledRequest& request);
+void begin(Schedule& schedule, Index cached);  // the first that waits; `cached` tokens of its prompt are there already
+void ran(Schedule& schedule, const std::vector<Run>& pass);
+void remove(Schedule& schedule, RequestId id);  // ended or cancelled, waiting or running
+
+}  // namespace hadal::infer

@@ -1,0 +1,47 @@
+#include "hadal/model/page_pool.h"
+
+#include <limits>
+
+namespace hadal::model {
+
+PagePool::PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages)
+    : fp8_entry_{.latent = config.kv_lora_rank, .rope = config.qk_rope_head_dim},
+      layers_(layers),
+      dtype_(dtype),
+      row_size_(dtype == DType::kF8E4M3 ? fp8_entry_.bytes() : config.kv_cache_width()),
+      max_pages_(max_pages > 0 ? max_pages : std::numeric_limits<PageId>::max()) {
+  HADAL_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF8E4M3,
+              "kv cache: dtype {} is not supported; F32, BF16 and F8_E4M3 are", dtype_name(dtype));
+}
+
+std::uint64_t PagePool::page_bytes() const {
+  return static_cast<std::uint64_t>(layers_ * kPageTokens * row_size_) * dtype_bytes(dtype_);
+}
+
+Index PagePool::available() const {
+  return max_pages_ - in_use();
+}
+
+PagePool::PageId PagePool::take() {
+  HADAL_CHECK(available() > 0, "kv cache: all {} pages of {} tokens are in use", max_pages_, kPageTokens);
+  if (free_.empty()) {
+    free_.reserve(pages_.size() + 1);  // so that release() never allocates
+    pages_.push_back(
+        {.memory = Tensor(dtype_ == DType::kF8E4M3 ? DType::kU8 : dtype_, {layers_, kPageTokens, row_size_})});
+    free_.push_back(static_cast<PageId>(pages_.size()) - 1);
+  }
+  const PageId page = free_.back();
+  free_.pop_back();
+  pages_[static_cast<std::size_t>(page)].references = 1;
+  return page;
+}
+
+void PagePool::retain(PageId page) {
+  ++pages_[static_cast<std::size_t>(page)].references;
+}
+
+void PagePool::release(PageId page) {
+  if (--pages_[static_cast<std::size_t>(page)].references == 0) free_.push_back(page);
+}
+
+}  // namespace hadal::model
