@@ -1,20 +1,23 @@
 #include "hadal/checkpoint/convert.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 
 #include "hadal/checkpoint/stored_reader.h"
+#include "hadal/checkpoint/values.h"
 #include "hadal/core/error.h"
 #include "hadal/core/log.h"
 #include "hadal/core/number_formats.h"
 #include "hadal/io/checkpoint_files.h"
 #include "hadal/io/json.h"
 #include "hadal/io/weight_index.h"
-#include "hadal/weights/stored_param.h"
 #include "hadal/model/transformer.h"
+#include "hadal/weights/checkpoint.h"
+#include "hadal/weights/faults.h"
+#include "hadal/weights/stored_param.h"
 
 namespace hadal::checkpoint {
 namespace {
@@ -23,11 +26,17 @@ using Entry = io::SafetensorsWriter::Entry;
 
 constexpr std::uintmax_t kLargestSideFile = std::uintmax_t{64} << 20;
 
+// A weight that no conversion can mend: what was written of it is of no use, whoever tries again.
+class BadValue : public Error {
+ public:
+  using Error::Error;
+};
+
 // What becomes of one parameter, or of a tensor that the config has no place for.
 struct Job {
-  std::string name;                          // of the parameter or the tensor
+  std::string name;                            // of the parameter or the tensor
   std::optional<weights::StoredParam> source;  // none: copied as it is
-  std::size_t order = SIZE_MAX;              // the parameter's place in the model
+  std::size_t order = SIZE_MAX;                // the parameter's place in the model
   Encoding encoding = {{}, DType::kF32};
   bool copy = false;  // stored so already
   std::vector<Entry> entries = {};
@@ -48,6 +57,9 @@ class Converter {
       : ctx_(ctx), files_(files), config_(config), options_(options), progress_(progress) {
     find_parameters();
     make_jobs();
+  }
+
+  void prepare_calibration() {
     if (!options_.calibration) return;
     HADAL_CHECK(options_.storage.target == Target::kInt4, "calibrate: a calibration goes with int4");
     model_.emplace(stream::load_model(files_.directory(), {.mtp = true, .ctx = &ctx_}));
@@ -88,28 +100,29 @@ class Converter {
   };
 
   void find_parameters() {
-    std::string faults;
-    for (const weights::ParamSpec& spec : model::parameter_list(config_)) {
-      for (const std::string& fault : weights::parameter_faults(spec, files_, config_))
-        faults += fmt::format("{}{}: {}", faults.empty() ? "" : "\n", files_.directory().string(), fault);
+    const std::vector<weights::ParamSpec> params = model::parameter_list(config_);
+    const auto judged = weights::tensor_faults(params, config_, files_, config_.num_stored_layers());
+    if (!judged.faults.empty()) weights::refuse(judged.faults, files_.directory());
+    for (const std::string& note : judged.notes) log_info("{}", note);
+    for (const std::string& note : judged.unused) log_warning("{}; it is left out", note);
+    for (const std::string& note : judged.foreign) log_warning("{}; it is copied as it is", note);
+    for (const weights::ParamSpec& spec : params) {
       const auto stored = weights::find_stored(spec, files_);
-      if (!stored) continue;
-      for (const std::string& tensor : stored->tensors()) companions_.insert(tensor);
-      by_values_.emplace(stored->values, Found{spec, *stored, by_values_.size()});
+      if (stored) by_values_.emplace(stored->values, Found{spec, *stored, by_values_.size()});
     }
-    if (!faults.empty()) throw Error(faults);
   }
 
+  // In the order of the source. Of what the model does not know, only what belongs to none of its parts comes along:
+  // the rest is about how the source is stored.
   void make_jobs() {
-    for (const io::SafetensorsFile& shard : files_.shards())
-      for (const io::TensorInfo& info : shard.tensors()) {
-        if (files_.info(info.name) != &info || info.name.ends_with("rotary_emb.inv_freq")) continue;
-        const auto found = by_values_.find(info.name);
-        if (found != by_values_.end())
-          jobs_.push_back(job_for(found->second));
-        else if (!companions_.contains(info.name))
-          jobs_.push_back(job_for_stranger(info));
-      }
+    for (const auto& [shard, info] : files_.in_file_order()) {
+      const auto found = by_values_.find(info->name);
+      if (found != by_values_.end())
+        jobs_.push_back(job_for(found->second));
+      else if (weights::is_foreign(info->name))
+        jobs_.push_back(
+            {.name = info->name, .source = std::nullopt, .entries = {{info->name, info->dtype, info->shape}}});
+    }
     // A calibration walks through the layers once.
     if (options_.calibration)
       std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.order < b.order; });
@@ -121,11 +134,6 @@ class Converter {
     if (from.format != to.format || to.group_size == 0) return from == to;
     const Index columns = found.spec.info.shape[1];
     return ops::num_blocks(columns, from.group_size) == ops::num_blocks(columns, to.group_size);
-  }
-
-  static Job job_for_stranger(const io::TensorInfo& info) {
-    log_warning("{}: has no place in the config, it is copied as it is", info.name);
-    return {.name = info.name, .source = std::nullopt, .entries = {{info.name, info.dtype, info.shape}}};
   }
 
   Job job_for(const Found& found) const {
@@ -174,17 +182,49 @@ class Converter {
     }
   }
 
-  void copy(const std::string& tensor, io::SafetensorsWriter& writer) {
+  // `piece` begins at row `row` of a parameter's values or scales.
+  void check_finite(const std::string& name, const TensorRef& piece, Index row) const {
+    const ValueCounts counts = count_values(ctx_, piece);
+    if (counts.not_finite == 0) return;
+    const Shape& shape = piece.shape();
+    const Index columns = shape.rank() == 2 ? shape[1] : 1;
+    throw BadValue(
+        fmt::format("{}: {}: the value in {} is NaN or infinite; a quantised neighbour of it would be lost, "
+                    "mend the weights first (`hadal verify` lists all)",
+                    files_.directory().string(), name, place_of(row * columns + counts.first_bad, shape)));
+  }
+
+  // The largest float32 that BF16 has a number for, rounded to nearest.
+  void check_bf16(const std::string& name, const TensorRef& piece, Index row) const {
+    constexpr float kTooLarge = 0x1.FFp127f;
+    const float* values = piece.data<float>();
+    const auto end = values + piece.num_elements();
+    const auto large = std::find_if(values, end, [](float v) { return std::abs(v) >= kTooLarge; });
+    if (large == end) return;
+    const Index columns = piece.rank() == 2 ? piece.size(1) : 1;
+    throw BadValue(fmt::format("{}: {}: the value in {} is {}, too large for BF16; convert with --to f32",
+                               files_.directory().string(), name,
+                               place_of(row * columns + (large - values), piece.shape()), *large));
+  }
+
+  void copy(const std::string& tensor, io::SafetensorsWriter& writer, bool checked = true) {
     const TensorRef source = files_.find(tensor);
-    for_each_piece(source.shape(), tensor,
-                   [&](Index row, Index end) { emit(source.rank() > 0 ? source.rows(row, end) : source, writer); });
+    for_each_piece(source.shape(), tensor, [&](Index row, Index end) {
+      const TensorRef piece = source.rank() > 0 ? source.rows(row, end) : source;
+      if (checked) check_finite(tensor, piece, row);
+      emit(piece, writer);
+    });
   }
 
   void convert(const Job& job, io::SafetensorsWriter& writer) {
-    if (!job.source) return copy(job.name, writer);
+    if (!job.source) return copy(job.name, writer, false);
     if (!job.copy) return encode(job, writer);
     copy(job.source->values, writer);
-    if (job.source->scheme.format == config::WeightFormat::kFp8Blocks) return emit(float_scale(*job.source), writer);
+    if (job.source->scheme.format == config::WeightFormat::kFp8Blocks) {
+      const Tensor scale = float_scale(*job.source);
+      check_finite(job.source->scale, scale, 0);
+      return emit(scale, writer);
+    }
     const std::vector<std::string> tensors = job.source->tensors();
     for (std::size_t i = 1; i < tensors.size(); ++i) copy(tensors[i], writer);
   }
@@ -194,8 +234,12 @@ class Converter {
     const bool calibrated = calibration_ && job.encoding.scheme.format == config::WeightFormat::kInt4Packed;
     PieceEncoder encoder(ctx_, job.encoding, options_.storage.ue8m0,
                          calibrated ? &gptq_for(job.name, reader.shape()[1]) : nullptr);
-    for_each_piece(reader.shape(), job.source->values,
-                   [&](Index row, Index end) { emit(encoder.encode(reader.read(row, end)), writer); });
+    for_each_piece(reader.shape(), job.source->values, [&](Index row, Index end) {
+      const TensorRef piece = reader.read(row, end);
+      check_finite(job.name, piece, row);
+      if (job.encoding.dtype == DType::kBF16) check_bf16(job.name, piece, row);
+      emit(encoder.encode(piece), writer);
+    });
     if (!encoder.companions().empty()) emit(encoder.companions(), writer);
   }
 
@@ -213,7 +257,6 @@ class Converter {
   const ConvertOptions& options_;
   const Progress& progress_;
   std::map<std::string, Found> by_values_;
-  std::set<std::string> companions_;  // every tensor of a parameter
   std::vector<Job> jobs_;
   std::optional<stream::LoadedModel> model_;  // for the calibration
   std::optional<Calibration> calibration_;
@@ -232,6 +275,13 @@ void check_places(const std::filesystem::path& source, const std::filesystem::pa
               "{}: lies inside the source {}; name a destination outside", destination.string(), source.string());
 }
 
+std::uint64_t hash_of(std::string_view text) {
+  std::uint64_t hash = 14695981039346656037u;  // FNV-1a
+  for (const char c : text) hash = (hash ^ static_cast<std::uint8_t>(c)) * 1099511628211u;
+  return hash;
+}
+
+// Differs wherever the destination's bytes may.
 std::string fingerprint(const io::CheckpointFiles& files, const ConvertOptions& o) {
   std::string text = fmt::format("convert {} {} shards {}\n", std::filesystem::canonical(files.directory()).string(),
                                  describe_storage(o.storage), o.shard_bytes);
@@ -240,6 +290,9 @@ std::string fingerprint(const io::CheckpointFiles& files, const ConvertOptions& 
     for (const config::TokenId id : o.calibration->ids) hash = (hash ^ static_cast<std::uint32_t>(id)) * 1099511628211u;
     text += fmt::format("calibration {} {:x} {}\n", o.calibration->ids.size(), hash, o.calibration->bos);
   }
+  for (const char* name : {"config.json", io::kIndexFile})
+    if (const auto file = files.directory() / name; std::filesystem::exists(file))
+      text += fmt::format("{} {:x}\n", name, hash_of(io::read_text_file(file)));
   for (const io::SafetensorsFile& shard : files.shards())
     text += fmt::format("{} {} {}\n", shard.path().filename().string(), std::filesystem::file_size(shard.path()),
                         std::filesystem::last_write_time(shard.path()).time_since_epoch().count());
@@ -263,18 +316,27 @@ void copy_side_files(const std::filesystem::path& source, const ModelDirectory& 
 void convert_model(Context& ctx, const std::filesystem::path& source, const std::filesystem::path& destination,
                    const ConvertOptions& options, const Progress& progress) {
   check_storage(options.storage);
-  const auto config_file = source / "config.json";
-  const config::Config config = config::load_config(source);
-  io::Json json = io::read_json_file(config_file);
+  const weights::Checkpoint checkpoint = weights::open_checkpoint(source);
+  const config::Config& config = checkpoint.config;
+  io::Json json = io::read_json_file(source / "config.json");
   check_places(source, destination);
-  const io::CheckpointFiles files(source);
-  ModelDirectory directory(destination, fingerprint(files, options));
-  Converter converter(ctx, files, config, options, progress);
+  for (const std::string& note : checkpoint.notes) log_warning("{}: {}", source.string(), note);
+  Converter converter(ctx, *checkpoint.files, config, options, progress);
   const ShardPlan plan = converter.plan();
-  converter.write(plan, directory);
+  ModelDirectory directory(destination, fingerprint(*checkpoint.files, options));
+  try {
+    converter.prepare_calibration();
+    converter.write(plan, directory);
+  } catch (const BadValue&) {
+    directory.discard();
+    throw;
+  }
   StorageOptions stored = options.storage;
   stored.ue8m0 |= stored.target == Target::kFp8 && config.ue8m0();
   set_storage(json, config, stored);
+  // The destination's config says what its files hold.
+  if (const auto stated = json.find("num_nextn_predict_layers"); stated != json.end() && stated->is_number())
+    *stated = config.num_nextn_predict_layers;
   directory.write_text("config.json", json.dump(2) + "\n");
   copy_side_files(source, directory);
   directory.finish(plan);

@@ -1,8 +1,10 @@
 #include "hadal/checkpoint/inspect.h"
 
-#include "hadal/io/weight_index.h"
-#include "hadal/weights/stored_param.h"
+#include <algorithm>
+
 #include "hadal/model/transformer.h"
+#include "hadal/weights/checkpoint.h"
+#include "hadal/weights/stored_param.h"
 
 namespace hadal::checkpoint {
 namespace {
@@ -42,22 +44,24 @@ void count_formats(const io::CheckpointFiles& files, Inspection& out) {
 
 Inspection inspect_model(const std::filesystem::path& path) {
   Inspection out;
-  out.config = config::load_config(path);
+  if (!io::CheckpointFiles::exist(path)) {
+    out.config = config::load_config(path);
+    count_parameters(out);
+    return out;
+  }
+  const weights::Checkpoint checkpoint = weights::open_checkpoint(path);
+  const io::CheckpointFiles& files = *checkpoint.files;
+  out.config = checkpoint.config;
+  out.notes = checkpoint.notes;
   count_parameters(out);
-  std::error_code status;
-  const bool has_weights =
-      std::filesystem::is_directory(path, status) &&
-      (std::filesystem::exists(path / io::kIndexFile) || std::filesystem::exists(path / "model.safetensors"));
-  if (!has_weights) return out;
-  const io::CheckpointFiles files(path);
   out.num_files = files.shards().size();
   count_formats(files, out);
-  for (const std::string& name : files.names()) {
-    const io::TensorInfo& info = *files.info(name);
-    out.bytes_by_dtype[std::string(dtype_name(info.dtype))] += info.end - info.begin;
-    out.tensors.push_back({name, std::string(dtype_name(info.dtype)), info.shape.to_string(),
-                           files.shard_of(name)->path().filename().string(), info.end - info.begin});
+  for (const auto& [shard, info] : files.in_file_order()) {
+    out.bytes_by_dtype[std::string(dtype_name(info->dtype))] += info->end - info->begin;
+    out.tensors.push_back({info->name, std::string(dtype_name(info->dtype)), info->shape.to_string(),
+                           shard->path().filename().string(), info->end - info->begin});
   }
+  std::sort(out.tensors.begin(), out.tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return out;
 }
 

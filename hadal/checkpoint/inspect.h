@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "hadal/io/checkpoint_files.h"
 #include "hadal/config/config.h"
+#include "hadal/io/checkpoint_files.h"
 
 namespace hadal::checkpoint {
 
@@ -26,6 +26,7 @@ struct Inspection {
   };
   std::vector<TensorRow> tensors;
   std::size_t num_files = 0;
+  std::vector<std::string> notes;  // how the files differ from what is published (weights/checkpoint.h)
 };
 
 // A directory with or without weights, or a config file.

@@ -1,10 +1,14 @@
 #include "hadal/checkpoint/model_directory.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 #include "hadal/core/error.h"
 #include "hadal/io/json.h"
@@ -17,6 +21,21 @@ constexpr const char* kJournal = ".hadal-journal";  // what the directory is bei
 
 std::uint64_t bytes_of(const io::SafetensorsWriter::Entry& e) {
   return static_cast<std::uint64_t>(e.shape.num_elements()) * dtype_bytes(e.dtype);
+}
+
+// "x.tmp4711": what a writer had not finished when it was killed.
+bool is_unfinished(const std::filesystem::path& file) {
+  const std::string name = file.filename().string();
+  const std::size_t at = name.rfind(".tmp");
+  return at != name.npos && at + 4 < name.size() && name.find_first_not_of("0123456789", at + 4) == name.npos;
+}
+
+void remove_unfinished(const std::filesystem::path& directory) {
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    if (is_unfinished(entry.path())) found.push_back(entry.path());
+  std::error_code status;
+  for (const auto& file : found) std::filesystem::remove(file, status);
 }
 
 }  // namespace
@@ -49,22 +68,47 @@ ModelDirectory::ModelDirectory(std::filesystem::path target, const std::string& 
   working_ += ".partial";
   std::error_code status;
   if (std::filesystem::exists(target_, status)) {
+    std::filesystem::remove(target_ / kJournal, status);  // of a run that was killed when all was done
     HADAL_CHECK(std::filesystem::is_directory(target_, status) && std::filesystem::is_empty(target_, status),
                 "{}: exists already; name a directory that does not, or remove it", target_.string());
   }
   const auto journal = working_ / kJournal;
   if (std::filesystem::exists(journal, status)) {
+    lock();
     HADAL_CHECK(io::read_text_file(journal) == fingerprint,
                 "{}: was left by a run with another source or other options; remove it or name another destination",
                 working_.string());
+    remove_unfinished(working_);
     return;
   }
-  HADAL_CHECK(!std::filesystem::exists(working_, status) || std::filesystem::is_empty(working_, status),
-              "{}: exists and is not the work of an interrupted run; remove it or name another destination",
+  // A run may have been killed before it had a journal.
+  const bool empty = !std::filesystem::exists(working_, status) ||
+                     std::all_of(std::filesystem::directory_iterator(working_), std::filesystem::directory_iterator(),
+                                 [](const auto& entry) { return is_unfinished(entry.path()); });
+  HADAL_CHECK(empty, "{}: exists and is not the work of an interrupted run; remove it or name another destination",
               working_.string());
   std::filesystem::create_directories(working_, status);
   HADAL_CHECK(!status, "{}: cannot be made: {}", working_.string(), status.message());
+  lock();
+  remove_unfinished(working_);
   io::write_text_file_atomically(journal, fingerprint);
+}
+
+ModelDirectory::~ModelDirectory() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+void ModelDirectory::lock() {
+  lock_ = ::open(working_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  HADAL_CHECK(lock_ >= 0, "{}: cannot be opened: {}", working_.string(), std::strerror(errno));
+  // Where a file system knows no locks there is none.
+  HADAL_CHECK(::flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
+              "{}: another run is writing it; wait for that, or name another destination", working_.string());
+}
+
+void ModelDirectory::discard() noexcept {
+  std::error_code status;
+  std::filesystem::remove_all(working_, status);
 }
 
 bool ModelDirectory::has(const std::string& file) const {
@@ -91,10 +135,11 @@ void ModelDirectory::finish(const ShardPlan& plan) {
     io::write_weight_index(working_ / io::kIndexFile, weight_map, plan.total_bytes);
   }
   std::error_code status;
-  std::filesystem::remove(working_ / kJournal, status);
   std::filesystem::remove(target_, status);  // an empty directory that stood there
   std::filesystem::rename(working_, target_, status);
   HADAL_CHECK(!status, "{}: cannot be renamed to {}: {}", working_.string(), target_.string(), status.message());
+  // Last, so that a run that is killed here leaves either what can go on or what is complete.
+  std::filesystem::remove(target_ / kJournal, status);
 }
 
 std::uint64_t parse_size(const std::string& text) {

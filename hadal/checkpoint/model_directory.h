@@ -29,11 +29,15 @@ ShardPlan plan_shards(const std::vector<std::vector<io::SafetensorsWriter::Entry
 std::string shard_name(std::size_t index, std::size_t count);
 
 // A directory under construction: DIR.partial, renamed to DIR by finish(). What an earlier, interrupted run left there
-// is used again if its fingerprint is the same, otherwise refused.
+// is used again if its fingerprint is the same, otherwise refused; files that it had not finished are removed. One run
+// at a time may work on it.
 class ModelDirectory {
  public:
   // Throws if `target` exists and is not an empty directory.
   ModelDirectory(std::filesystem::path target, const std::string& fingerprint);
+  ~ModelDirectory();
+  ModelDirectory(const ModelDirectory&) = delete;
+  ModelDirectory& operator=(const ModelDirectory&) = delete;
 
   const std::filesystem::path& working() const { return working_; }
   bool has(const std::string& file) const;  // finished by this or an earlier run
@@ -41,9 +45,14 @@ class ModelDirectory {
   void copy(const std::filesystem::path& source) const;
   // Index (if there is more than one shard), then the rename.
   void finish(const ShardPlan& plan);
+  // Removes everything: the work cannot go on, whoever tries again.
+  void discard() noexcept;
 
  private:
+  void lock();
+
   std::filesystem::path target_, working_;
+  int lock_ = -1;  // the directory, held while the work goes on
 };
 
 // "5GB" or "5G" (10^9), "500MB", "2GiB" or bytes.

@@ -5,15 +5,15 @@
 #include <algorithm>
 
 #include "hadal/core/error.h"
-#include "hadal/weights/stored_param.h"
 #include "hadal/ops/elementwise.h"
 #include "hadal/ops/quantize.h"
 #include "hadal/ops/quantize_int.h"
+#include "hadal/weights/stored_param.h"
 
 namespace hadal::checkpoint {
 
-using weights::ParamRole;
 using config::WeightFormat;
+using weights::ParamRole;
 using Entry = io::SafetensorsWriter::Entry;
 
 Target target_from_name(std::string_view name) {
@@ -49,22 +49,33 @@ Encoding float_encoding(DType dtype) {
   return {{WeightFormat::kFloat}, dtype};
 }
 
-Encoding integer_encoding(Target target, const StorageOptions& o) {
-  if (target == Target::kInt4) return {{WeightFormat::kInt4Packed, o.group_size}, DType::kI32};
+// compressed-tensors has no groups that are not full: where the columns make none of the wanted size, the next smaller
+// size that fits, and where none fits INT8.
+std::optional<Index> fitting_group(Index columns, Index wanted) {
+  std::optional<Index> best;
+  for (const Index size : config::kGroupSizes)
+    if (size <= wanted && columns % size == 0) best = size;
+  return best;
+}
+
+Encoding integer_encoding(Target target, const weights::ParamInfo& info, const StorageOptions& o) {
+  if (target == Target::kInt4)
+    if (const auto group = fitting_group(info.shape[1], o.group_size))
+      return {{WeightFormat::kInt4Packed, *group}, DType::kI32};
   const bool blocks = o.target == Target::kInt8;
   return {{blocks ? WeightFormat::kInt8Blocks : WeightFormat::kInt8Channels}, DType::kI8};
 }
 
-Encoding head_encoding(const StorageOptions& o) {
+Encoding head_encoding(const weights::ParamInfo& info, const StorageOptions& o) {
   const Target head = o.head.value_or(o.target == Target::kInt4 ? Target::kInt8 : Target::kBf16);
-  return head == Target::kBf16 ? float_encoding(DType::kBF16) : integer_encoding(head, o);
+  return head == Target::kBf16 ? float_encoding(DType::kBF16) : integer_encoding(head, info, o);
 }
 
 Encoding linear_encoding(const weights::ParamInfo& info, const config::Config& config, const StorageOptions& o) {
   if (o.target == Target::kBf16) return float_encoding(DType::kBF16);
   if (o.target == Target::kFp8) return {{WeightFormat::kFp8Blocks}, DType::kF8E4M3};
   const bool mtp = info.layer >= config.num_hidden_layers;
-  return integer_encoding(mtp && o.head != Target::kInt4 ? Target::kInt8 : o.target, o);
+  return integer_encoding(mtp && o.head != Target::kInt4 ? Target::kInt8 : o.target, info, o);
 }
 
 }  // namespace
@@ -72,7 +83,7 @@ Encoding linear_encoding(const weights::ParamInfo& info, const config::Config& c
 Encoding encoding_of(const weights::ParamInfo& info, const config::Config& config, const StorageOptions& o) {
   if (info.role == ParamRole::kRouterBias || o.target == Target::kF32) return float_encoding(DType::kF32);
   if (info.role == ParamRole::kLinear) return linear_encoding(info, config, o);
-  return info.role == ParamRole::kHead ? head_encoding(o) : float_encoding(DType::kBF16);
+  return info.role == ParamRole::kHead ? head_encoding(info, o) : float_encoding(DType::kBF16);
 }
 
 std::vector<Entry> entries_of(const weights::ParamSpec& spec, const Encoding& encoding) {

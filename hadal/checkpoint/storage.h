@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "hadal/checkpoint/gptq.h"
+#include "hadal/config/config.h"
 #include "hadal/core/context.h"
 #include "hadal/io/safetensors.h"
-#include "hadal/config/config.h"
 #include "hadal/weights/param.h"
 
 namespace hadal::checkpoint {
@@ -38,7 +38,8 @@ struct Encoding {
 
 // Quantised are the linears of attention and experts; embedding, norms, router and the MTP layer's eh_proj stay BF16
 // (rule 36); the routing bias is F32 always (rule 25). INT8 is 128x128 blocks in an INT8 model, and channels beside
-// INT4, as compressed-tensors can describe that. The MTP layer is sensitive (rule 42a).
+// INT4, as compressed-tensors can describe that. The MTP layer is sensitive (rule 42a). A matrix whose columns are no
+// multiple of the INT4 group gets smaller groups, or INT8: other readers of that format know full groups only.
 Encoding encoding_of(const weights::ParamInfo& info, const config::Config& config, const StorageOptions& options);
 
 // The tensors of one parameter: values, then companions (scales, shape).

@@ -1,60 +1,24 @@
 #include "hadal/checkpoint/verify.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "hadal/checkpoint/storage.h"
+#include "hadal/checkpoint/values.h"
 #include "hadal/core/error.h"
 #include "hadal/core/number_formats.h"
 #include "hadal/io/json.h"
 #include "hadal/io/weight_index.h"
-#include "hadal/weights/stored_param.h"
 #include "hadal/model/transformer.h"
+#include "hadal/weights/checkpoint.h"
+#include "hadal/weights/faults.h"
+#include "hadal/weights/stored_param.h"
 
 namespace hadal::checkpoint {
 namespace {
-
-struct Counts {
-  std::atomic<std::int64_t> not_finite{0}, nonzero{0};
-};
-
-bool is_bad(const void* data, DType dtype, Index i, bool& nonzero) {
-  switch (dtype) {
-    case DType::kF8E4M3: {
-      const std::uint8_t code = static_cast<const e4m3*>(data)[i].bits & 0x7F;
-      nonzero |= code != 0;
-      return code == 0x7F;
-    }
-    case DType::kBF16: {
-      const std::uint16_t bits = static_cast<const bf16*>(data)[i].bits & 0x7FFF;
-      nonzero |= bits != 0;
-      return bits >= 0x7F80;
-    }
-    case DType::kF16: {
-      const std::uint16_t bits = static_cast<const f16*>(data)[i].bits & 0x7FFF;
-      nonzero |= bits != 0;
-      return bits >= 0x7C00;
-    }
-    case DType::kF32: {
-      const float value = static_cast<const float*>(data)[i];
-      nonzero |= value != 0;
-      return !std::isfinite(value);
-    }
-    case DType::kI8:
-      nonzero |= static_cast<const std::int8_t*>(data)[i] != 0;
-      return false;
-    case DType::kI32:
-      nonzero |= static_cast<const std::int32_t*>(data)[i] != 0;
-      return false;
-    default:
-      nonzero = true;
-      return false;
-  }
-}
 
 // Even where config.json cannot be read, and nobody knows which parameter a tensor belongs to.
 bool is_scale_name(const std::string& name) {
@@ -72,23 +36,19 @@ class Verifier {
       : ctx_(ctx), files_(files), progress_(progress), out_(out) {}
 
   void check_tensors(const config::Config& config) {
-    std::set<std::string> expected;
-    for (const weights::ParamSpec& spec : model::parameter_list(config)) {
-      const auto stored = weights::find_stored(spec, files_);
-      if (stored)
-        for (const std::string& name : stored->tensors()) expected.insert(name);
-      for (const std::string& fault : weights::parameter_faults(spec, files_, config)) out_.add(Check::kTensors, fault);
-    }
-    for (const std::string& name : files_.names()) {
-      if (expected.contains(name)) continue;
-      if (name.ends_with("rotary_emb.inv_freq"))
-        out_.notes.push_back(name + ": is ignored, frequencies follow from the config");
-      else
-        out_.add(Check::kTensors, name + ": has no place in the config");
-    }
+    const auto judged =
+        weights::tensor_faults(model::parameter_list(config), config, files_, config.num_stored_layers());
+    for (const auto* sentences : {&judged.faults, &judged.unused})
+      for (const std::string& sentence : *sentences) out_.add(Check::kTensors, sentence);
+    for (const auto* sentences : {&judged.notes, &judged.foreign})
+      out_.notes.insert(out_.notes.end(), sentences->begin(), sentences->end());
   }
 
   void check_index() {
+    const std::vector<std::string> unlisted = files_.not_in_index();
+    if (!unlisted.empty())
+      out_.add(Check::kFiles, fmt::format("{}: does not name {} tensors of the shards, {} for one; they are not read",
+                                          io::kIndexFile, unlisted.size(), unlisted.front()));
     const auto path = files_.directory() / io::kIndexFile;
     if (!std::filesystem::exists(path)) return;
     const io::Json index = io::read_json_file(path);
@@ -102,9 +62,7 @@ class Verifier {
   }
 
   void check_values(bool scales_are_powers_of_two) {
-    for (const auto& shard : files_.shards())
-      for (const io::TensorInfo& info : shard.tensors())
-        if (files_.info(info.name) == &info) check_values(shard, info, scales_are_powers_of_two);
+    for (const auto& [shard, info] : files_.in_file_order()) check_values(*shard, *info, scales_are_powers_of_two);
   }
 
   // MTP layers store the embedding and the head again (rule 39).
@@ -120,12 +78,15 @@ class Verifier {
  private:
   void check_values(const io::SafetensorsFile& shard, const io::TensorInfo& info, bool powers_of_two) {
     const TensorRef tensor = shard.tensor(info);
-    Counts counts;
+    ValueCounts counts;
     constexpr Index kPiece = Index{16} << 20;
     const TensorRef flat = tensor.reshape({tensor.num_elements()});
     for (Index begin = 0; begin < flat.size(0); begin += kPiece) {
       const TensorRef part = flat.rows(begin, std::min(begin + kPiece, flat.size(0)));
-      count(part, counts);
+      const ValueCounts more = count_values(ctx_, part);
+      if (counts.first_bad < 0 && more.first_bad >= 0) counts.first_bad = begin + more.first_bad;
+      counts.not_finite += more.not_finite;
+      counts.nonzero |= more.nonzero;
       shard.release();
       done_ += static_cast<std::uint64_t>(part.num_bytes());
       if (progress_ && !progress_(done_, files_.total_bytes())) throw Interrupted("interrupted");
@@ -133,24 +94,16 @@ class Verifier {
     const bool is_scale = is_scale_name(info.name);
     if (counts.not_finite > 0)
       out_.add(is_scale ? Check::kScales : Check::kValues,
-               fmt::format("{}: {} of {} values are {}", info.name, counts.not_finite.load(), tensor.num_elements(),
-                           info.dtype == DType::kF8E4M3 ? "the NaN codes 7F or FF" : "NaN or infinite"));
+               fmt::format("{}: {} of {} values are {}, the first in {}", info.name, counts.not_finite,
+                           tensor.num_elements(),
+                           info.dtype == DType::kF8E4M3 ? "the NaN codes 7F or FF" : "NaN or infinite",
+                           place_of(counts.first_bad, tensor.shape())));
     if (is_scale)
       check_scale(info.name, tensor, powers_of_two);
-    else if (counts.nonzero == 0 && is_packed_name(info.name))
+    else if (!counts.nonzero && is_packed_name(info.name))
       out_.add(Check::kValues, info.name + ": all codes are zero, the data is missing");
-    else if (counts.nonzero == 0 && tensor.num_elements() > 0 && !info.name.ends_with("e_score_correction_bias"))
+    else if (!counts.nonzero && tensor.num_elements() > 0 && !info.name.ends_with("e_score_correction_bias"))
       out_.notes.push_back(info.name + ": all values are zero");
-  }
-
-  void count(const TensorRef& part, Counts& counts) {
-    ctx_.threads.parallel_for(part.num_elements(), 1 << 18, [&](Index begin, Index end) {
-      std::int64_t bad = 0;
-      bool nonzero = false;
-      for (Index i = begin; i < end; ++i) bad += is_bad(part.raw(), part.dtype(), i, nonzero);
-      counts.not_finite += bad;
-      counts.nonzero += nonzero;
-    });
   }
 
   void check_scale(const std::string& name, const TensorRef& stored, bool powers_of_two) {
@@ -225,7 +178,11 @@ Verification verify_weights(Context& ctx, const std::filesystem::path& directory
   out.tensors = files->names().size();
   out.bytes = files->total_bytes();
   out.attempt(Check::kFiles, [&] { verifier.check_index(); });
-  if (out.config) out.attempt(Check::kTensors, [&] { verifier.check_tensors(*out.config); });
+  if (out.config)
+    out.attempt(Check::kTensors, [&] {
+      out.notes = weights::reconcile(*out.config, *files);
+      verifier.check_tensors(*out.config);
+    });
   if (quick) {
     out.notes.push_back("only headers were read (--quick)");
     return out;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/cli/commands.h"
+#include "hadal/cli/end_tokens.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/tokenizer/chat_template.h"
 #include "hadal/tokenizer/tokenizer.h"
@@ -22,7 +23,7 @@ struct Options {
 const char* method_name(config::TopkMethod m) {
   return m == config::TopkMethod::kGreedy               ? "greedy"
          : m == config::TopkMethod::kGroupLimitedGreedy ? "group_limited_greedy"
-                                                       : "noaux_tc";
+                                                        : "noaux_tc";
 }
 
 Json architecture(const config::Config& c) {
@@ -56,6 +57,28 @@ Json architecture(const config::Config& c) {
   return j;
 }
 
+// A faulty file is verify's business; here it only says nothing.
+io::GenerationConfig generation_config(const std::filesystem::path& directory) {
+  try {
+    return io::load_generation_config(directory);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+Json end_of_answers(const std::filesystem::path& directory, const config::Config& config) {
+  std::optional<tokenizer::Tokenizer> tokenizer;
+  if (std::filesystem::is_directory(directory) && tokenizer::Tokenizer::exists(directory))
+    tokenizer = tokenizer::Tokenizer::load(directory);
+  const EndTokens ends = end_tokens(generation_config(directory), config, tokenizer ? &*tokenizer : nullptr);
+  Json j = {{"ids", ends.ids}, {"from", ends.source.empty() ? Json() : Json(ends.source)}};
+  if (tokenizer && tokenizer::ChatTemplate::exists(directory)) {
+    const auto end = end_of_turn(tokenizer::ChatTemplate::load(directory), *tokenizer);
+    j["of_a_turn"] = end ? Json(*end) : Json();
+  }
+  return j;
+}
+
 Json text_side(const std::filesystem::path& directory) {
   Json j;
   const bool has = std::filesystem::is_directory(directory) && tokenizer::Tokenizer::exists(directory);
@@ -77,10 +100,12 @@ Json describe(const Options& o) {
   j["kv_values_per_token_and_layer"] = in.config.kv_cache_width();
   j["kv_bytes_per_token"] = {{"bf16", 2 * cache}, {"f32", 4 * cache}};
   j.update(text_side(o.model));
+  j["end_tokens"] = end_of_answers(o.model, in.config);
   j["files"] = in.num_files;
   j["bytes_by_dtype"] = in.bytes_by_dtype;
   j["parameters_by_format"] = in.parameters_by_format;
   j["unknown_config_fields"] = in.config.unknown_fields;
+  j["notes"] = in.notes;
   if (!o.tensors) return j;
   j["tensors"] = Json::array();
   for (const auto& t : in.tensors)
@@ -136,7 +161,9 @@ void add_inspect(CLI::App& app, Action& action) {
   command->add_flag("--json", o.json, "Print as JSON");
   command->footer(
       "active_parameters are those read for one token: without the embedding table and the experts not "
-      "chosen.\n\nExample:\n  hadal inspect models/mini --tensors");
+      "chosen. end_tokens are those of generation_config.json, else of config.json, else the tokenizer's eos_token; "
+      "of_a_turn is what the chat template puts behind an answer. notes say how the files differ from what is "
+      "published (names that are translated, MTP that is absent).\n\nExample:\n  hadal inspect models/mini --tensors");
   command->callback([&action] { action = [] { return run(o); }; });
 }
 

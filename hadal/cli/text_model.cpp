@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <map>
 
+#include "hadal/cli/end_tokens.h"
 #include "hadal/cli/stop_strings.h"
+#include "hadal/core/log.h"
 #include "hadal/infer/batch_engine.h"
 #include "hadal/tokenizer/stream_decoder.h"
 
@@ -60,7 +62,7 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
     : directory_(directory),
       ctx_(options.make_context()),
       model_(stream::load_model(directory,
-                               {.stream = options.stream(), .ctx = ctx_.get(), .rearrange = options.rearrange()})),
+                                {.stream = options.stream(), .ctx = ctx_.get(), .rearrange = options.rearrange()})),
       defaults_(io::load_generation_config(directory)) {
   engine_options_ = {
       .context = options.context, .chunk = options.chunk, .cache_dtype = options.cache_dtype(), .num_tokens = 0};
@@ -69,10 +71,14 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
     engine_options_.num_tokens = tokenizer_->vocab_size();
     if (tokenizer::ChatTemplate::exists(directory)) template_ = tokenizer::ChatTemplate::load(directory);
   }
-  end_tokens_ = defaults_.eos_token_ids;
-  end_tokens_.insert(end_tokens_.end(), config().eos_token_ids.begin(), config().eos_token_ids.end());
-  if (tokenizer_)
-    if (const auto eos = tokenizer_->added_token(tokenizer_->config().eos_token)) end_tokens_.push_back(*eos);
+  end_tokens_ = cli::end_tokens(defaults_, config(), tokenizer_ ? &*tokenizer_ : nullptr).ids;
+  // Whatever the files say: behind it would come a turn that is not the model's.
+  if (const auto end = template_ ? end_of_turn(*template_, *tokenizer_) : std::nullopt;
+      end && std::find(end_tokens_.begin(), end_tokens_.end(), *end) == end_tokens_.end()) {
+    log_info("the chat template ends a turn with {}, which is none of the end tokens; it ends answers too",
+             tokenizer_->token_bytes(*end));
+    end_tokens_.push_back(*end);
+  }
   engine_ = std::make_unique<infer::Engine>(*ctx_, model_.transformer, engine_options_);
 }
 

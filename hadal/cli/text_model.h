@@ -40,12 +40,12 @@ class TextModel {
 
   // The ids of a conversation: what the template wrote may be control tokens, what messages hold may not.
   std::vector<config::TokenId> encode_messages(const nlohmann::ordered_json& messages,
-                                              const nlohmann::ordered_json& tools,
-                                              const tokenizer::RenderOptions& options) const;
+                                               const nlohmann::ordered_json& tools,
+                                               const tokenizer::RenderOptions& options) const;
   // BOS (if the model has one) and the text, no template.
   std::vector<config::TokenId> encode_raw(std::string_view text) const;
 
-  // Tokens that end an answer: those of generation_config.json, config.json and the tokenizer's eos.
+  // Tokens that end an answer (end_tokens.h), the chat template's end of a turn among them.
   const std::vector<config::TokenId>& end_tokens() const { return end_tokens_; }
 
   // `on_text` is given whole characters as they come; returning false cancels.

@@ -7,9 +7,12 @@
 
 #include "hadal/cli/byte_progress.h"
 #include "hadal/cli/commands.h"
+#include "hadal/cli/end_tokens.h"
+#include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/core/error.h"
 #include "hadal/io/generation_config.h"
+#include "hadal/io/json.h"
 #include "hadal/tokenizer/chat_template.h"
 #include "hadal/tokenizer/tokenizer.h"
 
@@ -39,6 +42,29 @@ void check_tokenizer(const std::filesystem::path& directory, checkpoint::Verific
       out.add(Check::kSpecialIds, fmt::format("tokenizer_config.json: {} {} is not a token", name, token));
 }
 
+// Added tokens that tokenizer_config.json alone knows.
+void check_added_tokens(const std::filesystem::path& directory, checkpoint::Verification& out) {
+  const auto file = directory / "tokenizer_config.json";
+  std::error_code status;
+  if (!std::filesystem::exists(file, status)) return;
+  const Json json = io::read_json_file(file);
+  const auto tokens = json.is_object() ? json.find("added_tokens_decoder") : json.end();
+  if (tokens == json.end() || !tokens->is_object()) return;
+  const auto t = tokenizer::Tokenizer::load(directory);
+  for (const auto& [id, token] : tokens->items()) {
+    if (!token.is_object() || !token.contains("content") || !token["content"].is_string()) continue;
+    const auto content = token["content"].get<std::string>();
+    const auto known = t.added_token(content);
+    if (!known)
+      out.add(Check::kSpecialIds, fmt::format("tokenizer_config.json: {} ({}) is an added token there alone, the "
+                                              "tokenizer's own file does not know it",
+                                              content, id));
+    else if (std::to_string(*known) != id)
+      out.add(Check::kSpecialIds, fmt::format("tokenizer_config.json: {} is {} there, {} in the tokenizer's own file",
+                                              content, id, *known));
+  }
+}
+
 void check_template(const std::filesystem::path& directory, checkpoint::Verification& out) {
   const auto t = tokenizer::ChatTemplate::load(directory);
   const Json messages = Json::parse(
@@ -49,8 +75,35 @@ void check_template(const std::filesystem::path& directory, checkpoint::Verifica
       out.add(Check::kChatTemplate, fmt::format("chat template: a message \"{}\" is not in the prompt", part));
 }
 
+// A template that ends the assistant's turn with a token that ends no answer: others go on to make up the user's turn.
+void check_end_of_turn(const std::filesystem::path& directory, checkpoint::Verification& out) {
+  if (!out.config || !tokenizer::Tokenizer::exists(directory)) return;
+  const auto tokenizer = tokenizer::Tokenizer::load(directory);
+  const EndTokens ends = end_tokens(io::load_generation_config(directory), *out.config, &tokenizer);
+  const auto end = end_of_turn(tokenizer::ChatTemplate::load(directory), tokenizer);
+  if (!end || std::find(ends.ids.begin(), ends.ids.end(), *end) != ends.ids.end()) return;
+  std::string ids;
+  for (const auto id : ends.ids) ids += fmt::format("{}{}", ids.empty() ? "" : ", ", id);
+  out.add(Check::kChatTemplate,
+          fmt::format("chat template: ends the assistant's turn with {} ({}), but eos_token_id is {}",
+                      tokenizer.token_bytes(*end), *end,
+                      ids.empty() ? "nowhere stated" : fmt::format("{} in {}", ids, ends.source)));
+}
+
 void check_generation_config(const std::filesystem::path& directory, checkpoint::Verification& out) {
-  for (const auto id : io::load_generation_config(directory).eos_token_ids)
+  const io::GenerationConfig generation = io::load_generation_config(directory);
+  for (const std::string& field : generation.unused_fields)
+    out.notes.push_back("generation_config.json: " + field + " has no effect");
+  if (!generation.do_sample && (generation.temperature || generation.top_p || generation.top_k))
+    out.notes.push_back(
+        "generation_config.json: do_sample is not stated; its temperature, top_p and top_k are used here, transformers "
+        "chooses greedily then");
+  try {
+    SamplingOptions().params(generation);
+  } catch (const Error& e) {
+    out.add(Check::kSpecialIds, fmt::format("generation_config.json: {}", e.what()));
+  }
+  for (const auto id : generation.eos_token_ids)
     if (out.config && id >= out.config->vocab_size)
       out.add(Check::kSpecialIds, fmt::format("generation_config.json: eos_token_id {} is not below vocab_size {}", id,
                                               out.config->vocab_size));
@@ -61,14 +114,19 @@ checkpoint::Verification verify(const Options& o) {
   Context ctx(o.threads);
   checkpoint::Verification out = checkpoint::verify_weights(ctx, directory, o.quick, ByteProgress("reading"));
   if (tokenizer::Tokenizer::exists(directory))
-    out.attempt(Check::kTokenizer, [&] { check_tokenizer(directory, out); });
+    out.attempt(Check::kTokenizer, [&] {
+      check_tokenizer(directory, out);
+      check_added_tokens(directory, out);
+    });
   else
     out.notes.push_back("there is no tokenizer; prompts must be token ids");
   out.attempt(Check::kSpecialIds, [&] { check_generation_config(directory, out); });
   bool has_template = true;
   out.attempt(Check::kChatTemplate, [&] {
     has_template = tokenizer::ChatTemplate::exists(directory);
-    if (has_template) check_template(directory, out);
+    if (!has_template) return;
+    check_template(directory, out);
+    check_end_of_turn(directory, out);
   });
   if (!has_template) {
     out.done.erase(Check::kChatTemplate);
@@ -127,6 +185,11 @@ void add_verify(CLI::App& app, Action& action) {
   command->add_flag("--json", o.json, "Print as JSON");
   command->add_option("--threads", o.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
   command->footer(
+      "Looked at: tensors that are missing, of the wrong shape or kind, or beyond what the config describes (a finding "
+      "if the weights would mean something else without them, a note if they do no harm); values and scales that are "
+      "not finite; repeats in MTP layers; the tokenizer's round trips; end tokens, and whether the chat template's end "
+      "of "
+      "a turn is one; the defaults of generation_config.json; fields of config.json that have no effect.\n\n"
       "Exit code 0: nothing found, 1: findings (a sentence each), 2: not a directory, or one that cannot be "
       "read.\n\nExample:\n  hadal verify "
       "models/mini");

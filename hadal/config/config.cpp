@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <cctype>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "hadal/io/json.h"
 #include "hadal/config/config_reader.h"
+#include "hadal/io/json.h"
 
 namespace hadal::config {
 namespace {
@@ -46,16 +49,36 @@ constexpr std::array kHarmless = {
 constexpr Index kMostLayers = 4096;
 constexpr Index kMostExperts = 1 << 16;
 
-void read_sizes(ConfigReader& in, Config& c) {
+// What the published configuration class of the model type says where a file is silent (DeepSeek's own
+// configuration_deepseek.py of V2 and of V3, which Kimi-K2 took over); null in a file means none.
+struct ClassDefaults {
+  Index n_routed_experts, n_shared_experts, num_experts_per_tok, n_group, topk_group, first_k_dense_replace;
+  Index q_lora_rank;
+  bool norm_topk_prob;
+  double routed_scaling_factor;
+  const char *topk_method, *scoring_func;
+};
+constexpr ClassDefaults kV2Defaults = {0, 0, 0, 1, 1, 0, 1536, false, 1.0, "greedy", "softmax"};
+constexpr ClassDefaults kV3Defaults = {256, 1, 8, 8, 4, 3, 1536, true, 2.5, "noaux_tc", "sigmoid"};
+
+void read_sizes(ConfigReader& in, Config& c, const ClassDefaults& defaults) {
   c.vocab_size = in.size("vocab_size");
   c.hidden_size = in.size("hidden_size");
   c.intermediate_size = in.size("intermediate_size");
   c.num_hidden_layers = in.size("num_hidden_layers");
   if (c.num_hidden_layers > kMostLayers)
     in.violation("num_hidden_layers is {}, more than {} cannot be meant", c.num_hidden_layers, kMostLayers);
+  c.states_num_nextn_predict_layers = !in.is_silent("num_nextn_predict_layers");
   c.num_nextn_predict_layers = in.size_or("num_nextn_predict_layers", 0, 0);
+  if (c.num_nextn_predict_layers > kMostLayers)
+    in.violation("num_nextn_predict_layers is {}, more than {} cannot be meant", c.num_nextn_predict_layers,
+                 kMostLayers);
   c.num_attention_heads = in.size("num_attention_heads");
-  if (in.has("q_lora_rank")) c.q_lora_rank = in.size("q_lora_rank");
+  if (in.has("q_lora_rank"))
+    c.q_lora_rank = in.size("q_lora_rank");
+  else if (in.is_silent("q_lora_rank"))
+    c.q_lora_rank = defaults.q_lora_rank;
+  in.ignore("q_lora_rank");
   c.kv_lora_rank = in.size("kv_lora_rank");
   c.qk_nope_head_dim = in.size("qk_nope_head_dim");
   c.qk_rope_head_dim = in.size("qk_rope_head_dim");
@@ -66,8 +89,30 @@ void read_sizes(ConfigReader& in, Config& c) {
   c.initializer_range = in.number_or("initializer_range", 0.02);
 }
 
-void read_experts(ConfigReader& in, Config& c, bool is_v2) {
-  c.n_routed_experts = in.size_or("n_routed_experts", 0, 0);
+void read_choice(ConfigReader& in, Config& c, const ClassDefaults& defaults) {
+  const std::string method = in.text_or("topk_method", defaults.topk_method);
+  if (method == "greedy" || method == "gready")  // so the published V2 class spells its default
+    c.topk_method = TopkMethod::kGreedy;
+  else if (method == "group_limited_greedy")
+    c.topk_method = TopkMethod::kGroupLimitedGreedy;
+  else if (method == "noaux_tc")
+    c.topk_method = TopkMethod::kNoauxTc;
+  else
+    in.violation("topk_method is \"{}\"; known are greedy, group_limited_greedy and noaux_tc", method);
+  const std::string scoring = in.text_or("scoring_func", defaults.scoring_func);
+  if (scoring == "sigmoid")
+    c.scoring_func = ScoringFunc::kSigmoid;
+  else if (scoring == "softmax")
+    c.scoring_func = ScoringFunc::kSoftmax;
+  else
+    in.violation("scoring_func is \"{}\"; known are sigmoid and softmax", scoring);
+}
+
+void read_experts(ConfigReader& in, Config& c, const ClassDefaults& defaults) {
+  const auto size = [&](const char* field, Index silent, Index none) {
+    return in.size_or(field, in.is_silent(field) ? silent : none, none);
+  };
+  c.n_routed_experts = size("n_routed_experts", defaults.n_routed_experts, 0);
   if (c.n_routed_experts > kMostExperts)
     in.violation("n_routed_experts is {}, more than {} cannot be meant", c.n_routed_experts, kMostExperts);
   if (c.n_routed_experts == 0) {
@@ -80,61 +125,90 @@ void read_experts(ConfigReader& in, Config& c, bool is_v2) {
     return;
   }
   c.moe_intermediate_size = in.size("moe_intermediate_size");
-  c.first_k_dense_replace = in.size_or("first_k_dense_replace", 0, 0);
+  c.first_k_dense_replace = size("first_k_dense_replace", defaults.first_k_dense_replace, 0);
   c.moe_layer_freq = in.size_or("moe_layer_freq", 1, 1);
-  c.n_shared_experts = in.size_or("n_shared_experts", 0, 0);
-  c.num_experts_per_tok = in.size("num_experts_per_tok");
-  c.n_group = in.size_or("n_group", 1, 1);
-  c.topk_group = in.size_or("topk_group", 1, 1);
-  c.norm_topk_prob = in.boolean_or("norm_topk_prob", !is_v2);
-  c.routed_scaling_factor = in.number_or("routed_scaling_factor", 1.0);
-  // The configuration classes of the two published families have different defaults where a file is silent.
-  const std::string method = in.text_or("topk_method", is_v2 ? "greedy" : "noaux_tc");
-  if (method == "greedy")
-    c.topk_method = TopkMethod::kGreedy;
-  else if (method == "group_limited_greedy")
-    c.topk_method = TopkMethod::kGroupLimitedGreedy;
-  else if (method == "noaux_tc")
-    c.topk_method = TopkMethod::kNoauxTc;
-  else
-    in.violation("topk_method is \"{}\"; known are greedy, group_limited_greedy and noaux_tc", method);
-  const std::string scoring = in.text_or("scoring_func", is_v2 ? "softmax" : "sigmoid");
-  if (scoring == "sigmoid")
-    c.scoring_func = ScoringFunc::kSigmoid;
-  else if (scoring == "softmax")
-    c.scoring_func = ScoringFunc::kSoftmax;
-  else
-    in.violation("scoring_func is \"{}\"; known are sigmoid and softmax", scoring);
+  c.n_shared_experts = size("n_shared_experts", defaults.n_shared_experts, 0);
+  const bool has_default = in.is_silent("num_experts_per_tok") && defaults.num_experts_per_tok > 0;
+  c.num_experts_per_tok = has_default ? defaults.num_experts_per_tok : in.size("num_experts_per_tok");
+  c.n_group = size("n_group", defaults.n_group, 1);
+  c.topk_group = size("topk_group", defaults.topk_group, 1);
+  c.norm_topk_prob = in.boolean_or("norm_topk_prob", defaults.norm_topk_prob);
+  c.routed_scaling_factor = in.number_or("routed_scaling_factor", defaults.routed_scaling_factor);
+  read_choice(in, c, defaults);
 }
 
-// rope_scaling (with rope_theta beside it) or the newer rope_parameters (with rope_theta inside).
+// What rope_scaling or rope_parameters says.
+struct Rope {
+  std::optional<double> theta;
+  std::optional<Yarn> yarn;
+};
+
+Yarn read_yarn(ConfigReader& in) {
+  Yarn y;
+  y.factor = in.number("factor");
+  y.original_max_position_embeddings = in.size("original_max_position_embeddings");
+  y.beta_fast = in.number_or("beta_fast", 32);
+  y.beta_slow = in.number_or("beta_slow", 1);
+  y.mscale = in.number_or("mscale", 1);
+  y.mscale_all_dim = in.number_or("mscale_all_dim", 0);
+  if (y.factor < 1) in.violation("factor is {}, it cannot be below 1", y.factor);
+  // Fields of other engines' YaRN that DeepSeek's own code does not know: only what changes nothing is taken.
+  constexpr double kSame = 1e-6;
+  for (const char* field : {"attention_factor", "attn_factor"})
+    if (const double stated = in.number_or(field, y.magnitude()); std::abs(stated - y.magnitude()) > kSame)
+      in.violation("{} is {}, but {} follows from factor, mscale and mscale_all_dim; another one is not supported",
+                   field, stated, y.magnitude());
+  if (const double stated = in.number_or("extrapolation_factor", 1); stated != 1)
+    in.violation("extrapolation_factor is {}, only 1 is supported", stated);
+  if (!in.boolean_or("truncate", true))
+    in.violation("truncate is false; this family's YaRN rounds its range of channels");
+  return y;
+}
+
+Rope read_rope_object(ConfigReader in) {
+  Rope rope;
+  if (in.has("rope_theta")) rope.theta = in.number("rope_theta");
+  std::string type = in.text_or("rope_type", "");
+  const std::string old_name = in.text_or("type", type);
+  if (type.empty()) type = old_name;
+  if (type != old_name) in.violation("type is \"{}\" and rope_type \"{}\"; remove one of them", old_name, type);
+  if (const double part = in.number_or("partial_rotary_factor", 1); part != 1)
+    in.violation("partial_rotary_factor is {}; qk_rope_head_dim says which channels are rotated", part);
+  for (const std::string& field : in.fields())
+    if (in.is_object(field.c_str()))
+      in.violation("{} is an object; parameters that differ from layer to layer are not supported", field);
+  if (type == "yarn")
+    rope.yarn = read_yarn(in);
+  else if (!type.empty() && type != "default")
+    in.violation("type is \"{}\"; only yarn (or none) exists in this family", type);
+  return rope;
+}
+
+// rope_scaling (with rope_theta beside it) or the newer rope_parameters (with rope_theta inside). Where both are there
+// and differ, engines disagree about which one counts.
 void read_rope(ConfigReader& in, Config& c) {
-  c.rope_theta = in.number_or("rope_theta", 10000);
+  std::vector<std::pair<const char*, Rope>> stated;
+  if (in.has("rope_theta")) stated.push_back({"rope_theta", {.theta = in.number("rope_theta"), .yarn = {}}});
   for (const char* name : {"rope_scaling", "rope_parameters"}) {
-    if (!in.has(name)) {
+    if (in.has(name))
+      stated.emplace_back(name, read_rope_object(in.object(name)));
+    else
       in.ignore(name);
-      continue;
-    }
-    ConfigReader rope = in.object(name);
-    if (rope.has("rope_theta")) c.rope_theta = rope.number_or("rope_theta", c.rope_theta);
-    std::string type = rope.text_or("rope_type", "");
-    const std::string old_name = rope.text_or("type", type);
-    if (type.empty()) type = old_name;
-    if (type.empty() || type == "default") continue;
-    if (type != "yarn") {
-      rope.violation("type is \"{}\"; only yarn (or none) exists in this family", type);
-      continue;
-    }
-    Yarn y;
-    y.factor = rope.number("factor");
-    y.original_max_position_embeddings = rope.size("original_max_position_embeddings");
-    y.beta_fast = rope.number_or("beta_fast", 32);
-    y.beta_slow = rope.number_or("beta_slow", 1);
-    y.mscale = rope.number_or("mscale", 1);
-    y.mscale_all_dim = rope.number_or("mscale_all_dim", 0);
-    if (y.factor < 1) rope.violation("factor is {}, it cannot be below 1", y.factor);
-    c.yarn = y;
   }
+  const char* theta_from = nullptr;
+  for (const auto& [name, rope] : stated) {
+    if (!rope.theta) continue;
+    if (theta_from && *rope.theta != c.rope_theta)
+      in.violation("{} says that rope_theta is {}, {} says {}; remove one of them", theta_from, c.rope_theta, name,
+                   *rope.theta);
+    if (!theta_from) c.rope_theta = *rope.theta;
+    if (!theta_from) theta_from = name;
+  }
+  if (in.has("rope_scaling") && in.has("rope_parameters") &&
+      stated[stated.size() - 2].second.yarn != stated.back().second.yarn)
+    in.violation("rope_scaling and rope_parameters are both there and differ; remove the one that is not meant");
+  for (const auto& [name, rope] : stated)
+    if (rope.yarn) c.yarn = rope.yarn;
   if (!in.boolean_or("rope_interleave", true))
     in.violation("rope_interleave is false; published weights of this family have interleaved rope channels");
 }
@@ -161,6 +235,8 @@ void refuse_other_architectures(ConfigReader& in) {
         "are");
   if (in.boolean_or("attention_bias", false))
     in.violation("attention_bias is true; no published model of this family has such biases");
+  if (in.boolean_or("mlp_bias", false))
+    in.violation("mlp_bias is true; no published model of this family has such biases");
   const std::string act = in.text_or("hidden_act", "silu");
   if (act != "silu") in.violation("hidden_act is \"{}\", only silu exists in this family", act);
 }
@@ -187,6 +263,22 @@ void check_relations(ConfigReader& in, const Config& c) {
 
 }  // namespace
 
+namespace {
+
+double yarn_mscale(double factor, double mscale) {
+  return factor > 1 ? 0.1 * mscale * std::log(factor) + 1 : 1;
+}
+
+}  // namespace
+
+double Yarn::magnitude() const {
+  return yarn_mscale(factor, mscale) / yarn_mscale(factor, mscale_all_dim);
+}
+
+double Yarn::softmax_magnitude() const {
+  return yarn_mscale(factor, mscale_all_dim);
+}
+
 Config parse_config(const nlohmann::ordered_json& json, const std::string& where) {
   HADAL_CHECK(json.is_object(), "{}: a JSON object was expected", where);
   std::vector<std::string> violations;
@@ -198,8 +290,9 @@ Config parse_config(const nlohmann::ordered_json& json, const std::string& where
   HADAL_CHECK(families.contains(c.model_type),
               "{}: model_type \"{}\" is not supported{}; deepseek_v2, deepseek_v3 and kimi_k2 are", where, c.model_type,
               c.model_type == "deepseek_v32" ? " (V3.2's sparse attention)" : "");
-  read_sizes(in, c);
-  read_experts(in, c, c.model_type == "deepseek_v2");
+  const ClassDefaults& defaults = c.model_type == "deepseek_v2" ? kV2Defaults : kV3Defaults;
+  read_sizes(in, c, defaults);
+  read_experts(in, c, defaults);
   read_rope(in, c);
   c.quantization = read_quantization(in);
   read_tokens(in, c);
@@ -218,12 +311,64 @@ Config parse_config(const nlohmann::ordered_json& json, const std::string& where
   return c;
 }
 
+namespace {
+
+// The snapshots of a hub cache's folder of a model (models--org--name), the one that refs/main names alone if it is
+// there.
+std::vector<std::filesystem::path> hub_snapshots(const std::filesystem::path& directory) {
+  std::error_code status;
+  const auto snapshots = directory / "snapshots", ref = directory / "refs" / "main";
+  if (!std::filesystem::is_directory(snapshots, status)) return {};
+  if (std::filesystem::is_regular_file(ref, status)) {
+    std::string revision = io::read_text_file(ref);
+    while (!revision.empty() && std::isspace(static_cast<unsigned char>(revision.back()))) revision.pop_back();
+    if (!revision.empty() && revision.find('/') == revision.npos &&
+        std::filesystem::exists(snapshots / revision / "config.json", status))
+      return {snapshots / revision};
+  }
+  std::vector<std::filesystem::path> all;
+  for (const auto& entry : std::filesystem::directory_iterator(snapshots, status))
+    if (std::filesystem::exists(entry.path() / "config.json", status)) all.push_back(entry.path());
+  return all;
+}
+
+std::string adapter_base(const std::filesystem::path& file) {
+  try {
+    const auto json = io::read_json_file(file);
+    const auto base = json.is_object() ? json.find("base_model_name_or_path") : json.end();
+    if (base != json.end() && base->is_string()) return base->get<std::string>();
+  } catch (const Error&) {
+  }
+  return "a model that it does not name";
+}
+
+// What a directory without config.json is instead, as far as one can see.
+std::string hint(const std::filesystem::path& directory) {
+  std::error_code status;
+  if (const auto adapter = directory / "adapter_config.json"; std::filesystem::exists(adapter, status))
+    return fmt::format(
+        "; it is an adapter of {}: merge it into that model first (PEFT: merge_and_unload), then name the result",
+        adapter_base(adapter));
+  std::vector<std::filesystem::path> inside = hub_snapshots(directory);
+  if (inside.empty())
+    for (const auto& entry : std::filesystem::directory_iterator(directory, status)) {
+      if (entry.is_directory(status) && std::filesystem::exists(entry.path() / "config.json", status))
+        inside.push_back(entry.path());
+      for (const auto& snapshot : hub_snapshots(entry.path())) inside.push_back(snapshot);
+    }
+  if (inside.empty()) return "";
+  std::sort(inside.begin(), inside.end());
+  return fmt::format("; name {}{}", inside.front().string(), inside.size() > 1 ? " or another one beside it" : "");
+}
+
+}  // namespace
+
 Config load_config(const std::filesystem::path& path) {
   std::error_code status;
   HADAL_CHECK(std::filesystem::exists(path, status), "{}: there is no such model directory", path.string());
   const auto file = std::filesystem::is_directory(path, status) ? path / "config.json" : path;
-  HADAL_CHECK(std::filesystem::exists(file, status), "{}: has no config.json, it is not a model directory",
-              path.string());
+  HADAL_CHECK(std::filesystem::exists(file, status), "{}: has no config.json, it is not a model directory{}",
+              path.string(), hint(path));
   return parse_config(io::read_json_file(file), file.string());
 }
 

@@ -29,8 +29,16 @@ struct Yarn {
   Index original_max_position_embeddings = 0;
   double beta_fast = 32;
   double beta_slow = 1;
+  // As DeepSeek's own code reads them, each with its default where it is silent; transformers wants both or neither.
   double mscale = 1;
   double mscale_all_dim = 0;
+
+  // What cosine and sine are multiplied with.
+  double magnitude() const;
+  // The square root of what the softmax scale is multiplied with.
+  double softmax_magnitude() const;
+
+  friend bool operator==(const Yarn&, const Yarn&) = default;
 };
 
 struct Config {
@@ -41,6 +49,8 @@ struct Config {
   Index moe_intermediate_size = 0;
   Index num_hidden_layers = 0;
   Index num_nextn_predict_layers = 0;
+  // The file says how many; where it is silent, the tensors do (weights/checkpoint.h).
+  bool states_num_nextn_predict_layers = true;
   Index first_k_dense_replace = 0;
   Index moe_layer_freq = 1;
 
@@ -73,9 +83,16 @@ struct Config {
   std::optional<Quantization> quantization;
   double initializer_range = 0.02;
 
-  // Fields of the file that Hadal neither uses nor knows as harmless; `inspect` shows them.
+  // Fields of the file, "rope_scaling.x" those of objects in it, that Hadal neither uses nor knows as harmless;
+  // `inspect` and `verify` show them.
   std::vector<std::string> unknown_fields;
 
+  // What the weights of chosen experts are multiplied with. Of DeepSeek's own modelling code V3's normalises and scales;
+  // V2's does one of the two.
+  double routed_scale() const {
+    const bool normalised = norm_topk_prob && num_experts_per_tok > 1;
+    return model_type == "deepseek_v2" && normalised ? 1 : routed_scaling_factor;
+  }
   // FP8 scales of weights are powers of two, those of activations are rounded up to such.
   bool ue8m0() const { return quantization && quantization->ue8m0; }
   Index qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }

@@ -11,7 +11,7 @@ constexpr Index kLargestSize = Index{1} << 30;
 }  // namespace
 
 const ConfigReader::Json* ConfigReader::take(const char* field) {
-  read_.insert(field);
+  seen_->read.insert(field);
   return has(field) ? &object_.at(field) : nullptr;
 }
 
@@ -89,7 +89,9 @@ ConfigReader ConfigReader::object(const char* field) {
   const Json* value = take(field);
   const bool good = value && value->is_object();
   if (!good) violation("{} is not an object", field);
-  return ConfigReader(good ? *value : empty, prefix_ + field + ".", violations_);
+  ConfigReader inside(good ? *value : empty, prefix_ + field + ".", violations_);
+  if (good) seen_->objects[field] = inside.seen_;
+  return inside;
 }
 
 std::vector<std::string> ConfigReader::fields() const {
@@ -99,11 +101,21 @@ std::vector<std::string> ConfigReader::fields() const {
   return names;
 }
 
+void ConfigReader::collect_unread(const Json& object, const Seen& seen, const std::string& prefix,
+                                  std::vector<std::string>& names) {
+  for (const auto& [name, value] : object.items()) {
+    const auto inside = seen.objects.find(name);
+    if (inside != seen.objects.end())
+      collect_unread(value, *inside->second, prefix + name + ".", names);
+    else if (!seen.read.contains(name) && !value.is_null())
+      names.push_back(prefix + name);
+  }
+}
+
 std::vector<std::string> ConfigReader::unread_fields() const {
-  std::vector<std::string> fields;
-  for (const auto& [name, value] : object_.items())
-    if (!read_.contains(name) && !value.is_null()) fields.push_back(name);
-  return fields;
+  std::vector<std::string> names;
+  collect_unread(object_, *seen_, "", names);
+  return names;
 }
 
 }  // namespace hadal::config

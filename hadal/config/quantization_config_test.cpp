@@ -60,6 +60,52 @@ TEST(QuantizationConfig, ReadsSeveralFormatsInOneModel) {
   EXPECT_EQ(config.quantization->description(), "INT4 (pack-quantized, groups of 32), INT8 (channels)");
 }
 
+TEST(QuantizationConfig, ReadsEightBitsInEveryPackage) {
+  const auto scheme = [](const char* format, Json weights) {
+    const Json json = {{"quant_method", "compressed-tensors"},
+                       {"format", format},
+                       {"config_groups", {{"group_0", {{"targets", {"Linear"}}, {"weights", std::move(weights)}}}}}};
+    const Config config = parse(json.dump());
+    EXPECT_THAT(config.unknown_fields, ::testing::IsEmpty());
+    return config.quantization->schemes.at(0);
+  };
+  const auto bits = [](const char* type, const char* strategy) {
+    return Json{{"num_bits", 8}, {"type", type}, {"symmetric", true}, {"strategy", strategy}};
+  };
+  Json block = bits("float", "block"), group = bits("int", "group");
+  block["block_structure"] = {128, 128};
+  group["group_size"] = 64;
+  EXPECT_EQ(scheme("float-quantized", block), WeightScheme{WeightFormat::kFp8Blocks});
+  EXPECT_EQ(scheme("float-quantized", bits("float", "channel")), WeightScheme{WeightFormat::kFp8Channels});
+  EXPECT_EQ(scheme("float-quantized", bits("float", "tensor")), WeightScheme{WeightFormat::kFp8Channels});
+  EXPECT_EQ(scheme("pack-quantized", bits("int", "channel")), WeightScheme{WeightFormat::kInt8Packed});
+  EXPECT_EQ(scheme("pack-quantized", group), (WeightScheme{WeightFormat::kInt8Packed, 64}));
+  EXPECT_EQ(scheme("int-quantized", bits("int", "channel")), WeightScheme{WeightFormat::kInt8Channels});
+}
+
+TEST(QuantizationConfig, TheOldNameHidesNothing) {
+  std::ifstream file(HADAL_TEST_DATA "/shapes/deepseek-v3-671b.json");
+  Json json = Json::parse(file);
+  json.erase("quantization_config");
+  json["compression_config"] = Json::parse(kKimi);
+  EXPECT_EQ(parse_config(json, "c").quantization->description(), "INT4 (pack-quantized, groups of 32)");
+  json["compression_config"] = {{"quantization_config", Json::parse(kKimi)}};
+  EXPECT_EQ(parse_config(json, "c").quantization->description(), "INT4 (pack-quantized, groups of 32)");
+  json["compression_config"]["quantization_config"]["config_groups"]["group_0"]["weights"]["symmetric"] = false;
+  EXPECT_THROW(parse_config(json, "c"), Error);
+  json["compression_config"] = Json::parse(kKimi);
+  json["quantization_config"] = {{"quant_method", "fp8"}};
+  EXPECT_THROW(parse_config(json, "c"), Error);
+}
+
+TEST(QuantizationConfig, OrdersThatLeaveColumnsWhereTheyWereAreRead) {
+  for (const Json& order : {Json("weight"), Json("static"), Json(false), Json(nullptr)}) {
+    Json json = Json::parse(kKimi);
+    json["config_groups"]["group_0"]["weights"]["actorder"] = order;
+    EXPECT_NO_THROW(parse(json.dump())) << order;
+  }
+}
+
 struct Refusal {
   const char* name;
   std::function<void(Json&)> change;
@@ -90,6 +136,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "config_groups.group_0.weights.symmetric is false"},
         Refusal{"GroupSize", [](Json& j) { weights(j)["group_size"] = 48; }, "weights.group_size is 48"},
         Refusal{"ActOrder", [](Json& j) { weights(j)["actorder"] = "group"; }, "actorder is \"group\""},
+        Refusal{"ActOrderByAlias", [](Json& j) { weights(j)["actorder"] = "dynamic"; }, "actorder is \"dynamic\""},
+        Refusal{"ActOrderAsAFlag", [](Json& j) { weights(j)["actorder"] = true; }, "actorder is \"true\""},
+        Refusal{"Dynamic", [](Json& j) { weights(j)["dynamic"] = true; }, "dynamic is not false"},
+        Refusal{"Wording", [](Json& j) { weights(j)["num_bits"] = 5; }, "group_0.weights: 5 bits of type int"},
         Refusal{"Bits", [](Json& j) { weights(j)["num_bits"] = 3; }, "3 bits of type int"},
         Refusal{"Float", [](Json& j) { weights(j)["type"] = "float"; }, "4 bits of type float"},
         Refusal{"Format", [](Json& j) { j["format"] = "marlin-24"; }, "format \"marlin-24\""},

@@ -1,9 +1,14 @@
-// A directory of weights in the published Hugging Face layout: `model.safetensors.index.json` with its shards, or,
-// without an index, `model.safetensors` alone (other *.safetensors beside it are not read). Symbolic links are
-// followed, so a hub cache snapshot (links into ../../blobs) works as it is.
+// A directory of weights in the published Hugging Face layout: `model.safetensors.index.json` with its shards; without
+// an index, `model.safetensors` alone, or else the shards whose names count up to their total
+// (`model-00001-of-00003.safetensors`, ...). Other *.safetensors beside them are not read. Symbolic links are followed,
+// so a hub cache snapshot (links into ../../blobs) works as it is.
+//
+// Tensors may be presented under other names than the files give them, and parts of them under names of their own
+// (rename, add_view): who looks for a name finds it, whatever way it lies in the files.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -24,6 +29,7 @@ class CheckpointFiles {
   // All names, sorted.
   std::vector<std::string> names() const;
   bool contains(const std::string& name) const { return where_.contains(name); }
+  bool has_prefix(const std::string& prefix) const;
   // An empty reference if absent. A weight's scale may lie in another shard than the weight (rule 31).
   TensorRef find(const std::string& name) const;
   // The same, but an address only, as SafetensorsFile::in_place.
@@ -32,8 +38,24 @@ class CheckpointFiles {
   const SafetensorsFile* shard_of(const std::string& name) const;
   std::uint64_t total_bytes() const;
 
-  // The shard file names a directory has, from the index or the single file, without opening them; throws if neither
-  // is there.
+  struct Located {
+    const SafetensorsFile* shard;
+    const TensorInfo* info;
+  };
+  // All tensors by shard and place in it.
+  std::vector<Located> in_file_order() const;
+  // Tensors of the shards that the index does not name: "NAME (FILE)".
+  std::vector<std::string> not_in_index() const;
+
+  // `name` must exist and `published` must not.
+  void rename(const std::string& name, const std::string& published);
+  // Presents the elements from `first` on of the tensor `of`, as many as `shape` has, as the tensor `name`.
+  void add_view(const std::string& name, const std::string& of, Index first, const Shape& shape);
+  void hide(const std::string& name) { where_.erase(name); }
+
+  static bool exist(const std::filesystem::path& directory);
+  // The shard file names a directory has, from the index, the single file or the numbered shards, without opening them;
+  // throws if there are none, or not all.
   static std::vector<std::filesystem::path> shard_paths(const std::filesystem::path& directory);
 
  private:
@@ -44,6 +66,7 @@ class CheckpointFiles {
     const TensorInfo* info;
   };
   std::map<std::string, Place> where_;
+  std::deque<TensorInfo> own_infos_;  // of renamed tensors and of views; their addresses last
 };
 
 }  // namespace hadal::io

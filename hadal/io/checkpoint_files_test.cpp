@@ -53,6 +53,64 @@ TEST(CheckpointFiles, WithoutAnIndexOnlyTheSingleFileIsRead) {
   EXPECT_EQ(CheckpointFiles(dir.path()).names(), std::vector<std::string>{"w"});
 }
 
+TEST(CheckpointFiles, WithoutAnIndexShardsAreTakenIfTheyCountUpToTheirTotal) {
+  const TemporaryDirectory dir;
+  write_file(dir.path() / "model-00002-of-000003.safetensors", {"b"});
+  write_file(dir.path() / "model-00001-of-000003.safetensors", {"a"});
+  write_file(dir.path() / "golden.safetensors", {"other"});
+  EXPECT_FALSE(std::filesystem::exists(dir.path() / "model-00003-of-000003.safetensors"));
+  EXPECT_THAT(error_of(dir.path()), HasSubstr("has 2 of the 3 shards model-*, the one with number 3 is missing"));
+  write_file(dir.path() / "model-00003-of-000003.safetensors", {"c"});
+  EXPECT_EQ(CheckpointFiles(dir.path()).names(), (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_TRUE(CheckpointFiles::exist(dir.path()));
+  write_file(dir.path() / "model-00003-of-000003.safetensors", {"c", "a"});
+  EXPECT_THAT(error_of(dir.path()), HasSubstr("has tensor a, which model-00001-of-000003.safetensors has too"));
+  write_file(dir.path() / "other-1-of-1.safetensors", {"d"});
+  EXPECT_THAT(error_of(dir.path()), HasSubstr("belong to 2 different sets"));
+}
+
+TEST(CheckpointFiles, OtherFormatsAreNamed) {
+  const TemporaryDirectory dir;
+  std::ofstream(dir.path() / "pytorch_model.bin") << "x";
+  EXPECT_THAT(error_of(dir.path()), HasSubstr("pytorch_model.bin is a PyTorch file"));
+  EXPECT_FALSE(CheckpointFiles::exist(dir.path()));
+}
+
+TEST(CheckpointFiles, TensorsAreFoundUnderOtherNamesAndInParts) {
+  const TemporaryDirectory dir;
+  {
+    SafetensorsWriter writer(dir.path() / "model.safetensors",
+                             {{"w", DType::kF32, {2}}, {"stack", DType::kF32, {2, 3, 2}}});
+    Tensor w = Tensor::zeros(DType::kF32, {2}), stack(DType::kF32, {2, 3, 2});
+    for (int i = 0; i < 12; ++i) stack->data<float>()[i] = static_cast<float>(i);
+    writer.write(w);
+    writer.write(stack);
+    writer.finish();
+  }
+  CheckpointFiles files(dir.path());
+  files.rename("w", "model.w");
+  files.add_view("second", "stack", 6, {3, 2});
+  files.add_view("first", "stack", 0, {3, 2});
+  EXPECT_THROW(files.add_view("third", "stack", 8, {3, 2}), Error);
+  EXPECT_THROW(files.rename("model.w", "first"), Error);
+  files.hide("stack");
+  EXPECT_EQ(files.names(), (std::vector<std::string>{"first", "model.w", "second"}));
+  EXPECT_EQ(files.find("second").data<float>()[5], 11);
+  EXPECT_EQ(files.info("first")->shape, Shape({3, 2}));
+  EXPECT_TRUE(files.has_prefix("model.") && !files.has_prefix("stack"));
+  std::vector<std::string> order;
+  for (const auto& [shard, info] : files.in_file_order()) order.push_back(info->name);
+  EXPECT_EQ(order, (std::vector<std::string>{"model.w", "first", "second"}));
+  EXPECT_EQ(files.total_bytes(), 56u);
+}
+
+TEST(CheckpointFiles, TensorsThatTheIndexLeavesOutAreNamed) {
+  const TemporaryDirectory dir;
+  write_file(dir.path() / "a.safetensors", {"w", "v"});
+  std::ofstream(dir.path() / "model.safetensors.index.json") << R"({"weight_map":{"w":"a.safetensors"}})";
+  EXPECT_EQ(CheckpointFiles(dir.path()).not_in_index(), std::vector<std::string>{"v (a.safetensors)"});
+}
+
 TEST(CheckpointFiles, HubSnapshotsOfLinksWork) {
   const TemporaryDirectory dir;
   std::filesystem::create_directories(dir.path() / "blobs");

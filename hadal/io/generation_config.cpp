@@ -6,6 +6,48 @@
 namespace hadal::io {
 namespace {
 
+// Fields of other engines that change which tokens come out, beside the values with which they do not.
+struct Unused {
+  const char* field;
+  double neutral;
+};
+constexpr Unused kUnused[] = {
+    {"no_repeat_ngram_size", 0},
+    {"encoder_no_repeat_ngram_size", 0},
+    {"num_beams", 1},
+    {"num_beam_groups", 1},
+    {"penalty_alpha", 0},
+    {"typical_p", 1},
+    {"epsilon_cutoff", 0},
+    {"eta_cutoff", 0},
+    {"diversity_penalty", 0},
+    {"length_penalty", 1},
+    {"encoder_repetition_penalty", 1},
+    {"min_length", 0},
+    {"min_new_tokens", 0},
+    {"guidance_scale", 1},
+    {"top_h", 0},
+};
+constexpr const char* kUnusedLists[] = {
+    "bad_words_ids",         "force_words_ids",     "suppress_tokens",
+    "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id",
+    "sequence_bias",         "constraints",         "exponential_decay_length_penalty",
+    "stop_strings",          "watermarking_config"};
+
+std::vector<std::string> unused_fields(const Json& json) {
+  std::vector<std::string> fields;
+  const auto value = [&](const char* field) {
+    const auto it = json.find(field);
+    return it == json.end() || it->is_null() ? nullptr : &*it;
+  };
+  for (const Unused& u : kUnused)
+    if (const Json* v = value(u.field); v && !(v->is_number() && v->get<double>() == u.neutral))
+      fields.push_back(u.field);
+  for (const char* field : kUnusedLists)
+    if (const Json* v = value(field); v && !(v->is_array() && v->empty())) fields.push_back(field);
+  return fields;
+}
+
 class Reader {
  public:
   Reader(const Json& json, const std::string& where) : json_(json), where_(where) {}
@@ -64,6 +106,7 @@ GenerationConfig parse_generation_config(const Json& json, const std::string& wh
   in.read("top_k", config.top_k);
   in.read("max_new_tokens", config.max_new_tokens);
   in.finish();
+  config.unused_fields = unused_fields(json);
   return config;
 }
 

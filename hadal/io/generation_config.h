@@ -1,4 +1,5 @@
 // generation_config.json: how its makers want a model sampled. Every field is optional.
+// https://huggingface.co/docs/transformers/main_classes/text_generation
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,8 @@ struct GenerationConfig {
   std::optional<bool> do_sample;            // false: greedy
   std::optional<double> temperature, top_p, min_p, repetition_penalty;
   std::optional<std::int64_t> top_k, max_new_tokens;
+  // Fields that would change what is generated, with values that do, and have no effect here.
+  std::vector<std::string> unused_fields;
 };
 
 // Fields of a wrong type are one sentence (line) each, all at once.

@@ -12,7 +12,7 @@ Gate::Gate(const Config& c)
   rule.group_best = c.topk_method == config::TopkMethod::kNoauxTc ? 2 : 1;  // rule 22
   rule.sigmoid = c.scoring_func == config::ScoringFunc::kSigmoid;
   rule.norm_topk_prob = c.norm_topk_prob;
-  rule.routed_scaling_factor = c.routed_scaling_factor;
+  rule.routed_scaling_factor = c.routed_scale();
 }
 
 TensorRef Gate::logits(Context& ctx, const TensorRef& u) const {

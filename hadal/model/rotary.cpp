@@ -14,10 +14,6 @@ double correction_dim(const Config& c, double rotations) {
   return dim * std::log(original / (rotations * 2 * std::numbers::pi)) / (2 * std::log(c.rope_theta));
 }
 
-double magnitude_for(double factor, double mscale) {
-  return factor > 1 ? 0.1 * mscale * std::log(factor) + 1 : 1;
-}
-
 // Fast channels keep their frequency, slow ones are stretched by the factor, a ramp between (rule 14).
 void stretch(const Config& c, std::vector<double>& inv_freq) {
   const double low = std::max(std::floor(correction_dim(c, c.yarn->beta_fast)), 0.0);
@@ -36,9 +32,8 @@ Rotary::Rotary(const Config& c) {
     inv_freq.push_back(std::pow(c.rope_theta, -static_cast<double>(i) / static_cast<double>(c.qk_rope_head_dim)));
   if (!c.yarn) return;
   stretch(c, inv_freq);
-  const double all_dim = magnitude_for(c.yarn->factor, c.yarn->mscale_all_dim);
-  magnitude = magnitude_for(c.yarn->factor, c.yarn->mscale) / all_dim;
-  softmax_scale_factor = all_dim * all_dim;
+  magnitude = c.yarn->magnitude();
+  softmax_scale_factor = c.yarn->softmax_magnitude() * c.yarn->softmax_magnitude();
 }
 
 }  // namespace hadal::model

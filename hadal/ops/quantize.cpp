@@ -23,12 +23,15 @@ void for_each_block(Context& ctx, Index rows, Index columns, const Body& body) {
   });
 }
 
+// Not a number if any value is: damage shows in the scale, as codes have a NaN but no infinity.
 float block_scale(const View<float, 2>& x, const Block& b, bool ue8m0) {
   float amax = 0;
   for (Index r = b.row; r < b.row_end; ++r)
-    for (Index c = b.column; c < b.column_end; ++c) amax = std::max(amax, std::abs(x(r, c)));
+    for (Index c = b.column; c < b.column_end; ++c)
+      if (const float size = std::abs(x(r, c)); !(size <= amax) && !std::isnan(amax)) amax = size;
   const float scale = amax / kE4M3Max;
   if (scale == 0) return 1;  // nothing but zeros, or values so small that their scale underflows
+  if (!std::isfinite(scale)) return scale;
   return ue8m0 ? round_up_to_power_of_two(scale) : scale;
 }
 

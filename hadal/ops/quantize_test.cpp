@@ -45,5 +45,21 @@ TEST(QuantizeBlocks, ABlockOfZerosHasScaleOne) {
   EXPECT_EQ(scale->data<float>()[1], 1.0f);
 }
 
+// An infinity, or a NaN beside larger values: the scale says so, as for integers, and other blocks are as ever.
+TEST(QuantizeBlocks, DamageShowsInTheScale) {
+  Context ctx(1);
+  const Tensor x = Tensor::zeros(DType::kF32, {130, 5}), codes(DType::kF8E4M3, {130, 5}), scale(DType::kF32, {2, 1});
+  for (const float bad : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
+    x->data<float>()[3] = bad;
+    x->data<float>()[4] = 7.0f;
+    x->data<float>()[129 * 5] = 448.0f;
+    for (const bool ue8m0 : {false, true}) {
+      quantize_blocks(ctx, x, ue8m0, codes, scale);
+      EXPECT_FALSE(std::isfinite(scale->data<float>()[0]));
+      EXPECT_EQ(scale->data<float>()[1], 1.0f);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace hadal::ops

@@ -6,28 +6,27 @@
 #include <cstring>
 #include <map>
 
+#include "hadal/core/log.h"
 #include "hadal/io/free_memory.h"
 #include "hadal/stream/row_groups.h"
+#include "hadal/weights/checkpoint.h"
+#include "hadal/weights/faults.h"
 #include "hadal/weights/stored_param.h"
 
 namespace hadal::stream {
 
 using config::Config;
 using config::WeightFormat;
-using config::load_config;
 using model::Mtp;
 using model::Transformer;
-using weights::ParamInfo;
-using weights::StoredParam;
-using weights::Weight;
 using weights::awq_matrix;
 using weights::find_stored;
 using weights::is_matrix;
-using weights::parameter_faults;
+using weights::ParamInfo;
 using weights::reference_stored;
+using weights::StoredParam;
+using weights::Weight;
 namespace {
-
-constexpr std::size_t kMostSentences = 20;
 
 class Binder {
  public:
@@ -38,19 +37,34 @@ class Binder {
     const auto stored = find_stored({name, info}, files_);
     if (!stored) return;  // optional, or reported already
     if (!is_matrix(info.role))
-      weight.values = owned_.emplace_back(ops::float_copy(files_.find(stored->values)));
+      bind_vector(name, *stored, weight);
     else if (stored->scheme.format == WeightFormat::kAwq)
       weight = repack(*stored, info.shape);
     else
       // Whether experts are read at all is decided later (stream_experts).
       weight = reference_stored(*stored, files_, owned_, info.routed_expert);
+    if (stored->scheme.format == WeightFormat::kInt8Packed) release(*stored);
     if (weight.values.dtype() == DType::kF8E4M3) {
       const Shape sets{ops::num_blocks(weight.num_rows(), ops::kCleanRows)};
       weight.clean = owned_.emplace_back(Tensor::zeros(DType::kU8, sets))->data<std::uint8_t>();
     }
   }
 
+  // Of vectors that are no finite numbers, in the order of binding.
+  const std::vector<std::string>& faults() const { return faults_; }
+
  private:
+  void bind_vector(const std::string& name, const StoredParam& stored, Weight& weight) {
+    weight.values = owned_.emplace_back(ops::float_copy(files_.find(stored.values)));
+    if (std::string fault = weights::vector_fault(name, weight.values); !fault.empty())
+      faults_.push_back(std::move(fault));
+  }
+
+  // The stored form is not needed again: without this the model would be resident twice.
+  void release(const StoredParam& stored) const {
+    for (const std::string& name : stored.tensors()) files_.shard_of(name)->release();
+  }
+
   Weight repack(const StoredParam& stored, const Shape& shape) {
     const ops::AwqMatrix from = awq_matrix(stored, files_);
     const Shape grid{shape[0], from.scales.size(0)};
@@ -61,14 +75,14 @@ class Binder {
              .scale_columns = stored.scheme.group_size,
              .packed_columns = shape[1]};
     ops::repack_awq(from, 0, shape[0], w.values, w.zero, w.scale, threads_);
-    // Not needed again: without this the model would be resident twice.
-    for (const std::string& name : stored.tensors()) files_.shard_of(name)->release();
+    release(stored);
     return w;
   }
 
   const io::CheckpointFiles& files_;
   std::vector<Tensor>& owned_;
   ThreadPool* threads_;
+  std::vector<std::string> faults_;
 };
 
 bool same_bytes(const TensorRef& a, const TensorRef& b) {
@@ -100,29 +114,26 @@ std::map<std::string, ParamInfo> whole_parameters(const Config& config) {
   return all;
 }
 
-[[noreturn]] void fail_with(const std::vector<std::string>& faults, const std::filesystem::path& directory) {
-  std::string text;
-  for (std::size_t i = 0; i < std::min(faults.size(), kMostSentences); ++i)
-    text += fmt::format("{}{}: {}", i ? "\n" : "", directory.string(), faults[i]);
-  if (faults.size() > kMostSentences)
-    text += fmt::format("\nand {} more; `hadal verify` lists all", faults.size() - kMostSentences);
-  throw Error(text);
+void say_once(const std::vector<std::string>& notes, const std::filesystem::path& directory, LogLevel level) {
+  for (const std::string& note : notes) log_message(level, fmt::format("{}: {}", directory.string(), note));
 }
 
 }  // namespace
 
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options) {
-  Config config = load_config(directory);
+  weights::Checkpoint checkpoint = weights::open_checkpoint(directory);
+  const auto judged =
+      weights::tensor_faults(model::parameter_list(checkpoint.config), checkpoint.config, *checkpoint.files,
+                             options.mtp ? checkpoint.config.num_stored_layers() : checkpoint.config.num_hidden_layers);
+  if (!judged.faults.empty()) weights::refuse(judged.faults, directory);
+  say_once(checkpoint.notes, directory, options.mtp ? LogLevel::kWarning : LogLevel::kInfo);
+  for (const auto* notes : {&judged.unused, &judged.notes, &judged.foreign})
+    say_once(*notes, directory, LogLevel::kInfo);
+  Config config = checkpoint.config;
   if (!options.mtp) config.num_nextn_predict_layers = 0;
   const model::Part part = options.part.value_or(model::whole(config));
-  LoadedModel model{Transformer(config, part), std::make_unique<io::CheckpointFiles>(directory), {}};
+  LoadedModel model{Transformer(config, part), std::move(checkpoint.files), {}};
   const std::map<std::string, ParamInfo> published = whole_parameters(config);
-  std::vector<std::string> faults;
-  model.transformer.for_each_param([&](const std::string& name, Weight&, const ParamInfo&) {
-    for (std::string& fault : parameter_faults({name, published.at(name)}, *model.files, config))
-      faults.push_back(std::move(fault));
-  });
-  if (!faults.empty()) fail_with(faults, directory);
   Binder binder(*model.files, model.owned, options.ctx ? &options.ctx->threads : nullptr);
   model.transformer.for_each_param([&](const std::string& name, Weight& weight, const ParamInfo& info) {
     binder.bind(name, weight, published.at(name));
@@ -130,6 +141,7 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
     if (const Index rows = info.shape[0]; weight && weight.num_rows() != rows)
       weight = weight.rows(part.shard * rows, (part.shard + 1) * rows);
   });
+  if (!binder.faults().empty()) weights::refuse(binder.faults(), directory);
   share_repeated(model.transformer);
   std::uint64_t owned_bytes = 0;
   for (const Tensor& tensor : model.owned) owned_bytes += static_cast<std::uint64_t>(tensor->num_bytes());

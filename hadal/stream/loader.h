@@ -39,8 +39,9 @@ struct LoadedModel {
   std::unique_ptr<StreamedExperts> streamed = {};
 };
 
-// Throws Error with one sentence (line) per missing tensor, wrong shape, dtype or scale, all at once. Tensors that the
-// config has no place for (rotary_emb.inv_freq among them) are ignored here; `hadal verify` lists them.
+// Throws Error with one sentence (line) per missing tensor, wrong shape, dtype or scale, all at once. So does a tensor
+// that the config has no place for, unless it does no harm to leave it out (weights/faults.h); `hadal verify` lists
+// those.
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options = {});
 
 }  // namespace hadal::stream

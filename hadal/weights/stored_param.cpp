@@ -39,12 +39,32 @@ Index group_size_of(Index columns, Index groups) {
   return 0;
 }
 
+// One scale for each of n rows, or one for all.
+bool is_scale_per_row(const Shape& scale, Index n) {
+  const Shape one, listed{1}, rows{n}, column{n, 1};
+  return scale == one || scale == listed || scale == rows || scale == column;
+}
+
+Shape scale_grid(const ParamSpec& spec) {
+  return {blocks(spec.info.shape[0], ops::kBlock), blocks(spec.info.shape[1], ops::kBlock)};
+}
+
+StoredParam find_fp8(const ParamSpec& spec, const io::CheckpointFiles& files) {
+  const std::string inv = block_scale_name(spec.name), plain = scale_name(spec.name);
+  StoredParam p{
+      {WeightFormat::kFp8Blocks}, spec.name, files.contains(inv) || !files.contains(plain) ? inv : plain, "", ""};
+  const io::TensorInfo* scale = files.info(p.scale);
+  if (scale && is_matrix(spec.info.role) && scale->shape != scale_grid(spec) &&
+      is_scale_per_row(scale->shape, spec.info.shape[0]))
+    p.scheme.format = WeightFormat::kFp8Channels;
+  return p;
+}
+
 StoredParam find_int8(const ParamSpec& spec, const io::CheckpointFiles& files) {
   const std::string inv = block_scale_name(spec.name), plain = scale_name(spec.name);
   StoredParam p{{WeightFormat::kInt8Blocks}, spec.name, files.contains(inv) ? inv : plain, "", ""};
   const io::TensorInfo* scale = files.info(p.scale);
-  const Shape grid{blocks(spec.info.shape[0], ops::kBlock), blocks(spec.info.shape[1], ops::kBlock)};
-  const bool has_blocks = scale ? scale->shape == grid : false;
+  const bool has_blocks = scale ? scale->shape == scale_grid(spec) : false;
   if (scale && !has_blocks && p.scale == plain) p.scheme.format = WeightFormat::kInt8Channels;
   return p;
 }
@@ -52,7 +72,16 @@ StoredParam find_int8(const ParamSpec& spec, const io::CheckpointFiles& files) {
 StoredParam find_packed(const ParamSpec& spec, const io::CheckpointFiles& files) {
   StoredParam p{{WeightFormat::kInt4Packed}, packed_name(spec.name), scale_name(spec.name), "", shape_name(spec.name)};
   const io::TensorInfo* scale = files.info(p.scale);
-  if (scale && scale->shape.rank() == 2) p.scheme.group_size = group_size_of(spec.info.shape[1], scale->shape[1]);
+  const Shape& packed = files.info(p.values)->shape;
+  const Index columns = spec.info.shape[1];
+  if (packed.rank() == 2 && packed[1] == blocks(columns, 4) && packed[1] != blocks(columns, 8))
+    p.scheme.format = WeightFormat::kInt8Packed;
+  const bool eight_bits = p.scheme.format == WeightFormat::kInt8Packed;
+  const bool per_row = scale && is_scale_per_row(scale->shape, spec.info.shape[0]);
+  if (scale && scale->shape.rank() == 2 && !(eight_bits && per_row))
+    p.scheme.group_size = group_size_of(columns, scale->shape[1]);
+  // One group as long as the row.
+  if (!eight_bits && per_row && p.scheme.group_size == 0) p.scheme.group_size = columns;
   return p;
 }
 
@@ -75,9 +104,10 @@ std::string expected_dtypes(ParamRole role) {
 void check_dtype(const ParamSpec& spec, const StoredParam& p, DType dtype, Faults& faults) {
   const ParamRole role = spec.info.role;
   const WeightFormat f = p.scheme.format;
-  if (f == WeightFormat::kInt4Packed || f == WeightFormat::kAwq) {
+  if (f == WeightFormat::kInt4Packed || f == WeightFormat::kInt8Packed || f == WeightFormat::kAwq) {
     if (!may_be_integer(role))
-      faults.push_back(fmt::format("{}: is INT4, but only linears and the head can be quantised", p.values));
+      faults.push_back(fmt::format("{}: is {}, but only linears and the head can be quantised", p.values,
+                                   f == WeightFormat::kInt8Packed ? "INT8" : "INT4"));
     if (dtype != DType::kI32)
       faults.push_back(fmt::format("{}: dtype {}, I32 was expected", p.values, dtype_name(dtype)));
     return;
@@ -114,29 +144,35 @@ const io::TensorInfo* companion(const io::CheckpointFiles& files, const std::str
   return info->shape == expected ? info : nullptr;
 }
 
-void check_int8(const ParamSpec& spec, const StoredParam& p, const io::CheckpointFiles& files, Faults& faults) {
-  const Index n = spec.info.shape[0], k = spec.info.shape[1];
+// A scale per row, or per block of a grid.
+void check_scale(const ParamSpec& spec, const StoredParam& p, const io::CheckpointFiles& files,
+                 std::initializer_list<DType> dtypes, Faults& faults) {
+  const WeightFormat f = p.scheme.format;
+  const bool channels = f == WeightFormat::kInt8Channels || f == WeightFormat::kFp8Channels;
   const io::TensorInfo* scale = files.info(p.scale);
-  if (!scale) {
-    faults.push_back(fmt::format("{}: has neither {} nor {}, one of which an I8 weight needs", spec.name,
-                                 block_scale_name(spec.name), scale_name(spec.name)));
-    return;
-  }
-  const bool channels = p.scheme.format == WeightFormat::kInt8Channels;
-  const Shape grid = !channels                  ? Shape{blocks(n, ops::kBlock), blocks(k, ops::kBlock)}
-                     : scale->shape.rank() == 1 ? Shape{n}
-                                                : Shape{n, 1};
-  companion(files, p.scale, p, grid, {DType::kF32, DType::kBF16, DType::kF16},
+  const bool per_row = channels && scale && is_scale_per_row(scale->shape, spec.info.shape[0]);
+  const Shape expected = per_row ? scale->shape : channels ? Shape{spec.info.shape[0], 1} : scale_grid(spec);
+  companion(files, p.scale, p, expected, dtypes,
             channels ? " was expected (one scale per row, or one per 128x128 block)"
                      : " was expected (one scale per 128x128 block)",
             faults);
 }
 
+void check_int8(const ParamSpec& spec, const StoredParam& p, const io::CheckpointFiles& files, Faults& faults) {
+  if (files.contains(p.scale)) return check_scale(spec, p, files, {DType::kF32, DType::kBF16, DType::kF16}, faults);
+  faults.push_back(fmt::format("{}: has neither {} nor {}, one of which an I8 weight needs", spec.name,
+                               block_scale_name(spec.name), scale_name(spec.name)));
+}
+
 void check_packed(const ParamSpec& spec, const StoredParam& p, const io::CheckpointFiles& files, Faults& faults) {
   const Index n = spec.info.shape[0], k = spec.info.shape[1];
-  check_shape(p.values, files.info(p.values)->shape, {n, blocks(k, 8)}, " was expected (eight codes a word)", faults);
+  const bool eight_bits = p.scheme.format == WeightFormat::kInt8Packed;
+  check_shape(p.values, files.info(p.values)->shape, {n, blocks(k, eight_bits ? 4 : 8)},
+              eight_bits ? " was expected (four codes a word)" : " was expected (eight codes a word)", faults);
+  const io::TensorInfo* scale = files.info(p.scale);
+  const bool per_row = scale && is_scale_per_row(scale->shape, n) && (eight_bits || p.scheme.group_size >= k);
   const Index groups = p.scheme.group_size ? blocks(k, p.scheme.group_size) : blocks(k, kGroupSizes[0]);
-  companion(files, p.scale, p, {n, groups}, {DType::kBF16, DType::kF16, DType::kF32},
+  companion(files, p.scale, p, per_row ? scale->shape : Shape{n, groups}, {DType::kBF16, DType::kF16, DType::kF32},
             p.scheme.group_size ? " was expected" : " was expected with groups of 32 (64 and 128 are supported too)",
             faults);
   if (!companion(files, p.shape, p, {2}, {DType::kI64, DType::kI32}, " was expected", faults)) return;
@@ -166,13 +202,16 @@ void check_awq(const ParamSpec& spec, const StoredParam& p, const io::Checkpoint
 void check_against_config(const ParamSpec& spec, const StoredParam& p, const Config& config, Faults& faults) {
   const WeightFormat format = p.scheme.format;
   if (!config.quantization || format == WeightFormat::kFloat) return;
-  const bool grouped = format == WeightFormat::kInt4Packed || format == WeightFormat::kAwq;
+  const bool grouped = format == WeightFormat::kInt4Packed || format == WeightFormat::kAwq ||
+                       (format == WeightFormat::kInt8Packed && p.scheme.group_size > 0);
   if (grouped && p.scheme.group_size == 0) return;  // said already
   const auto& schemes = config.quantization->schemes;
   // A matrix with one group a row fits every group size.
   const auto fits = [&](const WeightScheme& s) {
-    return s.format == format &&
-           (!grouped || blocks(spec.info.shape[1], s.group_size) == blocks(spec.info.shape[1], p.scheme.group_size));
+    // One scale a row, which every group as long as the row means too.
+    if (s.format == format && s.group_size == 0) return !grouped || p.scheme.group_size >= spec.info.shape[1];
+    return s.format == format && grouped &&
+           (blocks(spec.info.shape[1], s.group_size) == blocks(spec.info.shape[1], p.scheme.group_size));
   };
   if (std::any_of(schemes.begin(), schemes.end(), fits)) return;
   faults.push_back(fmt::format("{}: is {}, but quantization_config of config.json says {}", p.values,
@@ -202,12 +241,8 @@ std::vector<std::string> StoredParam::tensors() const {
 std::optional<StoredParam> find_stored(const ParamSpec& spec, const io::CheckpointFiles& files) {
   const io::TensorInfo* info = files.info(spec.name);
   if (info && (!is_matrix(spec.info.role) || info->dtype != DType::kI8)) {
-    const bool fp8 = info->dtype == DType::kF8E4M3;
-    return StoredParam{{fp8 ? WeightFormat::kFp8Blocks : WeightFormat::kFloat},
-                       spec.name,
-                       fp8 ? block_scale_name(spec.name) : "",
-                       "",
-                       ""};
+    if (info->dtype == DType::kF8E4M3) return find_fp8(spec, files);
+    return StoredParam{{WeightFormat::kFloat}, spec.name, "", "", ""};
   }
   if (info) return find_int8(spec, files);
   if (!is_matrix(spec.info.role)) return std::nullopt;
@@ -232,15 +267,17 @@ std::vector<std::string> parameter_faults(const ParamSpec& spec, const io::Check
       break;
     case WeightFormat::kFp8Blocks:
       if (is_matrix(spec.info.role))
-        companion(files, stored->scale, *stored,
-                  {blocks(spec.info.shape[0], ops::kBlock), blocks(spec.info.shape[1], ops::kBlock)},
-                  {DType::kF32, DType::kBF16, DType::kF8E8M0}, " was expected (one scale per 128x128 block)", faults);
+        check_scale(spec, *stored, files, {DType::kF32, DType::kBF16, DType::kF8E8M0}, faults);
+      break;
+    case WeightFormat::kFp8Channels:
+      check_scale(spec, *stored, files, {DType::kF32, DType::kBF16, DType::kF16}, faults);
       break;
     case WeightFormat::kInt8Blocks:
     case WeightFormat::kInt8Channels:
       check_int8(spec, *stored, files, faults);
       break;
     case WeightFormat::kInt4Packed:
+    case WeightFormat::kInt8Packed:
       check_packed(spec, *stored, files, faults);
       break;
     case WeightFormat::kAwq:
@@ -266,25 +303,54 @@ ops::AwqMatrix awq_matrix(const StoredParam& stored, const io::CheckpointFiles& 
   return {files.find(stored.values), files.find(stored.zero), files.find(stored.scale)};
 }
 
+namespace {
+
+// Four codes a word, the first in the low bits, each stored plus 128.
+Tensor unpacked_int8(const TensorRef& packed, Index columns) {
+  Tensor codes(DType::kI8, {packed.size(0), columns});
+  const auto* bytes = static_cast<const std::uint8_t*>(packed.raw());
+  std::int8_t* to = codes->data<std::int8_t>();
+  const Index stride = packed.size(1) * 4;
+  for (Index r = 0; r < packed.size(0); ++r, to += columns)
+    for (Index c = 0; c < columns; ++c) to[c] = static_cast<std::int8_t>(bytes[r * stride + c] ^ 0x80);
+  return codes;
+}
+
+// One scale, repeated for all rows.
+Tensor repeated_scale(const TensorRef& one, Index rows) {
+  const Tensor value = float_scale(one);
+  Tensor all(DType::kF32, {rows, 1});
+  std::fill_n(all->data<float>(), rows, *value->data<float>());
+  return all;
+}
+
+Index stored_columns(const StoredParam& stored, const io::CheckpointFiles& files) {
+  const TensorRef shape = files.find(stored.shape);
+  return shape.dtype() == DType::kI64 ? shape.data<std::int64_t>()[1] : Index{shape.data<std::int32_t>()[1]};
+}
+
+}  // namespace
+
 ops::Weight reference_stored(const StoredParam& stored, const io::CheckpointFiles& files, std::vector<Tensor>& own,
                              bool in_place) {
   const auto find = [&](const std::string& name) { return in_place ? files.find_in_place(name) : files.find(name); };
-  ops::Weight w{.values = find(stored.values)};
-  if (stored.scheme.format == WeightFormat::kFloat) return w;
-  const bool packed = stored.scheme.format == WeightFormat::kInt4Packed;
-  const bool as_stored = packed || files.info(stored.scale)->dtype == DType::kF32;
+  const WeightFormat format = stored.scheme.format;
+  if (format == WeightFormat::kFloat) return {.values = find(stored.values)};
+  ops::Weight w;
+  if (format == WeightFormat::kInt8Packed)
+    w.values = own.emplace_back(unpacked_int8(files.find(stored.values), stored_columns(stored, files)));
+  else
+    w.values = find(stored.values);
+  const bool int4 = format == WeightFormat::kInt4Packed;
+  const bool as_stored = int4 || files.info(stored.scale)->dtype == DType::kF32;
   w.scale = as_stored ? find(stored.scale) : own.emplace_back(float_scale(files.find(stored.scale)));
-  if (w.scale.rank() == 1) w.scale = w.scale.reshape({w.scale.size(0), 1});
-  if (stored.scheme.format == WeightFormat::kInt8Channels) {
-    w.scale_rows = 1;
-    w.scale_columns = std::max<Index>(1, w.values.size(1));
-  }
-  if (packed) {
-    const TensorRef shape = files.find(stored.shape);
-    w.packed_columns = shape.dtype() == DType::kI64 ? shape.data<std::int64_t>()[1] : shape.data<std::int32_t>()[1];
-    w.scale_rows = 1;
-    w.scale_columns = stored.scheme.group_size;
-  }
+  if (format == WeightFormat::kFp8Blocks || format == WeightFormat::kInt8Blocks) return w;
+  const Index rows = w.values.size(0);
+  if (w.scale.rank() == 1 && w.scale.size(0) == rows) w.scale = w.scale.reshape({rows, 1});
+  if (w.scale.rank() < 2) w.scale = own.emplace_back(repeated_scale(files.find(stored.scale), rows));
+  w.scale_rows = 1;
+  if (int4) w.packed_columns = stored_columns(stored, files);
+  w.scale_columns = stored.scheme.group_size ? stored.scheme.group_size : std::max<Index>(1, w.values.size(1));
   return w;
 }
 

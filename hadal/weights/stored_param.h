@@ -4,11 +4,14 @@
 //
 //   format          values                           companions (for a parameter "x.weight")
 //   float           x.weight F32, BF16, F16
-//   FP8 blocks      x.weight F8_E4M3 [N, K]          x.weight_scale_inv [ceil(N/128), ceil(K/128)], a factor despite
-//   the
-//                                                    name (rule 29): F32, BF16 or F8_E8M0
+//   FP8 blocks      x.weight F8_E4M3 [N, K]          x.weight_scale_inv (or weight_scale) [ceil(N/128), ceil(K/128)],
+//                                                    a factor despite the name (rule 29): F32, BF16 or F8_E8M0
+//   FP8 channels    x.weight F8_E4M3 [N, K]          x.weight_scale [N, 1] or [N], or [1] or [] for all rows: F32,
+//                                                    BF16 or F16
 //   INT8 blocks     x.weight I8 [N, K]               x.weight_scale_inv (or weight_scale), the same grid, F32 or BF16
-//   INT8 channels   x.weight I8 [N, K]               x.weight_scale [N, 1] or [N]: F32, BF16 or F16
+//   INT8 channels   x.weight I8 [N, K]               x.weight_scale as of FP8 channels
+//   INT8 packed     x.weight_packed I32 [N, ceil(K/4)]  x.weight_scale [N, 1], [N] or [N, ceil(K/g)]: F32, BF16 or F16,
+//                                                    x.weight_shape as below; codes are stored plus 128
 //   INT4 packed     x.weight_packed I32 [N, ceil(K/8)]  x.weight_scale [N, ceil(K/g)]: BF16, F16 or F32,
 //                                                    x.weight_shape [2], I64 or I32: N and K
 //   AWQ             x.qweight I32 [K, N/8]           x.qzeros I32 [K/g, N/8], x.scales [K/g, N]: F16, BF16 or F32
@@ -18,17 +21,17 @@
 #include <string>
 #include <vector>
 
-#include "hadal/io/checkpoint_files.h"
 #include "hadal/config/config.h"
-#include "hadal/weights/param.h"
+#include "hadal/io/checkpoint_files.h"
 #include "hadal/ops/awq.h"
+#include "hadal/weights/param.h"
 
 namespace hadal::weights {
 
 using config::Config;
+using config::kGroupSizes;
 using config::WeightFormat;
 using config::WeightScheme;
-using config::kGroupSizes;
 
 // Names of the tensors beside the values.
 inline std::string block_scale_name(const std::string& weight) {
@@ -63,8 +66,8 @@ std::vector<std::string> parameter_faults(const ParamSpec& spec, const io::Check
                                           const Config& config);
 
 // The matrix as ops take it, without a copy where the layout allows; `own` takes what had to be made: scales as
-// float32. `in_place`: no byte of the values is read, whatever their address. The parameter must be without faults, and not
-// AWQ: that has to be repacked (ops/awq.h).
+// float32, packed INT8 as I8. `in_place`: no byte of the values is read, whatever their address (but packed INT8). The
+// parameter must be without faults, and not AWQ: that has to be repacked (ops/awq.h).
 ops::Weight reference_stored(const StoredParam& stored, const io::CheckpointFiles& files, std::vector<Tensor>& own,
                              bool in_place = false);
 

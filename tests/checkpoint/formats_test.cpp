@@ -18,85 +18,31 @@
 #include "hadal/stream/loader.h"
 #include "hadal/weights/stored_param.h"
 #include "tests/support/awq.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/support/checkpoints.h"
 
 namespace hadal::checkpoint {
 namespace {
 
+using test::as_float;
+using test::convert;
+using test::findings;
+using test::largest_difference;
+using test::logits;
+using test::refusal;
+using test::Rewritten;
 using test::TemporaryDirectory;
+using test::tensors;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Path = std::filesystem::path;
+using Tensors = std::map<std::string, Tensor>;
 
 const Path kMini = HADAL_SOURCE_DIR "/models/mini";
 const Path kModels = HADAL_TEST_DATA "/golden/models";
 
 // Quantised and dequantised weights are the same numbers; only the order of sums differs (logits spread by 0.8).
 constexpr double kLogitTolerance = 2e-4;
-
-void convert(const Path& from, const Path& to, const StorageOptions& storage, std::uint64_t shard = 0) {
-  Context ctx(2);
-  convert_model(ctx, from, to, {.storage = storage, .shard_bytes = shard}, {});
-}
-
-std::vector<std::string> findings(const Path& directory) {
-  Context ctx(2);
-  std::vector<std::string> sentences;
-  for (const Finding& f : verify_weights(ctx, directory, false, {}).findings) sentences.push_back(f.text);
-  return sentences;
-}
-
-std::string refusal(const Path& directory) {
-  try {
-    stream::load_model(directory, {.mtp = true});
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
-
-std::map<std::string, std::string> tensors(const Path& directory) {
-  std::map<std::string, std::string> out;
-  const io::CheckpointFiles files(directory);
-  for (const std::string& name : files.names()) {
-    const TensorRef t = files.find(name);
-    out[name] = std::string(dtype_name(t.dtype())) +
-                std::string(static_cast<const char*>(t.raw()), static_cast<std::size_t>(t.num_bytes()));
-  }
-  return out;
-}
-
-// The head's logits and the MTP layer's, the last tokens one at a time in the absorbed form.
-std::vector<float> logits(const Path& directory, bool rearrange) {
-  Context ctx(2);
-  const stream::LoadedModel model = stream::load_model(directory, {.mtp = true, .ctx = &ctx, .rearrange = rearrange});
-  std::vector<config::TokenId> ids;
-  for (int i = 0; i < 12; ++i) ids.push_back(static_cast<config::TokenId>(i * 37 % model.transformer.config.vocab_size));
-  std::vector<float> all;
-  for (const auto& [name, rows] : eval::compute_logits(ctx, model.transformer, ids, {.decode_from = 9})) {
-    const auto* values = reinterpret_cast<const float*>(rows.bytes.data());
-    all.insert(all.end(), values, values + rows.bytes.size() / sizeof(float));
-  }
-  return all;
-}
-
-// The same bits whether the weights are used as stored or rearranged for the kernels.
-std::vector<float> logits(const Path& directory) {
-  std::vector<float> as_stored = logits(directory, false);
-  const std::vector<float> rearranged = logits(directory, true);
-  EXPECT_EQ(as_stored.size(), rearranged.size());
-  EXPECT_EQ(std::memcmp(as_stored.data(), rearranged.data(), as_stored.size() * sizeof(float)), 0);
-  return as_stored;
-}
-
-double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  if (a.size() != b.size() || a.empty()) return HUGE_VAL;
-  double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i)
-    worst = std::max(worst, std::isnan(a[i]) ? HUGE_VAL : std::abs(double{a[i]} - b[i]));
-  return worst;
-}
 
 using Case = std::tuple<const char*, StorageOptions>;
 
@@ -233,36 +179,6 @@ TEST(Storage, OptionsThatContradictAreSentences) {
   EXPECT_THAT(error({.target = Target::kFp8, .head = Target::kInt8}), HasSubstr("goes with int8 and int4"));
 }
 
-// A model directory rewritten tensor by tensor.
-class Rewritten {
- public:
-  using Edit = std::function<void(std::map<std::string, Tensor>& tensors, io::Json& config)>;
-
-  Rewritten(const Path& source, const Edit& edit) {
-    const io::CheckpointFiles files(source);
-    std::map<std::string, Tensor> all;
-    for (const std::string& name : files.names()) all.emplace(name, Tensor::copy_of(files.find(name)));
-    io::Json config = io::read_json_file(source / "config.json");
-    edit(all, config);
-    std::vector<io::SafetensorsWriter::Entry> entries;
-    for (const auto& [name, value] : all) entries.push_back({name, value.dtype(), value.shape()});
-    io::SafetensorsWriter writer(path() / "model.safetensors", entries);
-    for (const auto& [name, value] : all) writer.write(value);
-    writer.finish();
-    std::ofstream(path() / "config.json") << config;
-  }
-  const Path& path() const { return dir_.path(); }
-
- private:
-  TemporaryDirectory dir_;
-};
-
-Tensor as_float(const Tensor& t) {
-  Tensor out(DType::kF32, t.shape());
-  for (Index i = 0; i < t->num_elements(); ++i) out->data<float>()[i] = bf16_to_float(t->data<bf16>()[i]);
-  return out;
-}
-
 // The linears of a BF16 model as AWQ (`float_values`: as the float32 numbers that AWQ stands for).
 Rewritten::Edit to_awq(Index group, bool float_values) {
   return [=](std::map<std::string, Tensor>& all, io::Json& config) {
@@ -336,6 +252,12 @@ class Damaged : public ::testing::Test {
   const std::string o_proj = "model.layers.0.self_attn.o_proj.weight";
 };
 
+Tensor one() {
+  Tensor value(DType::kI32, {1});
+  *value->data<std::int32_t>() = 1;
+  return value;
+}
+
 TEST_F(Damaged, PackedShapesAreChecked) {
   EXPECT_THAT(refused([&](auto& all, io::Json&) { all.at(o_proj + "_shape")->template data<std::int64_t>()[1] = 7; }),
               HasSubstr("o_proj.weight_shape: says ["));
@@ -381,9 +303,8 @@ TEST_F(Damaged, BadScalesAndHolesAreFound) {
                 packed = Tensor::zeros(DType::kI32, packed.shape());
               }),
               Contains(HasSubstr("all codes are zero, the data is missing")));
-  EXPECT_THAT(
-      found([&](auto& all, io::Json&) { all.emplace(o_proj + "_zero_point", Tensor::zeros(DType::kI32, {1})); }),
-      Contains(HasSubstr("o_proj.weight_zero_point: has no place in the config")));
+  EXPECT_THAT(found([&](auto& all, io::Json&) { all.emplace(o_proj + "_zero_point", one()); }),
+              Contains(HasSubstr("o_proj.weight_zero_point: has no place in the config")));
 }
 
 TEST_F(Damaged, Int8WithoutItsScaleIsRefused) {
@@ -469,6 +390,155 @@ TEST(Int8, ChannelCheckpointsRun) {
   const Rewritten int8(kModels / "v3-tiny", channels(false)), floats(kModels / "v3-tiny", channels(true));
   EXPECT_THAT(findings(int8.path()), IsEmpty());
   EXPECT_LE(largest_difference(logits(int8.path()), logits(floats.path())), kLogitTolerance);
+}
+
+// Linears of a BF16 model as codes and scales, or as the float32 numbers that these stand for.
+using Quantise = std::function<void(Tensors& all, const std::string& name, const Tensor& w, bool float_values)>;
+
+Rewritten::Edit each_linear(const Quantise& quantise, bool float_values, const io::Json& config_of_it) {
+  return [=](Tensors& all, io::Json& config) {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : all)
+      if ((name.ends_with("_proj.weight") && !name.ends_with("eh_proj.weight")) || name.ends_with("_mqa.weight"))
+        names.push_back(name);
+    for (const std::string& name : names) {
+      const Tensor w = as_float(all.at(name));
+      all.erase(name);
+      quantise(all, name, w, float_values);
+    }
+    if (!float_values) config["quantization_config"] = config_of_it;
+  };
+}
+
+io::Json compressed(const char* format, const char* type, const char* strategy, const io::Json& group_size = nullptr) {
+  return {{"quant_method", "compressed-tensors"},
+          {"format", format},
+          {"config_groups",
+           {{"group_0",
+             {{"targets", {"Linear"}},
+              {"weights",
+               {{"num_bits", 8},
+                {"type", type},
+                {"symmetric", true},
+                {"strategy", strategy},
+                {"group_size", group_size}}}}}}}};
+}
+
+void expect_same(const char* model, const Quantise& quantise, const io::Json& config) {
+  const Rewritten stored(kModels / model, each_linear(quantise, false, config)),
+      floats(kModels / model, each_linear(quantise, true, config));
+  EXPECT_THAT(findings(stored.path()), IsEmpty());
+  EXPECT_LE(largest_difference(logits(stored.path()), logits(floats.path())), kLogitTolerance);
+  EXPECT_GT(largest_difference(logits(stored.path()), logits(kModels / model)), 1e-4) << "nothing was quantised";
+  const TemporaryDirectory dir;
+  convert(stored.path(), dir.path() / "a", {.target = Target::kF32});
+  convert(floats.path(), dir.path() / "b", {.target = Target::kF32});
+  EXPECT_TRUE(tensors(dir.path() / "a") == tensors(dir.path() / "b"));
+}
+
+// A scale per row: [N, 1], [N], or one for all rows, [1] or [].
+TEST(Fp8, ScalesPerRowAndPerTensorRun) {
+  for (const int kind : {0, 1, 2, 3}) {
+    const Quantise quantise = [kind](Tensors& all, const std::string& name, const Tensor& w, bool float_values) {
+      const Index rows = w.size(0), columns = w.size(1);
+      Tensor codes(DType::kF8E4M3, w.shape()), values(DType::kF32, w.shape());
+      Tensor scale(DType::kBF16, kind == 0 ? Shape{rows, 1} : kind == 1 ? Shape{rows} : kind == 2 ? Shape{1} : Shape{});
+      for (Index r = 0; r < rows; ++r) {
+        const float s = kind < 2 ? 0.001f * static_cast<float>(r % 5 + 1) : 0.002f;
+        bf16& stored = scale->data<bf16>()[kind < 2 ? r : 0];
+        stored = float_to_bf16(s);
+        for (Index c = 0; c < columns; ++c) {
+          const e4m3 code = float_to_e4m3(w->data<float>()[r * columns + c] / bf16_to_float(stored));
+          codes->data<e4m3>()[r * columns + c] = code;
+          values->data<float>()[r * columns + c] = e4m3_to_float(code) * bf16_to_float(stored);
+        }
+      }
+      if (float_values) return void(all.emplace(name, std::move(values)));
+      all.emplace(name, std::move(codes));
+      all.emplace(name + "_scale", std::move(scale));
+    };
+    expect_same(kind % 2 ? "v3-tiny" : "moonlight-tiny", quantise,
+                compressed("float-quantized", "float", kind < 2 ? "channel" : "tensor"));
+  }
+}
+
+// Codes plus half their range, the first in the low bits; columns that make no whole word are filled up.
+TEST(Packed, ChannelsAndGroupsOfEightAndFourBitsRun) {
+  for (const auto& [bits, group] : {std::pair<int, Index>{8, 0}, {8, 32}, {8, 128}, {4, 0}}) {
+    const Quantise quantise = [bits, group](Tensors& all, const std::string& name, const Tensor& w, bool float_values) {
+      const Index rows = w.size(0), columns = w.size(1), per_word = 32 / bits,
+                  words = (columns + per_word - 1) / per_word;
+      const float half = bits == 8 ? 128.0f : 8.0f;
+      const Index size = group ? group : columns, groups = (columns + size - 1) / size;
+      Tensor packed(DType::kI32, {rows, words}), scale(DType::kBF16, {rows, groups}), values(DType::kF32, w.shape());
+      std::memset(packed->raw(), 0, static_cast<std::size_t>(packed->num_bytes()));
+      for (Index r = 0; r < rows; ++r)
+        for (Index c = 0; c < columns; ++c) {
+          bf16& stored = scale->data<bf16>()[r * groups + c / size];
+          stored = float_to_bf16(0.0005f * static_cast<float>((r + c / size) % 3 + 2) * (bits == 8 ? 1.0f : 16.0f));
+          const float s = bf16_to_float(stored);
+          const float code = std::clamp(std::nearbyint(w->data<float>()[r * columns + c] / s), -half, half - 1);
+          auto& word = reinterpret_cast<std::uint32_t&>(packed->data<std::int32_t>()[r * words + c / per_word]);
+          word |= static_cast<std::uint32_t>(code + half) << (bits * (c % per_word));
+          values->data<float>()[r * columns + c] = code * s;
+        }
+      if (float_values) return void(all.emplace(name, std::move(values)));
+      Tensor shape(DType::kI64, {2});
+      shape->data<std::int64_t>()[0] = rows, shape->data<std::int64_t>()[1] = columns;
+      all.emplace(name + "_packed", std::move(packed));
+      all.emplace(name + "_scale", std::move(scale));
+      all.emplace(name + "_shape", std::move(shape));
+    };
+    io::Json config =
+        compressed("pack-quantized", "int", group ? "group" : "channel", group ? io::Json(group) : io::Json());
+    config["config_groups"]["group_0"]["weights"]["num_bits"] = bits;
+    expect_same("v3-tiny", quantise, config);
+  }
+}
+
+TEST(Fp8, BlocksUnderTheNameOfCompressedTensorsAreTheSame) {
+  const Rewritten renamed(kModels / "v3-tiny-fp8", [](Tensors& all, io::Json& config) {
+    Tensors other;
+    for (auto& [name, value] : all)
+      other.emplace(name.ends_with("_scale_inv") ? name.substr(0, name.size() - 4) : name, std::move(value));
+    all = std::move(other);
+    io::Json q = compressed("float-quantized", "float", "block");
+    q["config_groups"]["group_0"]["weights"]["block_structure"] = {128, 128};
+    config["quantization_config"] = q;
+  });
+  EXPECT_THAT(findings(renamed.path()), IsEmpty());
+  EXPECT_EQ(logits(renamed.path()), logits(kModels / "v3-tiny-fp8"));
+}
+
+// 96 columns make no group of 64 or 128, 48 none at all: other readers of pack-quantized know full groups only.
+TEST(Int4, EveryGroupIsFull) {
+  const TemporaryDirectory dir;
+  Context ctx(2);
+  io::Json config = io::read_json_file(kMini / "config.json");
+  config["moe_intermediate_size"] = 48;
+  std::ofstream(dir.path() / "config.json") << config;
+  init_model(ctx, dir.path() / "config.json", dir.path() / "q",
+             {.seed = 1, .storage = {.target = Target::kInt4, .group_size = 128}}, {});
+  const io::CheckpointFiles files(dir.path() / "q");
+  const auto groups = [&](const std::string& name) {
+    return files.info("model.layers.1." + name + ".weight_scale")->shape[1];
+  };
+  EXPECT_EQ(groups("mlp.experts.3.gate_proj"), 192 / 64);
+  EXPECT_EQ(groups("self_attn.q_b_proj"), 96 / 32);
+  EXPECT_EQ(files.info("model.layers.1.mlp.experts.3.down_proj.weight")->dtype, DType::kI8);
+  EXPECT_THAT(findings(dir.path() / "q"), IsEmpty());
+  const io::Json q = io::read_json_file(dir.path() / "q/config.json")["quantization_config"];
+  EXPECT_EQ(q["format"], "mixed-precision");
+  for (const auto& [name, group] : q["config_groups"].items())
+    for (const io::Json& target : group["targets"]) EXPECT_TRUE(target.is_string()) << name;
+  EXPECT_THAT(q["config_groups"]["group_1"]["targets"].dump(),
+              HasSubstr(R"(re:.*layers\\.(1|2|3)\\.mlp\\.experts\\.\\d+\\.down_proj$)"));
+  EXPECT_EQ(q["config_groups"]["group_2"]["weights"]["group_size"], 32);
+  EXPECT_EQ(q["config_groups"]["group_3"]["weights"]["group_size"], 64);
+  // Groups that fit are as they were asked for.
+  convert(kMini, dir.path() / "plain", {.target = Target::kInt4});
+  const io::Json plain = io::read_json_file(dir.path() / "plain/config.json")["quantization_config"];
+  EXPECT_EQ(plain["config_groups"].size(), 2u);
 }
 
 }  // namespace
