@@ -12,7 +12,9 @@
 #include "hadal/cli/line_editor.h"
 #include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
+#include "hadal/core/log.h"
 #include "hadal/io/json.h"
+#include "hadal/io/utf8_text.h"
 
 namespace hadal::cli {
 namespace {
@@ -21,12 +23,16 @@ struct Options {
   std::string model, system;
   ComputeOptions compute;
   SamplingOptions sampling;
+  TemplateOptions chat_template;
   bool fresh = false;
 };
 
 // A line of its own for each turn; nothing but answers goes to stdout.
 int talk_through_pipe(Conversation& chat, bool fresh) {
+  bool first = true;
   for (std::string line; std::getline(std::cin, line);) {
+    if (std::exchange(first, false)) line.erase(0, line.size() - io::utf8_text(line, "stdin").size());
+    if (line.ends_with('\r')) line.pop_back();
     if (fresh) chat.clear();
     chat.answer(line, [](const std::string& text) {
       print(text);
@@ -132,7 +138,9 @@ int run(const Options& o) {
   const std::filesystem::path directory = o.model.empty() ? bundled_model() : std::filesystem::path(o.model);
   TextModel model(directory, o.compute);
   const StatsAtEnd stats(o.compute.stats, model.store());
-  Conversation chat(model, o.sampling);
+  Conversation chat(model, o.sampling, o.chat_template.render());
+  if (!o.chat_template.thinking.empty() && !model.chat_template().mentions("thinking"))
+    log_warning("--thinking: the model's chat template has no switch for thinking");
   if (!o.system.empty()) chat.set_system(o.system);
   if (!stdin_is_terminal()) return talk_through_pipe(chat, o.fresh);
   const auto name = (directory.has_filename() ? directory : directory.parent_path()).filename().string();
@@ -148,6 +156,7 @@ void add_chat(CLI::App& app, Action& action) {
   command->add_option("MODEL", o.model, "Model directory (default: the small model that comes with Hadal)");
   command->add_option("--system", o.system, "System message");
   command->add_flag("--fresh", o.fresh, "When stdin is not a terminal: each line is a conversation of its own");
+  o.chat_template.add_to(*command);
   o.sampling.add_to(*command);
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);

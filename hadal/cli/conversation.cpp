@@ -9,13 +9,22 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kThink = "<think>";
 
+// R1's and V3.1's prompts end with the opening tag, so that the answer itself has none (rule 7): it is shown all the
+// same.
+std::string opening_of(std::string_view prompt) {
+  while (prompt.ends_with('\n')) prompt.remove_suffix(1);
+  return prompt.ends_with(kThink) ? std::string(kThink) + "\n" : "";
+}
+
 double rate(double count, double seconds) {
   return seconds > 0 ? count / seconds : 0;
 }
 
 }  // namespace
 
-Conversation::Conversation(TextModel& model, SamplingOptions sampling) : model_(model), sampling_(std::move(sampling)) {
+Conversation::Conversation(TextModel& model, SamplingOptions sampling, tokenizer::RenderOptions render)
+    : model_(model), sampling_(std::move(sampling)), render_(std::move(render)) {
+  render_.add_generation_prompt = true;
   model.chat_template();  // fail now rather than at the first message
   sampling_.params(model.defaults());
 }
@@ -32,22 +41,17 @@ void Conversation::set_system(const std::string& text) {
 
 bool Conversation::set_thinking(bool on) {
   const Json question = Json::array({{{"role", "user"}, {"content", "?"}}});
+  const auto with = [&](bool thinking) {
+    tokenizer::RenderOptions options = render_;
+    options.variables["thinking"] = options.variables["enable_thinking"] = thinking;
+    return options;
+  };
   const auto rendered = [&](bool thinking) {
-    return model_.chat_template()
-        .render(question, nullptr, {true, {{"thinking", thinking}, {"enable_thinking", thinking}}})
-        .text;
+    return model_.chat_template().render(question, nullptr, with(thinking)).text;
   };
   if (rendered(true) == rendered(false)) return false;
-  variables_ = {{"thinking", on}, {"enable_thinking", on}};
+  render_ = with(on);
   return true;
-}
-
-// R1's and V3.1's prompts end with the opening tag, so that the answer itself has none (rule 7): it is shown all the
-// same.
-std::string Conversation::open_thinking() const {
-  std::string text = model_.chat_template().render(messages_, nullptr, {true, variables_}).text;
-  while (text.ends_with('\n')) text.pop_back();
-  return text.ends_with(kThink) ? std::string(kThink) + "\n" : "";
 }
 
 TextAnswer Conversation::answer(const std::string& message, const std::function<bool(const std::string&)>& on_text) {
@@ -55,9 +59,10 @@ TextAnswer Conversation::answer(const std::string& message, const std::function<
   TextAnswer out;
   std::string opening;
   try {
-    opening = open_thinking();
+    const tokenizer::Prompt prompt = model_.chat_template().render(messages_, nullptr, render_);
+    opening = opening_of(prompt.text);
     infer::Request request;
-    request.prompt = model_.encode_messages(messages_, nullptr, {true, variables_});
+    request.prompt = model_.tokenizer().encode(prompt);
     request.sampling = sampling_.params(model_.defaults());
     request.max_tokens = sampling_.max_tokens.value_or(0);
     request.stop_token_ids = model_.end_tokens();

@@ -13,7 +13,7 @@ namespace hadal::cli {
 class Conversation {
  public:
   // Keeps a reference to the model.
-  Conversation(TextModel& model, SamplingOptions sampling);
+  Conversation(TextModel& model, SamplingOptions sampling, tokenizer::RenderOptions render = {});
 
   // Adds the message and the answer to the conversation, also an answer that was stopped. If the prompt does not fit,
   // the message is taken back and InvalidRequest says both numbers.
@@ -27,13 +27,11 @@ class Conversation {
   std::string stats() const;
 
  private:
-  std::string open_thinking() const;
-
   TextModel& model_;
   SamplingOptions sampling_;
   std::string system_;
   nlohmann::ordered_json messages_ = nlohmann::ordered_json::array();
-  nlohmann::ordered_json variables_ = nlohmann::ordered_json::object();
+  tokenizer::RenderOptions render_;
   infer::Completion last_;
 };
 

@@ -11,6 +11,7 @@
 #include "hadal/cli/result_file.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/cli/text_model.h"
+#include "hadal/core/log.h"
 #include "hadal/io/json.h"
 
 namespace hadal::cli {
@@ -20,59 +21,88 @@ using Json = nlohmann::ordered_json;
 
 // Enough for an answer, and an end for a model that finds none.
 constexpr Index kDefaultMaxTokens = 1024;
+constexpr int kSomeFailed = 1;
 
 struct Options {
   std::string model, prompt, prompt_ids, input, output;
   ComputeOptions compute;
   SamplingOptions sampling;
-  bool raw = false;
+  TemplateOptions chat_template;
+  bool raw = false, fail_fast = false;
   Index batch = 1;
 };
 
 std::vector<GenerationTask> read_tasks(const Options& o, const TextModel& model) {
-  TaskDefaults defaults{.sampling = o.sampling.params(model.defaults()),
-                        .max_tokens = o.sampling.max_tokens.value_or(kDefaultMaxTokens),
-                        .stop = o.sampling.stop,
-                        .raw = o.raw};
-  if (!o.input.empty())
-    return parse_tasks(o.input == "-" ? read_stdin() : io::read_text_file(o.input), o.input == "-" ? "stdin" : o.input,
-                       defaults);
   GenerationTask task;
+  task.sampling = o.sampling.params(model.defaults());
+  task.max_tokens = o.sampling.max_tokens.value_or(kDefaultMaxTokens);
+  task.stop = o.sampling.stop;
+  task.raw = o.raw;
+  task.render = o.chat_template.render();
+  task.render.add_generation_prompt = true;
+  if (o.input == "-") return parse_tasks(read_stdin(), "stdin", task);
+  if (!o.input.empty()) return parse_tasks(io::read_text_file(o.input), o.input, task);
   task.id = 1;
   task.text = o.prompt;
   if (!o.prompt_ids.empty()) task.prompt_ids = parse_ids(o.prompt_ids, "--prompt-ids");
-  task.raw = o.raw;
-  task.sampling = defaults.sampling;
-  task.max_tokens = defaults.max_tokens;
-  task.stop = defaults.stop;
   return {task};
 }
 
-// {"role": "assistant", "content": "The answer is", "prefix": true} as the last message: go on from there.
-bool ends_with_prefix(const Json& messages) {
-  return !messages.empty() && messages.back().value("role", Json()) == "assistant" &&
-         messages.back().value("prefix", Json()) == true;
+std::vector<config::TokenId> prompt_of(const GenerationTask& task, const TextModel& model) {
+  if (!task.prompt_ids.empty()) return task.prompt_ids;
+  if (!task.messages.is_null()) return model.encode_messages(task.messages, task.tools, task.render);
+  if (task.raw) return model.encode_raw(task.text);
+  return model.encode_messages(Json::array({{{"role", "user"}, {"content", task.text}}}), task.tools, task.render);
 }
 
 infer::Request make_request(const GenerationTask& task, const TextModel& model) {
   infer::Request request;
-  if (!task.prompt_ids.empty())
-    request.prompt = task.prompt_ids;
-  else if (!task.messages.is_null())
-    request.prompt = model.encode_messages(
-        task.messages, task.tools,
-        {.add_generation_prompt = true, .continue_final_message = ends_with_prefix(task.messages)});
-  else if (task.raw)
-    request.prompt = model.encode_raw(task.text);
-  else
-    request.prompt = model.encode_messages(Json::array({{{"role", "user"}, {"content", task.text}}}), task.tools,
-                                           {.add_generation_prompt = true});
+  request.prompt = prompt_of(task, model);
   request.sampling = task.sampling;
   request.max_tokens = task.max_tokens;
   request.stop_token_ids = task.stop_token_ids;
   if (!task.ignore_eos)
     request.stop_token_ids.insert(request.stop_token_ids.end(), model.end_tokens().begin(), model.end_tokens().end());
+  model.check(request);
   return request;
+}
+
+// A request for each task that can be answered; the others get their fault. Throws if no task can be answered for want
+// of something that the model has not.
+std::vector<infer::Request> make_requests(std::vector<GenerationTask>& tasks, const TextModel& model) {
+  std::vector<infer::Request> requests(tasks.size());
+  std::string missing;
+  std::size_t good = 0;
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    if (!tasks[i].fault.empty()) continue;
+    try {
+      requests[i] = make_request(tasks[i], model);
+      ++good;
+    } catch (const InvalidRequest& e) {
+      tasks[i].fault = e.what();
+    } catch (const Error& e) {
+      tasks[i].fault = missing = e.what();
+    }
+    if (!tasks[i].fault.empty()) tasks[i].n = 1;
+  }
+  HADAL_CHECK(good > 0 || missing.empty(), "{}", missing);
+  return requests;
+}
+
+// Says on stderr what cannot be answered; throws for the first with --fail-fast, and if the prompt is no line of a
+// file.
+int report_faults(const Options& o, const std::vector<GenerationTask>& tasks) {
+  constexpr int kMostSentences = 20;
+  int faults = 0;
+  for (const GenerationTask& task : tasks) {
+    if (task.fault.empty()) continue;
+    if (o.input.empty()) throw InvalidRequest(task.fault);
+    const std::string sentence = sentence_about(task, task.fault);
+    if (o.fail_fast) throw InvalidRequest(sentence);
+    if (++faults <= kMostSentences) fmt::print(stderr, "hadal: {}\n", sentence);
+  }
+  if (faults > kMostSentences) fmt::print(stderr, "hadal: {} more lines cannot be answered\n", faults - kMostSentences);
+  return faults;
 }
 
 Json token_logprob(const TextModel& model, config::TokenId id, double logprob) {
@@ -115,22 +145,37 @@ void check_belongs(const ResultFile& results, const std::vector<GenerationTask>&
                 output, key.substr(0, key.rfind('#')));
 }
 
-// What is still to be answered: a request for each missing result, in the order of the input.
+Json error_of(const GenerationTask& task) {
+  return {{"id", task.id},
+          {"error", {{"message", sentence_about(task, task.fault)}, {"type", "invalid_request_error"}}}};
+}
+
+// What is still to be answered, in the order of the input: a request for each missing result, errors for what failed.
 struct Work {
-  std::vector<TextRequest> requests;
-  std::vector<std::pair<const GenerationTask*, int>> whose;  // task and choice
+  struct Owner {
+    const GenerationTask* task;
+    int choice;
+    std::size_t place;  // among all lines to be written
+  };
+  std::vector<infer::Request> requests;
+  std::vector<Owner> whose;  // of each request
+  std::vector<std::pair<std::size_t, const GenerationTask*>> failed;
 };
 
-Work make_work(const std::vector<GenerationTask>& tasks, const std::vector<infer::Request>& requests,
+Work make_work(const std::vector<GenerationTask>& tasks, std::vector<infer::Request> requests,
                const ResultFile& results) {
   Work work;
-  for (std::size_t i = 0; i < tasks.size(); ++i)
-    for (int choice = 0; choice < tasks[i].n; ++choice) {
+  std::size_t place = 0;
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    if (!tasks[i].fault.empty()) work.failed.emplace_back(place++, &tasks[i]);
+    for (int choice = 0; tasks[i].fault.empty() && choice < tasks[i].n; ++choice) {
       if (results.done().contains(ResultFile::key(tasks[i].id, choice))) continue;
-      work.requests.push_back({requests[i], tasks[i].stop});
-      work.requests.back().request.choice = static_cast<std::uint64_t>(choice);
-      work.whose.emplace_back(&tasks[i], choice);
+      const bool last = choice + 1 == tasks[i].n;
+      work.requests.push_back(last ? std::move(requests[i]) : requests[i]);
+      work.requests.back().choice = static_cast<std::uint64_t>(choice);
+      work.whose.push_back({&tasks[i], choice, place++});
     }
+  }
   return work;
 }
 
@@ -164,20 +209,24 @@ int run(const Options& o) {
   HADAL_CHECK(sources == 1, "generate: give one of --prompt, --prompt-ids and --input");
   TextModel model(o.model, o.compute);
   const StatsAtEnd stats(o.compute.stats, model.store());
-  const auto tasks = read_tasks(o, model);
-  // All prompts are made before the first answer, so that a bad one is known at once.
-  std::vector<infer::Request> requests;
-  for (const GenerationTask& task : tasks) requests.push_back(make_request(task, model));
+  if (!o.chat_template.thinking.empty() && !model.chat_template().mentions("thinking"))
+    log_warning("--thinking: the model's chat template has no switch for thinking");
+  auto tasks = read_tasks(o, model);
+  // All prompts are made before the first answer, so that bad ones are known at once.
+  auto requests = make_requests(tasks, model);
+  const int faults = report_faults(o, tasks);
   ResultFile file(o.output);
   check_belongs(file, tasks, o.output);
-  const Work work = make_work(tasks, requests, file);
+  const Work work = make_work(tasks, std::move(requests), file);
   OrderedResults results(file);
+  for (const auto& [place, task] : work.failed) results.add(place, error_of(*task));
   ProgressBar progress("answers", work.requests.size());
   std::uint64_t done = 0;
   try {
-    model.answer_all(work.requests, o.batch, [&](std::size_t i, const TextAnswer& answer) {
-      const auto [task, choice] = work.whose[i];
-      results.add(i, result_of(*task, choice, model, answer));
+    const auto stops = [&](std::size_t i) -> const std::vector<std::string>& { return work.whose[i].task->stop; };
+    model.answer_all(work.requests, stops, o.batch, [&](std::size_t i, const TextAnswer& answer) {
+      const auto [task, choice, place] = work.whose[i];
+      results.add(place, result_of(*task, choice, model, answer));
       progress.update(++done);
     });
   } catch (const Interrupted&) {
@@ -189,7 +238,7 @@ int run(const Options& o) {
     throw;
   }
   results.finish();
-  return 0;
+  return faults > 0 ? kSomeFailed : 0;
 }
 
 }  // namespace
@@ -203,7 +252,7 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--prompt-ids", o.prompt_ids, "Token ids as they are: 1,2,3 (needs no tokenizer)");
   command->add_option("--input", o.input,
                       "File (- for stdin): a prompt a line, or JSON lines {\"id\", \"prompt\" | \"messages\" | "
-                      "\"prompt_ids\", sampling in OpenAI's names}");
+                      "\"prompt_ids\", sampling in OpenAI's names}; lines of OpenAI's batch files are taken too");
   command->add_option(
       "--output", o.output,
       "File for the results (default: stdout); results that are there are kept, missing ones are added");
@@ -212,12 +261,21 @@ void add_generate(CLI::App& app, Action& action) {
                    "Answers worked on together (default 1); changes no bit of a result, each needs a cache")
       ->check(CLI::Range(1, 4096));
   command->add_flag("--raw", o.raw, "Prompts go to the model after BOS, without the chat template");
+  command->add_flag("--fail-fast", o.fail_fast,
+                    "Refuse the whole file for its first bad line (default: that line is answered with {\"id\", "
+                    "\"error\"}, the others run, exit code 1)");
+  o.chat_template.add_to(*command);
   o.sampling.add_to(*command);
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
   o.compute.add_memory_to(*command);
   command->footer(
-      "A last message {\"role\": \"assistant\", \"content\": ..., \"prefix\": true} is continued.\n\n"
+      "A last message {\"role\": \"assistant\", \"content\": ..., \"prefix\": true} is continued. Lines of --input, "
+      "for instance:\n"
+      "  {\"id\": \"a\", \"prompt\": \"What is 7 times 8?\", \"temperature\": 0}\n"
+      "  {\"id\": \"b\", \"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"chat_template_kwargs\": "
+      "{\"thinking\": true}}\n"
+      "  {\"custom_id\": \"c\", \"body\": {\"messages\": [...], \"tools\": [...], \"max_tokens\": 100}}\n\n"
       "Example:\n  hadal generate models/mini --prompt 'What is 7 times 8?' --temperature 0\n  hadal generate "
       "models/mini --input prompts.jsonl --output answers.jsonl");
   command->callback([&action] { action = [] { return run(o); }; });

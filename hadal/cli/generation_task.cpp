@@ -5,6 +5,7 @@
 
 #include "hadal/core/error.h"
 #include "hadal/io/json.h"
+#include "hadal/io/utf8_text.h"
 
 namespace hadal::cli {
 namespace {
@@ -20,6 +21,18 @@ class Line {
     known_.insert(field);
     const auto it = json_.find(field);
     return it == json_.end() || it->is_null() ? nullptr : &*it;
+  }
+  // Known, and of no effect here.
+  void ignore(std::initializer_list<const char*> fields) {
+    for (const char* field : fields) known_.insert(field);
+  }
+  // Of no effect as long as it says what happens anyway.
+  void only(const char* field, std::initializer_list<Json> good) {
+    const Json* v = find(field);
+    if (!v) return;
+    for (const Json& value : good)
+      if (*v == value) return;
+    HADAL_CHECK(false, "{} is {}, which is not supported here", field, v->dump());
   }
   void number(const char* field, double& to) {
     if (const Json* v = find(field)) {
@@ -64,7 +77,10 @@ class Line {
   }
   void check_unknown() const {
     for (const auto& [name, value] : json_.items())
-      HADAL_CHECK(known_.contains(name), "{} is not a field that is known here", name);
+      HADAL_CHECK(known_.contains(name),
+                  "{} is not a field that is known here (variables of the chat template belong into "
+                  "chat_template_kwargs)",
+                  name);
   }
 
  private:
@@ -75,13 +91,19 @@ class Line {
 void read_prompt(Line& line, GenerationTask& task) {
   int prompts = 0;
   if (const Json* v = line.find("prompt")) {
-    HADAL_CHECK(v->is_string(), "prompt is {}, a string was expected", v->dump());
-    task.text = v->get<std::string>();
+    const bool ids = v->is_array() && !v->empty() && v->front().is_number();
+    HADAL_CHECK(v->is_string() || ids, "prompt is {}, a string or a list of token ids was expected", v->dump());
+    if (ids)
+      line.ids("prompt", task.prompt_ids);
+    else
+      task.text = v->get<std::string>();
     ++prompts;
   }
   if (const Json* v = line.find("messages")) {
     HADAL_CHECK(v->is_array(), "messages is not a list");
-    for (const Json& m : *v) HADAL_CHECK(m.is_object(), "messages holds {}, an object was expected", m.dump());
+    HADAL_CHECK(!v->empty(), "messages is empty");
+    for (std::size_t i = 0; i < v->size(); ++i)
+      HADAL_CHECK((*v)[i].is_object(), "messages[{}] is {}, an object was expected", i, (*v)[i].dump());
     task.messages = *v;
     ++prompts;
   }
@@ -97,6 +119,33 @@ void read_prompt(Line& line, GenerationTask& task) {
   }
 }
 
+// {"role": "assistant", "content": "The answer is", "prefix": true} as the last message: go on from there.
+bool ends_with_prefix(const Json& messages) {
+  return !messages.empty() && messages.back().value("role", Json()) == "assistant" &&
+         messages.back().value("prefix", Json()) == true;
+}
+
+void read_template_options(Line& line, GenerationTask& task) {
+  tokenizer::RenderOptions& r = task.render;
+  r.continue_final_message = !task.messages.is_null() && ends_with_prefix(task.messages);
+  line.flag("add_generation_prompt", r.add_generation_prompt);
+  line.flag("continue_final_message", r.continue_final_message);
+  if (const Json* v = line.find("chat_template")) {
+    HADAL_CHECK(v->is_string() && v->get_ref<const std::string&>().find('{') == std::string::npos,
+                "chat_template is not the name of one of the model's templates; a template inside a request is not "
+                "supported");
+    r.template_name = v->get<std::string>();
+  }
+  if (const Json* v = line.find("documents")) {
+    HADAL_CHECK(v->is_array(), "documents is not a list");
+    r.variables["documents"] = *v;
+  }
+  if (const Json* v = line.find("chat_template_kwargs")) {
+    HADAL_CHECK(v->is_object(), "chat_template_kwargs is {}, an object was expected", v->dump());
+    for (const auto& [name, value] : v->items()) r.variables[name] = value;
+  }
+}
+
 void read_sampling(Line& line, GenerationTask& task) {
   infer::SamplingParams& s = task.sampling;
   line.number("temperature", s.temperature);
@@ -105,7 +154,8 @@ void read_sampling(Line& line, GenerationTask& task) {
   line.number("repetition_penalty", s.repetition_penalty);
   line.number("presence_penalty", s.presence_penalty);
   line.number("frequency_penalty", s.frequency_penalty);
-  line.integer("top_k", s.top_k, 0, INT32_MAX);
+  line.integer("top_k", s.top_k, -1, INT32_MAX);
+  s.top_k = std::max<Index>(s.top_k, 0);  // others write -1 for all
   line.integer("seed", s.seed, INT64_MIN / 2, INT64_MAX / 2);
   bool logprobs = false;
   line.flag("logprobs", logprobs);
@@ -123,56 +173,91 @@ void read_sampling(Line& line, GenerationTask& task) {
   infer::validate(s);
 }
 
-GenerationTask parse_object(const Json& json, GenerationTask task) {
+void parse_object(const Json& json, GenerationTask& task) {
   Line line(json);
-  if (const Json* id = line.find("id")) task.id = *id;
+  line.ignore({"id", "custom_id"});
   read_prompt(line, task);
+  read_template_options(line, task);
   read_sampling(line, task);
   line.integer("max_tokens", task.max_tokens, 1, INT32_MAX);
+  line.integer("max_completion_tokens", task.max_tokens, 1, INT32_MAX);
   line.strings("stop", task.stop);
   line.ids("stop_token_ids", task.stop_token_ids);
   line.flag("ignore_eos", task.ignore_eos);
   line.flag("raw", task.raw);
   line.integer("n", task.n, 1, 128);
+  line.ignore({"model", "user", "metadata", "store", "service_tier", "parallel_tool_calls", "stream_options"});
+  line.only("stream", {false});
+  line.only("tool_choice", {"auto"});
+  line.only("response_format", {Json{{"type", "text"}}});
   line.check_unknown();
-  return task;
+}
+
+// A line of OpenAI's batch files holds the request in its body.
+const Json& request_of(const Json& json) {
+  if (!json.contains("body")) return json;
+  HADAL_CHECK(json["body"].is_object(), "body is {}, an object was expected", json["body"].dump());
+  const std::string url = json.value("url", std::string("/v1/chat/completions"));
+  HADAL_CHECK(url.ends_with("/completions"), "url is {}, only completions and chat completions are answered here", url);
+  return json["body"];
+}
+
+void read_line(std::string_view line, GenerationTask& task) {
+  if (line[line.find_first_not_of(" \t")] != '{') {
+    task.text = line;
+    return;
+  }
+  const Json json = io::parse_json(line, task.place);
+  for (const char* field : {"id", "custom_id"})
+    if (json.contains(field) && !json[field].is_null()) task.id = json[field];
+  io::check_integers(line, task.place);
+  parse_object(request_of(json), task);
+}
+
+// A list of requests, or one request over several lines, would be taken for prompts line by line.
+void check_lines(std::string_view input, const std::string& where) {
+  const std::size_t begin = std::min(input.find_first_not_of(" \t\r\n"), input.size());
+  const std::string_view text = input.substr(begin), line = text.substr(0, text.find('\n'));
+  if (!text.starts_with('[') && (!text.starts_with('{') || Json::accept(line))) return;
+  const Json whole = Json::parse(text, nullptr, false);
+  const bool requests = whole.is_object() || (whole.is_array() && !whole.empty() && whole[0].is_object());
+  HADAL_CHECK(!requests,
+              "{}: is one JSON document, a JSON object on each line was expected (jq -c '.[]' makes lines of a list)",
+              where);
 }
 
 }  // namespace
 
-std::vector<GenerationTask> parse_tasks(const std::string& input, const std::string& where,
-                                        const TaskDefaults& defaults) {
+std::string sentence_about(const GenerationTask& task, const std::string& what) {
+  const std::string rest = what.starts_with(task.place + ": ") ? what.substr(task.place.size() + 2) : what;
+  return fmt::format("{} (id {}): {}", task.place, task.id.dump(-1, ' ', false, Json::error_handler_t::replace), rest);
+}
+
+std::vector<GenerationTask> parse_tasks(std::string_view input, const std::string& where,
+                                        const GenerationTask& defaults) {
+  input = io::utf8_text(input, where);
+  check_lines(input, where);
   std::vector<GenerationTask> tasks;
-  std::string faults;
   std::set<std::string> ids;
   std::size_t at = 0;
   for (std::int64_t number = 1; at < input.size(); ++number) {
     const std::size_t end = std::min(input.find('\n', at), input.size());
-    std::string line = input.substr(at, end - at);
+    std::string_view line = input.substr(at, end - at);
     at = end + 1;
-    if (line.ends_with('\r')) line.pop_back();
-    if (line.empty()) continue;
-    const std::string place = fmt::format("{}, line {}", where, number);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.find_first_not_of(" \t") == line.npos) continue;
+    GenerationTask task = defaults;
+    task.id = number;
+    task.place = fmt::format("{}, line {}", where, number);
     try {
-      GenerationTask task;
-      task.id = number;
-      task.sampling = defaults.sampling;
-      task.max_tokens = defaults.max_tokens;
-      task.stop = defaults.stop;
-      task.raw = defaults.raw;
-      if (line[0] == '{') {
-        task = parse_object(io::parse_json(line, place), std::move(task));
-      } else {
-        task.text = line;
-      }
+      read_line(line, task);
       HADAL_CHECK(ids.insert(task.id.dump()).second, "id {} occurs twice", task.id.dump());
-      tasks.push_back(std::move(task));
-    } catch (const Error& e) {
-      const std::string what = e.what();
-      faults += (faults.empty() ? "" : "\n") + (what.starts_with(place) ? what : place + ": " + what);
+    } catch (const std::exception& e) {
+      task.fault = e.what();
+      task.n = 1;
     }
+    tasks.push_back(std::move(task));
   }
-  if (!faults.empty()) throw Error(faults);
   return tasks;
 }
 

@@ -7,17 +7,21 @@
 
 #include "hadal/cli/options.h"
 #include "hadal/infer/engine.h"
+#include "hadal/tokenizer/chat_template.h"
 
 namespace hadal::cli {
 
 struct GenerationTask {
   nlohmann::ordered_json id;  // as given, or the line's number
+  std::string place;          // opens sentences about it: file and line
+  std::string fault;          // why it cannot be answered; the members below mean nothing then
   // Exactly one of these is the prompt.
   std::string text;
   nlohmann::ordered_json messages;
   std::vector<config::TokenId> prompt_ids;
   bool raw = false;  // `text` without the template
   nlohmann::ordered_json tools;
+  tokenizer::RenderOptions render = {.add_generation_prompt = true};
 
   infer::SamplingParams sampling;
   Index max_tokens = 0;
@@ -27,17 +31,13 @@ struct GenerationTask {
   int n = 1;
 };
 
-// What a line does not say.
-struct TaskDefaults {
-  infer::SamplingParams sampling;
-  Index max_tokens = 0;
-  std::vector<std::string> stop;
-  bool raw = false;
-};
+// The sentence about a task that failed: `what` behind file, line and id.
+std::string sentence_about(const GenerationTask& task, const std::string& what);
 
-// Lines that start with "{" are JSON objects: {"id", "prompt" | "prompt_ids" | "messages", sampling in OpenAI's names};
-// every other line that is not empty is a prompt. All bad lines are reported at once, each with file, line and field.
-std::vector<GenerationTask> parse_tasks(const std::string& input, const std::string& where,
-                                        const TaskDefaults& defaults);
+// Lines that start with "{" are JSON objects: {"id", "prompt" | "prompt_ids" | "messages", sampling in OpenAI's names}
+// or such an object inside a line of OpenAI's batch files {"custom_id", "body"}; every other line that is not empty is
+// a prompt. What a line does not say is as in `defaults`. A line that cannot be read is a task with a fault.
+std::vector<GenerationTask> parse_tasks(std::string_view input, const std::string& where,
+                                        const GenerationTask& defaults);
 
 }  // namespace hadal::cli

@@ -9,7 +9,8 @@
 
 namespace hadal::cli {
 
-// "[1, 2, 3]", "1,2,3" or "1 2 3"; `where` opens the error sentence. At least one id.
+// "[1, 2, 3]", "1,2,3" or "1 2 3" (numbers between white space, if there is no comma); `where` opens the error
+// sentence. At least one id.
 std::vector<config::TokenId> parse_ids(std::string_view text, const std::string& where);
 
 }  // namespace hadal::cli

@@ -111,6 +111,30 @@ infer::SamplingParams SamplingOptions::params(const io::GenerationConfig& defaul
   return p;
 }
 
+void TemplateOptions::add_to(CLI::App& command) {
+  command.add_option("--thinking", thinking, "on or off: ask the chat template for thinking or not")
+      ->check(CLI::IsMember({"on", "off"}));
+  command.add_option("--var", variables, "Variable of the chat template, e.g. thinking=true (may be repeated)")
+      ->allow_extra_args(false);
+  command.add_option("--template", name,
+                     "Which of the model's chat templates, if it has several (default: tool_use when there are tools)");
+}
+
+tokenizer::RenderOptions TemplateOptions::render() const {
+  tokenizer::RenderOptions out;
+  out.template_name = name;
+  // The published templates call it by either name.
+  if (!thinking.empty()) out.variables = {{"thinking", thinking == "on"}, {"enable_thinking", thinking == "on"}};
+  for (const std::string& pair : variables) {
+    const std::size_t equals = pair.find('=');
+    HADAL_CHECK(equals != pair.npos && equals > 0, "--var: \"{}\" is not NAME=VALUE", pair);
+    const std::string value = pair.substr(equals + 1);
+    const auto parsed = nlohmann::ordered_json::parse(value, nullptr, false);
+    out.variables[pair.substr(0, equals)] = parsed.is_discarded() ? nlohmann::ordered_json(value) : parsed;
+  }
+  return out;
+}
+
 std::filesystem::path bundled_model() {
   std::error_code status;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", status).parent_path();

@@ -11,6 +11,7 @@
 #include "hadal/infer/engine.h"
 #include "hadal/io/generation_config.h"
 #include "hadal/stream/streaming.h"
+#include "hadal/tokenizer/chat_template.h"
 
 namespace CLI {
 class App;
@@ -53,6 +54,16 @@ struct SamplingOptions {
   void add_to(CLI::App& command);
   // Flags over the model's generation_config over neutral values.
   infer::SamplingParams params(const io::GenerationConfig& defaults) const;
+};
+
+// How messages become a prompt.
+struct TemplateOptions {
+  std::vector<std::string> variables;  // NAME=VALUE
+  std::string thinking, name;
+
+  void add_to(CLI::App& command);  // --var, --thinking, --template
+  // Throws Error for what is not NAME=VALUE; a value that is not JSON is text.
+  tokenizer::RenderOptions render() const;
 };
 
 // The small model that comes with Hadal: beside the build directory or where an installation puts it.

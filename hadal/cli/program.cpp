@@ -1,7 +1,9 @@
 #include "hadal/cli/program.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <new>
+#include <vector>
 
 #include "hadal/cli/commands.h"
 #include "hadal/cli/interrupt.h"
@@ -25,6 +27,72 @@ int report(std::string_view message) {
   return kError;
 }
 
+// Insertions, deletions, exchanges and swaps of neighbours that make one word the other.
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
+  for (std::size_t i = 0; i <= a.size(); ++i)
+    for (std::size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        d[i][j] = i + j;
+        continue;
+      }
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  return d[a.size()][b.size()];
+}
+
+// " (did you mean chat?)" for a word that is nearly one of those known, else nothing.
+std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
+  const std::string* best = nullptr;
+  std::size_t least = std::max<std::size_t>(1, word.size() / 3) + 1;
+  if (word.size() > 40) return "";
+  for (const std::string& k : known)
+    if (const std::size_t n = k.starts_with(word) ? 1 : distance(word, k); n < least) best = &k, least = n;
+  return best ? " (did you mean " + *best + "?)" : "";
+}
+
+std::vector<std::string> subcommand_names(const CLI::App& app) {
+  std::vector<std::string> out;
+  for (const CLI::App* c : app.get_subcommands({})) out.push_back(c->get_name());
+  return out;
+}
+
+// The innermost command that was named.
+const CLI::App& chosen_command(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return chosen.empty() ? app : chosen_command(*chosen[0]);
+}
+
+// The sentence for arguments that no command knows, with what may have been meant.
+std::string unknown_arguments(const CLI::App& app, int argc, char** argv) {
+  const CLI::App& command = chosen_command(app);
+  const auto names = subcommand_names(command);
+  if (&command == &app && argc > 1 && argv[1][0] != '-')
+    return fmt::format("{} is not a command{}", argv[1], suggestion(argv[1], names));
+  const auto rest = app.remaining(true);
+  if (rest.empty()) return "";
+  const std::string word = rest[0].substr(0, rest[0].find('='));
+  if (!names.empty() && !word.starts_with('-'))
+    return fmt::format("{} {} is not a command{}", command.get_name(), word, suggestion(word, names));
+  std::vector<std::string> options;
+  for (const CLI::App* a = &command; a; a = a->get_parent())
+    for (const CLI::Option* o : a->get_options())
+      for (const std::string& name : o->get_lnames()) options.push_back("--" + name);
+  return fmt::format("{} is not expected here{}", word, suggestion(word, options));
+}
+
+constexpr const char* kGreeting =
+    R"(Hadal runs DeepSeek-V3-family models on a CPU, straight from their published directories. Three commands to try:
+
+  hadal chat                            talk to the small model that comes with Hadal
+  hadal inspect MODEL                   what a model directory holds and what it needs
+  hadal generate MODEL --prompt 'Hi'    one answer; --input FILE for many
+
+`hadal --help` lists all commands, `hadal COMMAND --help` tells what one can do.
+)";
+
 int report_usage(const CLI::App& app, const std::string& message) {
   const auto chosen = app.get_subcommands();
   const std::string command = chosen.empty() ? "" : " " + chosen[0]->get_name();
@@ -41,8 +109,8 @@ int parse(CLI::App& app, int argc, char** argv) {
     return -1;
   } catch (const CLI::ParseError& e) {
     std::string text = e.what();
-    if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-')
-      text = fmt::format("{} is not a command", argv[1]);
+    const bool unknown = dynamic_cast<const CLI::ExtrasError*>(&e) || dynamic_cast<const CLI::RequiredError*>(&e);
+    if (const std::string better = unknown ? unknown_arguments(app, argc, argv) : ""; !better.empty()) text = better;
     while (text.ends_with('\n') || text.ends_with('.')) text.pop_back();
     return report_usage(app, text);
   }
@@ -68,6 +136,15 @@ int run_program(int argc, char** argv) {
     add(app, action);
   install_signal_handlers();
   try {
+    if (argc == 1 && stdout_is_terminal()) {
+      print(kGreeting);
+      flush_output();
+      return 0;
+    }
+    if (argc <= 1) {
+      fmt::print(stderr, "{}", app.help());
+      return report("a command was expected");
+    }
     if (const int code = parse(app, argc, argv)) return code < 0 ? 0 : code;
     set_log_level(verbose ? LogLevel::kDebug : quiet ? LogLevel::kError : LogLevel::kWarning);
     const int code = action();

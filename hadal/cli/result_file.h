@@ -1,9 +1,9 @@
-// JSON lines of results that an interrupted run leaves complete and the next one goes on from.
+// JSON lines of results that an interrupted run leaves complete and the next one goes on from. What failed
+// ({"id", "error"}) is tried again then: its line is taken out.
 #pragma once
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -28,7 +28,8 @@ class ResultFile {
 
  private:
   void read_existing();
-  static std::optional<std::string> key_of(std::string_view line);
+  enum class Line { kResult, kFailed, kOther };
+  static Line read_line(std::string_view line, std::string& key);
 
   std::string path_;
   std::FILE* file_ = nullptr;

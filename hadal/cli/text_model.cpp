@@ -18,10 +18,8 @@ namespace {
 // Turns the tokens of one answer into text: characters as they become whole, up to a stop string.
 class AnswerText {
  public:
-  AnswerText(const tokenizer::Tokenizer* tokenizer, const TextRequest& request)
-      : ends_(request.request.stop_token_ids),
-        keep_samples_(request.request.sampling.top_logprobs >= 0),
-        stops_(request.stop) {
+  AnswerText(const tokenizer::Tokenizer* tokenizer, const infer::Request& request, const std::vector<std::string>& stop)
+      : ends_(request.stop_token_ids), keep_samples_(request.sampling.top_logprobs >= 0), stops_(stop) {
     if (tokenizer) decoder_.emplace(*tokenizer);
   }
 
@@ -101,6 +99,10 @@ std::vector<TokenId> TextModel::encode_messages(const nlohmann::ordered_json& me
   return tokenizer().encode(chat_template().render(messages, tools, options));
 }
 
+void TextModel::check(const infer::Request& request) const {
+  infer::validate(request, infer::resolve(engine_options_, config()), config());
+}
+
 std::vector<TokenId> TextModel::encode_raw(std::string_view text) const {
   std::vector<TokenId> ids = tokenizer().encode(text, tokenizer::AddedTokenMode::kIgnore);
   std::optional<TokenId> bos = config().bos_token_id;
@@ -111,7 +113,7 @@ std::vector<TokenId> TextModel::encode_raw(std::string_view text) const {
 
 TextAnswer TextModel::answer(const infer::Request& request, const std::vector<std::string>& stop,
                              const std::function<bool(const std::string&)>& on_text) {
-  AnswerText text(tokenizer_ ? &*tokenizer_ : nullptr, {request, stop});
+  AnswerText text(tokenizer_ ? &*tokenizer_ : nullptr, request, stop);
   infer::Completion completion = engine_->generate(
       request,
       [&](const infer::Sample& sample) {
@@ -125,16 +127,15 @@ TextAnswer TextModel::answer(const infer::Request& request, const std::vector<st
   return text.answer(std::move(completion));
 }
 
-void TextModel::answer_all(const std::vector<TextRequest>& requests, Index batch,
+void TextModel::answer_all(std::span<const infer::Request> requests, const StopsOf& stops, Index batch,
                            const std::function<void(std::size_t, const TextAnswer&)>& on_answer) {
-  std::vector<infer::Request> plain;
-  for (const TextRequest& r : requests) plain.push_back(r.request);
   std::map<std::size_t, AnswerText> open;
   infer::BatchEngine engine(*ctx_, model_.transformer, engine_options_, batch);
   engine.generate(
-      plain,
+      requests,
       [&](std::size_t i, const infer::Sample& sample) {
-        AnswerText& text = open.try_emplace(i, tokenizer_ ? &*tokenizer_ : nullptr, requests[i]).first->second;
+        AnswerText& text =
+            open.try_emplace(i, tokenizer_ ? &*tokenizer_ : nullptr, requests[i], stops(i)).first->second;
         text.push(sample);
         return text.stopped() ? infer::Continue::kStop : infer::Continue::kYes;
       },

@@ -5,6 +5,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,10 +22,8 @@ struct TextAnswer {
   std::vector<infer::Sample> samples;  // with log-probabilities, if they were asked for
 };
 
-struct TextRequest {
-  infer::Request request;
-  std::vector<std::string> stop;
-};
+// The stop strings of the request with this index.
+using StopsOf = std::function<const std::vector<std::string>&(std::size_t)>;
 
 class TextModel {
  public:
@@ -42,6 +41,8 @@ class TextModel {
   std::vector<config::TokenId> encode_messages(const nlohmann::ordered_json& messages,
                                                const nlohmann::ordered_json& tools,
                                                const tokenizer::RenderOptions& options) const;
+  // Throws InvalidRequest for what cannot be answered: too many tokens, unknown ids, parameters out of range.
+  void check(const infer::Request& request) const;
   // BOS (if the model has one) and the text, no template.
   std::vector<config::TokenId> encode_raw(std::string_view text) const;
 
@@ -54,7 +55,7 @@ class TextModel {
 
   // All requests, up to `batch` of them decoded together; `on_answer` is given the answers as they end, with the index
   // of the request. Throws Interrupted after Ctrl-C: answers that have not ended are lost.
-  void answer_all(const std::vector<TextRequest>& requests, Index batch,
+  void answer_all(std::span<const infer::Request> requests, const StopsOf& stops, Index batch,
                   const std::function<void(std::size_t, const TextAnswer&)>& on_answer);
 
  private:

@@ -3,9 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/cli/commands.h"
+#include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/core/error.h"
 #include "hadal/io/json.h"
+#include "hadal/io/utf8_text.h"
 #include "hadal/tokenizer/chat_template.h"
 #include "hadal/tokenizer/tokenizer.h"
 
@@ -19,7 +21,7 @@ struct Options {
   std::string model, messages, tools;
   bool no_special = false, skip_special = false, generation_prompt = false, ids = false, allow_special = false,
        continue_final = false;
-  std::vector<std::string> variables;
+  TemplateOptions template_options;
 };
 
 void print_ids(const std::vector<tokenizer::TokenId>& ids) {
@@ -46,25 +48,22 @@ int decode(const Options& o) {
   return 0;
 }
 
-// thinking=true; what is not JSON is taken as text.
-Json parse_variables(const std::vector<std::string>& pairs) {
-  Json out = Json::object();
-  for (const std::string& pair : pairs) {
-    const std::size_t equals = pair.find('=');
-    HADAL_CHECK(equals != pair.npos && equals > 0, "--var: \"{}\" is not NAME=VALUE", pair);
-    const std::string value = pair.substr(equals + 1);
-    const Json parsed = Json::parse(value, nullptr, false);
-    out[pair.substr(0, equals)] = parsed.is_discarded() ? Json(value) : parsed;
-  }
-  return out;
+Json read_document(const std::string& file) {
+  const std::string text = io::read_text_file(file);
+  Json json = io::parse_json(text, file);
+  io::check_integers(text, file);
+  return json;
 }
 
 int render(const Options& o) {
-  const Json messages = io::read_json_file(o.messages);
-  const Json tools = o.tools.empty() ? Json() : io::read_json_file(o.tools);
+  const Json messages = read_document(o.messages);
+  const Json tools = o.tools.empty() ? Json() : read_document(o.tools);
+  HADAL_CHECK(tools.is_null() || tools.is_array(), "{}: a list of tools was expected", o.tools);
   const auto chat_template = tokenizer::ChatTemplate::load(o.model);
-  const tokenizer::Prompt prompt =
-      chat_template.render(messages, tools, {o.generation_prompt, parse_variables(o.variables), o.continue_final});
+  tokenizer::RenderOptions options = o.template_options.render();
+  options.add_generation_prompt = o.generation_prompt;
+  options.continue_final_message = o.continue_final;
+  const tokenizer::Prompt prompt = chat_template.render(messages, tools, options);
   if (!o.ids) {
     print(prompt.text);
     if (stdout_is_terminal()) print("\n");
@@ -107,7 +106,7 @@ void add_tokenizer(CLI::App& app, Action& action) {
               "End with the last message's text, as the beginning of an answer to be continued");
   r->add_flag("--ids", o.ids, "Print token ids instead of text");
   r->add_flag("--allow-special", o.allow_special, "With --ids: text of messages may spell special tokens");
-  r->add_option("--var", o.variables, "Variable of the template, e.g. thinking=true (may be repeated)");
+  o.template_options.add_to(*r);
 }
 
 }  // namespace hadal::cli

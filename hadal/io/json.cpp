@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "hadal/core/error.h"
+#include "hadal/io/utf8_text.h"
 
 namespace hadal::io {
 
@@ -37,6 +38,7 @@ void check_depth(std::string_view text, std::string_view where) {
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view where) {
+  text = utf8_text(text, where);
   check_depth(text, where);
   try {
     return Json::parse(text.begin(), text.end());

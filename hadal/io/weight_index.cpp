@@ -4,6 +4,7 @@
 
 #include "hadal/core/error.h"
 #include "hadal/io/json.h"
+#include "hadal/io/utf8_text.h"
 
 namespace hadal::io {
 
@@ -12,6 +13,7 @@ std::map<std::string, std::string> read_weight_index(const std::filesystem::path
 }
 
 std::map<std::string, std::string> parse_weight_index(std::string_view text, const std::string& where) {
+  text = utf8_text(text, where);
   simdjson::dom::parser parser;
   simdjson::dom::element document;
   const auto status = parser.parse(text.data(), text.size()).get(document);

@@ -68,7 +68,9 @@ TEST(ChatTemplate, Rule8_Rule9_EveryPublishedTemplateRendersAsJinja2Does) {
     std::string got;
     bool failed = false;
     try {
-      got = t.render(row["messages"], row["tools"], {row["add_generation_prompt"].get<bool>(), row["variables"]}).text;
+      RenderOptions options{row["add_generation_prompt"].get<bool>(), row["variables"]};
+      options.as_given = true;  // as transformers has it: no engine's normalising before
+      got = t.render(row["messages"], row["tools"], options).text;
     } catch (const Error&) {
       failed = true;
     }
@@ -118,6 +120,124 @@ TEST(ChatTemplate, Rule4_AnAssistantPrefixGetsNoSecondBosNoEosAndNoGenerationPro
             kBos + "<｜User｜>Q<｜Assistant｜>The answer is: ");
   EXPECT_THROW(load_template("deepseek-v3").render(Json::array(), nullptr, {.continue_final_message = true}),
                InvalidRequest);
+}
+
+// Where the answer stands in the prompt is marked, not searched for: what it says makes no difference.
+TEST(ChatTemplate, Rule4_AContinuedAnswerIsCutAtItsEndWhateverItSays) {
+  for (const std::string& name : kTemplates) {
+    const ChatTemplate t = load_template(name);
+    const auto continued = [&](const std::string& answer) {
+      Json messages = Json::parse(R"([{"role": "user", "content": "e < > a"}, {"role": "assistant", "content": "x"},
+                                      {"role": "user", "content": "Say <"}, {"role": "assistant"}])");
+      messages.back()["content"] = answer;
+      return t.render(messages, nullptr, {.continue_final_message = true}).text;
+    };
+    const std::string opened = continued("");
+    EXPECT_TRUE(opened.ends_with("<｜Assistant｜>") || opened.ends_with("</think>") ||
+                opened.ends_with("Assistant: ") || opened.ends_with("<|im_middle|>") ||
+                opened.ends_with("Say <<｜Assistant｜>"))
+        << name << ": " << opened;
+    for (const std::string answer : {"<", ">", "e", "a", "x", "Say <", "<｜end▁of▁sentence｜>", "<|im_end|>",
+                                     "<｜Assistant｜>", "Assistant: ", "{{ x }}", "e < > a", "\n\n", " "})
+      EXPECT_EQ(continued(answer), opened + answer) << name;
+  }
+}
+
+TEST(ChatTemplate, ATemplateThatTrimsOrChangesItsMessagesIsCutAtTheirEnd) {
+  const auto continued = [](const std::string& source, const std::string& answer) {
+    const Json messages =
+        Json::array({{{"role", "user"}, {"content", "b"}}, {{"role", "assistant"}, {"content", answer}}});
+    return ChatTemplate(source, "", "", "t").render(messages, nullptr, {.continue_final_message = true}).text;
+  };
+  const std::string loop = "{% for m in messages %}[", end = "]{% endfor %} b";
+  EXPECT_EQ(continued(loop + "{{ m.content | trim }}" + end, " b "), "[b][b");
+  EXPECT_EQ(continued(loop + "{{ m['content'].strip() | upper }}" + end, "a b\n"), "[B][A B");
+  EXPECT_EQ(continued(loop + "{{ m.content.split('</think>')[-1] }}" + end, "hm</think>"), "[b][");
+  EXPECT_EQ(continued(loop + "{% if m.content %}{{ m.content }}{% endif %}" + end, ""), "[b][");
+  EXPECT_EQ(continued("{{ messages[-1].content }}: " + loop + "{{ m.content }}" + end, "b"), "b: [b][b");
+  EXPECT_THROW(continued("{{ messages[0].content }}", "b"), InvalidRequest);
+}
+
+std::string rendered_error(const ChatTemplate& t, const char* messages) {
+  try {
+    t.render(Json::parse(messages), nullptr);
+  } catch (const InvalidRequest& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST(ChatMessages, TextPartsAreJoinedOrHandedOn) {
+  const char* parts =
+      R"([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_text", "text": "b"}, "c"]}])";
+  EXPECT_THAT(render_text(load_template("deepseek-v3"), parts, false), EndsWith("<｜User｜>a\nb\nc"));
+  EXPECT_THAT(render_text(load_template("kimi-k2"), parts, false), EndsWith("<|im_middle|>abc<|im_end|>"));
+  for (const std::string& name : kTemplates) {
+    const ChatTemplate t = load_template(name);
+    EXPECT_THAT(
+        rendered_error(
+            t,
+            R"([{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}]}])"),
+        HasSubstr("messages[1].content[1] is a part of type \"image_url\""))
+        << name;
+    EXPECT_THAT(rendered_error(t, R"([{"role": "user", "content": null}])"), HasSubstr("messages[0].content is null"))
+        << name;
+    EXPECT_THAT(rendered_error(t, R"([{"role": "user"}])"), HasSubstr("messages[0] has no content")) << name;
+    EXPECT_THAT(rendered_error(t, R"([{"role": "user", "content": {"a": 1}}])"),
+                HasSubstr("messages[0].content is {\"a\":1}"))
+        << name;
+    EXPECT_THAT(rendered_error(t, R"([{"role": "user", "content": [5]}])"), HasSubstr("messages[0].content[0] is 5"))
+        << name;
+  }
+}
+
+TEST(ChatMessages, ArgumentsAreTextOrObjectAsTheTemplateNeedsThem) {
+  const auto call = [](const Json& arguments, const Json& content) {
+    Json messages = Json::parse(R"([{"role": "user", "content": "w?"}, {"role": "assistant", "tool_calls":
+      [{"id": "1", "type": "function", "function": {"name": "get"}}]}, {"role": "tool", "content": "21"}])");
+    messages[1]["content"] = content;
+    messages[1]["tool_calls"][0]["function"]["arguments"] = arguments;
+    return messages;
+  };
+  const std::string text = R"({"city": "Köln", "n": [1, 2.5]})";
+  for (const std::string name : {"deepseek-v3", "deepseek-r1", "deepseek-r1-tools", "deepseek-v3.1"})
+    for (const Json& arguments : {Json(text), Json::parse(text)})
+      for (const Json& content : {Json(), Json("")}) {
+        const std::string out = load_template(name).render(call(arguments, content), nullptr).text;
+        EXPECT_THAT(out, HasSubstr(text)) << name;
+        EXPECT_THAT(out, Not(HasSubstr("None"))) << name;
+      }
+  const auto by = [&](const std::string& source, const Json& arguments) {
+    return ChatTemplate("{% set a = messages[1].tool_calls[0].function.arguments %}" + source, "", "", "t")
+        .render(call(arguments, nullptr), nullptr)
+        .text;
+  };
+  for (const Json& arguments : {Json(text), Json::parse(text)}) {
+    EXPECT_EQ(by("{{ a | tojson }}", arguments), text);
+    EXPECT_EQ(by("{{ a }}", arguments), text);
+    EXPECT_EQ(by("{{ 'x' + a }}", arguments), "x" + text);
+    EXPECT_EQ(by("{{ a is mapping }}{{ a.city }}{{ a['n'] }}", arguments), "TrueKöln[1, 2.5]");
+    EXPECT_EQ(
+        by("{% for k, v in a.items() %}{{ k }},{% endfor %}{% for k, v in a | items %}{{ k }},{% endfor %}", arguments),
+        "city,n,city,n,");
+  }
+  EXPECT_EQ(by("{{ a | tojson }}", "no JSON"), "\"no JSON\"");
+  EXPECT_EQ(by("{{ a | tojson }}", R"({"id": 18446744073709551615})"), R"({"id": 18446744073709551615})");
+  EXPECT_THROW(by("{{ a }}", R"({"id": 18446744073709551616})"), InvalidRequest);
+}
+
+TEST(ChatMessages, WhatOtherClientsLeaveInIsHarmless) {
+  const ChatTemplate t = load_template("deepseek-v3");
+  const char* plain = R"([{"role": "system", "content": "s"}, {"role": "assistant", "content": "a"}])";
+  const char* dumped = R"([{"role": "developer", "content": "s", "name": null},
+    {"role": "assistant", "content": "a", "tool_calls": null, "function_call": null, "refusal": null}])";
+  EXPECT_EQ(render_text(t, dumped, true), render_text(t, plain, true));
+  EXPECT_EQ(
+      render_text(t, R"([{"role": "system", "content": "s"}, {"role": "assistant", "content": "a", "tool_calls": []}])",
+                  true),
+      render_text(t, plain, true));
+  EXPECT_EQ(render_text(t, R"([{"role": "system", "content": "s"}, {"role": "assistant", "content": null}])", false),
+            kBos + "s<｜Assistant｜>" + kEos);
 }
 
 TEST(ChatTemplate, Rule5_SystemMessagesAreJoinedByABlankLine) {
@@ -184,6 +304,7 @@ TEST(ChatTemplate, FamiliesAreRecognised) {
 TEST(Jinja, ErrorsNameTheLine) {
   EXPECT_THAT(error_of("a\nb {{ x | frobnicate }}"),
               HasSubstr("test.jinja, line 2: filter 'frobnicate' is not supported"));
+  EXPECT_EQ(rendered("{% if false %}{{ x | frobnicate }}{{ 1 is odder 2 }}{{ f() }}{% endif %}ok"), "ok");
   EXPECT_THAT(error_of("a\n\n{% import 'x' %}"), HasSubstr("line 3: tag 'import' is not supported"));
   EXPECT_THAT(error_of("{{ x.y }}"), HasSubstr("line 1: 'x' is undefined"));
 }

@@ -10,7 +10,8 @@
 
 namespace hadal::tokenizer {
 
-enum class Origin : unsigned char { kTemplate, kUser };
+// kContinued is user text too: that of the message whose end the prompt is to be cut at, while a template is rendered.
+enum class Origin : unsigned char { kTemplate, kUser, kContinued };
 
 struct Prompt {
   struct Run {

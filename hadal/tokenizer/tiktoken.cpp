@@ -2,6 +2,8 @@
 #include <unordered_map>
 
 #include "hadal/core/error.h"
+#include "hadal/io/json.h"
+#include "hadal/io/utf8_text.h"
 #include "hadal/tokenizer/tokenizer_files.h"
 
 namespace hadal::tokenizer {
@@ -74,6 +76,7 @@ void add_merges(TokenizerData& data) {
 TokenizerData parse_tiktoken_model(std::string_view text, const TokenizerConfig& config, const std::string& where) {
   TokenizerData data;
   data.byte_ids.fill(-1);
+  text = io::utf8_text(text, where);
   for (std::size_t number = 1; !text.empty(); ++number) {
     const std::size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);

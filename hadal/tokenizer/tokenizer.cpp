@@ -1,5 +1,8 @@
 #include "hadal/tokenizer/tokenizer.h"
 
+#include <map>
+#include <set>
+
 #include "hadal/core/error.h"
 #include "hadal/io/json.h"
 #include "hadal/tokenizer/text_bounds.h"
@@ -13,6 +16,28 @@ std::unordered_map<std::string, TokenId> whole_pieces(const TokenizerData& data)
   for (TokenId id = 0; id < data.vocabulary.size(); ++id)
     if (data.vocabulary.is_assigned(id)) pieces.emplace(data.vocabulary.bytes(id), id);
   return pieces;
+}
+
+// The tokens of tokenizer_config.json that tokenizer.json has not, as transformers adds them; under the ids they state.
+void add_from_config(TokenizerData& data, const TokenizerConfig& config, const std::string& where) {
+  std::map<TokenId, std::string_view> known;
+  std::set<std::string_view> contents;
+  for (const AddedToken& token : data.added) {
+    known[token.id] = token.content;
+    contents.insert(token.content);
+  }
+  std::vector<AddedToken> more;
+  for (const auto& [id, token] : config.added_tokens_decoder) {
+    if (contents.contains(token.content)) continue;
+    const auto it = known.find(id);
+    const bool in_vocabulary = it == known.end() && data.vocabulary.is_assigned(id);
+    const std::string_view there = it != known.end() ? it->second : in_vocabulary ? data.vocabulary.bytes(id) : "";
+    HADAL_CHECK(there.empty() || there == token.content,
+                "{}: added_tokens_decoder {} is {}, tokenizer.json has {} under this id", where, id, token.content,
+                there);
+    more.push_back(token);
+  }
+  data.added.insert(data.added.end(), more.begin(), more.end());
 }
 
 }  // namespace
@@ -39,8 +64,11 @@ Tokenizer Tokenizer::load(const std::filesystem::path& directory) {
   if (std::filesystem::exists(config_path))
     config = parse_tokenizer_config(io::read_text_file(config_path), config_path.string());
   const auto json = directory / "tokenizer.json", model = directory / "tiktoken.model";
-  if (std::filesystem::exists(json))
-    return Tokenizer(parse_tokenizer_json(io::read_text_file(json), json.string()), config, json.string());
+  if (std::filesystem::exists(json)) {
+    TokenizerData data = parse_tokenizer_json(io::read_text_file(json), json.string());
+    add_from_config(data, config, config_path.string());
+    return Tokenizer(std::move(data), config, json.string());
+  }
   HADAL_CHECK(std::filesystem::exists(model), "{}: has no tokenizer, neither tokenizer.json nor tiktoken.model",
               directory.string());
   return Tokenizer(parse_tiktoken_model(io::read_text_file(model), config, model.string()), config, model.string());

@@ -4,6 +4,8 @@
 #include <unordered_map>
 
 #include "hadal/core/error.h"
+#include "hadal/io/json.h"
+#include "hadal/io/utf8_text.h"
 #include "hadal/tokenizer/byte_level.h"
 #include "hadal/tokenizer/tokenizer_files.h"
 
@@ -19,6 +21,7 @@ constexpr const char* kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}
 class Parser {
  public:
   Parser(std::string_view text, const std::string& where) : where_(where) {
+    text = io::utf8_text(text, where);
     const auto status = parser_.parse(text.data(), text.size()).get(root_);
     HADAL_CHECK(status == simdjson::SUCCESS, "{}: not valid JSON: {}", where_, simdjson::error_message(status));
     HADAL_CHECK(root_.is_object(), "{}: a JSON object was expected", where_);
@@ -224,6 +227,10 @@ class Parser {
       token.content = text_of(t, "content");
       HADAL_CHECK(!token.content.empty(), "{}: an added token is empty", where_);
       token.id = id_of(need(t, "id"), token.content);
+      for (const AddedToken& other : data_.added)
+        HADAL_CHECK(other.content != token.content && other.id != token.id,
+                    "{}: added_tokens has {} (id {}) and {} (id {}); each name and id may stand there once", where_,
+                    other.content, other.id, token.content, token.id);
       token.single_word = flag(t, "single_word", false);
       token.lstrip = flag(t, "lstrip", false);
       token.rstrip = flag(t, "rstrip", false);

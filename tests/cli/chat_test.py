@@ -18,6 +18,10 @@ class Pipe(Case):
     def test_a_message_that_does_not_fit_names_both_numbers(self):
         self.refused("more than the context of 16", "chat", MINI, "--context", "16", stdin="word " * 40 + "\n")
 
+    def test_lines_as_windows_writes_them(self):
+        out = self.ok("chat", MINI, "--temperature", "0", stdin="What is the capital of France?\r\n".encode("utf-8-sig")).decode()
+        self.assertEqual(out, "The capital of France is Paris.\n")
+
     def test_no_input_no_output(self):
         self.assertEqual(self.ok("chat", MINI), b"")
 

@@ -1,5 +1,5 @@
 """Help, versions, bad arguments, broken files, broken pipes: what a new user runs into."""
-import json, os, shutil, subprocess, unittest
+import json, os, pty, shutil, subprocess, unittest
 from harness import Case, HADAL, MINI, main, run
 
 COMMANDS = ["chat", "generate", "logits", "perplexity", "tokenizer", "tokenizer encode", "tokenizer decode", "tokenizer render", "convert", "init", "inspect", "verify", "bench",
@@ -18,6 +18,9 @@ class Program(Case):
 
     def test_bad_arguments_are_one_sentence(self):
         self.refused("frobnicate is not a command", "frobnicate")
+        self.refused("generat is not a command (did you mean generate?)", "generat")
+        self.refused("tokenizer encod is not a command (did you mean encode?)", "tokenizer", "encod")
+        self.refused("--temprature is not expected here (did you mean --temperature?)", "chat", "--temprature", "1")
         self.refused("--nope", "chat", "--nope")
         self.refused("required", "inspect")
         self.refused("--threads", "chat", "--threads", "0")
@@ -28,6 +31,23 @@ class Program(Case):
         self.refused("top_p is 0", "chat", MINI, "--top-p", "0")
         self.refused("give one of --prompt", "generate", MINI)
         self.refused("is not between 1 and", "chat", MINI, "--context", "99999")
+
+    def test_alone_it_greets(self):
+        p = run()
+        self.assertEqual((p.returncode, p.stdout), (2, b""))
+        self.assertIn(b"Talk to a model", p.stderr)
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execv(HADAL, [HADAL])
+        seen = b""
+        try:
+            while more := os.read(fd, 65536):
+                seen += more
+        except OSError:
+            pass
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+        for command in (b"hadal chat", b"hadal inspect", b"hadal generate"):
+            self.assertIn(command, seen)
 
     def test_verbose_says_how_it_computes(self):
         command = ["generate", MINI, "--prompt-ids", "0,1", "--max-tokens", "1", "--isa", "ref", "--threads", "1", "--activations", "int8"]
@@ -83,7 +103,7 @@ class Program(Case):
                 self.assertEqual(run("verify", m).returncode, 1)
         f = self.dir / "f"
         f.write_text('{"prompt": %s}\n' % deep)
-        self.refused("f, line 1: lists and objects are nested", "generate", MINI, "--input", f)
+        self.refused("f, line 1 (id 1): lists and objects are nested", "generate", MINI, "--input", f, "--fail-fast")
         self.refused("f: lists and objects are nested", "tokenizer", "render", MINI, "--messages", f)
         self.refused("stdin: lists and objects are nested", "tokenizer", "decode", MINI, stdin=deep)
 

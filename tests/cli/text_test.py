@@ -1,5 +1,5 @@
 """tokenizer, generate, perplexity, logits: results against goldens and each other."""
-import array, hashlib, json, os, random, signal, subprocess, time
+import array, hashlib, json, os, pathlib, random, signal, subprocess, time
 from harness import Case, DATA, HADAL, MINI, main, run, safetensors
 
 V3 = str(DATA / "tokenizer/deepseek-v3")
@@ -29,6 +29,42 @@ class Tokenizer(Case):
         safe = json.loads(self.ok("tokenizer", "render", V3, "--messages", m, "--ids"))
         self.assertEqual((safe.count(128803), safe.count(1)), (1, 0))
         self.assertEqual(json.loads(self.ok("tokenizer", "render", V3, "--messages", m, "--ids", "--allow-special")), [0, 128803, 128803, 90, 1])
+
+    def render(self, model, messages, *flags):
+        m = self.dir / "messages.json"
+        m.write_text(json.dumps(messages))
+        return self.ok("tokenizer", "render", model, "--messages", m, *flags).decode()
+
+    def test_named_templates(self):
+        m, tools = self.dir / "m", self.dir / "tools.json"
+        m.mkdir()
+        named = [{"name": n, "template": n + " {{ messages[0]['content'] }}"} for n in ("default", "tool_use", "rag")]
+        (m / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+        tools.write_text('[{"type": "function", "function": {"name": "f"}}]')
+        hi = [{"role": "user", "content": "Hi"}]
+        self.assertEqual([self.render(m, hi), self.render(m, hi, "--tools", tools), self.render(m, hi, "--template", "rag")], ["default Hi", "tool_use Hi", "rag Hi"])
+        self.refused("called other; there is default, rag, tool_use", "tokenizer", "render", m, "--messages", self.dir / "messages.json", "--template", "other")
+        (m / "additional_chat_templates").mkdir()
+        (m / "chat_template.jinja").write_bytes("file {{ messages[0]['content'] }}\r\nx".encode("utf-8-sig"))
+        (m / "additional_chat_templates/tool_use.jinja").write_text("tool file {{ messages[0]['content'] }}")
+        self.assertEqual([self.render(m, hi), self.render(m, hi, "--tools", tools)], ["file Hi\nx", "tool file Hi"])
+        (m / "chat_template.jinja").write_bytes("x".encode("utf-16"))
+        self.refused("chat_template.jinja: is UTF-16", "tokenizer", "render", m, "--messages", self.dir / "messages.json")
+
+    def test_tokens_that_only_the_config_knows(self):
+        m = self.dir / "m"
+        m.mkdir()
+        for f in ("tokenizer.json", "tokenizer_config.json"):
+            (m / f).write_bytes(pathlib.Path(MINI, f).read_bytes())
+        c = json.loads((m / "tokenizer_config.json").read_text())
+        token = {"content": "<tool>", "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+        (m / "tokenizer_config.json").write_text(json.dumps({**c, "added_tokens_decoder": {"4100": token}}))
+        ids = json.loads(self.ok("tokenizer", "encode", m, stdin="a<tool>b"))
+        self.assertEqual((ids[1], len(ids)), (4100, 3))
+        self.assertEqual(self.ok("tokenizer", "decode", m, stdin=json.dumps(ids)), b"a<tool>b")
+        self.assertEqual(self.ok("tokenizer", "decode", m, "--skip-special", stdin=json.dumps(ids)), b"ab")
+        (m / "tokenizer_config.json").write_text(json.dumps({**c, "added_tokens_decoder": {"5": token}}))
+        self.refused("tokenizer_config.json: added_tokens_decoder 5 is <tool>", "tokenizer", "encode", m, stdin="a")
 
     def test_bad_input(self):
         self.refused("not valid JSON", "tokenizer", "decode", V3, stdin="[1,")
@@ -127,9 +163,111 @@ class Generate(Case):
     def test_every_bad_line_is_named(self):
         bad = self.dir / "bad.jsonl"
         bad.write_text('{"prompt": 5}\nplain text is fine\n{"prompt": "x", "temperature": "hot"}\n{oops\n{"prompt": "x", "max_tokns": 3}\n{"messages": "x"}\n{}\n')
-        text = self.refused("line 1: prompt is 5", "generate", MINI, "--input", bad)
-        for fragment in ("line 3: temperature is", "line 4: not valid JSON", "line 5: max_tokns is not a field", "line 6: messages is not a list", "line 7: exactly one of"):
-            self.assertIn(fragment, text)
+        p = run("generate", MINI, "--input", bad, "--temperature", "0", "--max-tokens", "2")
+        self.assertEqual(p.returncode, 1, p.stderr)
+        out = [json.loads(l) for l in p.stdout.splitlines()]
+        self.assertEqual([("error" in o, o["id"]) for o in out], [(True, 1), (False, 2), (True, 3), (True, 4), (True, 5), (True, 6), (True, 7)])
+        for o, what in ((0, "prompt is 5"), (2, 'temperature is "hot"'), (3, "not valid JSON"), (4, "max_tokns is not a field"), (5, "messages is not a list"), (6, "exactly one of")):
+            message = out[o]["error"]["message"]
+            self.assertIn(what, message)
+            self.assertIn(f"line {o + 1} (id {o + 1}): ", message)
+            self.assertIn(("hadal: " + message).encode(), p.stderr.splitlines())
+        self.refused("line 1 (id 1): prompt is 5", "generate", MINI, "--input", bad, "--fail-fast")
+
+    def lines(self, *lines):
+        path = self.dir / "lines.jsonl"
+        path.write_text("".join((l if isinstance(l, str) else json.dumps(l)) + "\n" for l in lines))
+        return path
+
+    def answers(self, path, *flags, code=0):
+        p = run("generate", MINI, "--input", path, "--temperature", "0", "--max-tokens", "2", *flags)
+        self.assertEqual(p.returncode, code, p.stderr)
+        return {json.loads(l)["id"]: json.loads(l) for l in p.stdout.splitlines()}
+
+    def test_one_request_that_cannot_be_answered_stops_no_other(self):
+        good = {"id": "good", "prompt": "Hello"}
+        for bad, what in (({"prompt": "word " * 3000}, "are more than the context of"), ({"prompt_ids": [5, 99999]}, "token id 99999 is not below"),
+                          ({"prompt": "x", "top_p": 7}, "top_p is 7"), ({"prompt": "x", "n": 0}, "n is 0"), ({"prompt": 1.5}, "prompt is 1.5"), ({"messages": []}, "messages is empty"),
+                          ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, 'messages[0].content[0] is a part of type "image_url"'),
+                          ({"messages": [{"role": "user", "content": None}]}, "messages[0].content is null"), ({"messages": [{"content": "x"}]}, "messages[0]"),
+                          ({"prompt": "x", "chat_template_kwargs": {"messages": 1}}, "template variable messages"), ({"prompt": "x", "seed": 2**70}, "more than 64 bits"), ({"prompt": "x", "chat_template": "nosuch"}, "called nosuch; there is default"),
+                          ({"prompt": "x", "stream": True}, "stream is true"), ({"body": {"prompt": "x"}, "url": "/v1/embeddings"}, "url is /v1/embeddings")):
+            out = self.answers(self.lines({"id": "bad", **bad}, good), code=1)
+            self.assertIn(what, out["bad"]["error"]["message"])
+            self.assertIn('line 1 (id "bad")', out["bad"]["error"]["message"])
+            self.assertEqual(len(out["good"]["tokens"]), 2)
+
+    def test_failed_lines_are_tried_again(self):
+        out, bad = self.dir / "out.jsonl", {"id": "b", "prompt": "x", "max_tokens": "many"}
+        args = ["generate", MINI, "--temperature", "0", "--output", out, "--input"]
+        self.assertEqual(run(*args, self.lines({"id": "a", "prompt": "Hi"}, bad, {"id": "c", "prompt": "Hi"})).returncode, 1)
+        self.assertEqual([json.loads(l)["id"] for l in out.read_text().splitlines()], ["a", "b", "c"])
+        self.assertEqual(run(*args, self.lines({"id": "a", "prompt": "Hi"}, bad, {"id": "c", "prompt": "Hi"})).returncode, 1)
+        self.assertEqual([json.loads(l)["id"] for l in out.read_text().splitlines()], ["a", "c", "b"])
+        self.ok(*args, self.lines({"id": "a", "prompt": "Hi"}, {**bad, "max_tokens": 3}, {"id": "c", "prompt": "Hi"}))
+        rows = [json.loads(l) for l in out.read_text().splitlines()]
+        self.assertEqual([(r["id"], "error" in r) for r in rows], [("a", False), ("c", False), ("b", False)])
+
+    def test_requests_as_other_engines_take_them(self):
+        hi = [{"role": "user", "content": "Hi"}]
+        out = self.answers(self.lines({"id": "plain", "messages": hi}, {"id": "parts", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]},
+                                      {"custom_id": "batch", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": hi, "max_completion_tokens": 2}},
+                                      {"id": "completion", "prompt": [0, 5, 6], "top_k": -1}))
+        self.assertEqual(out["parts"]["tokens"], out["plain"]["tokens"])
+        self.assertEqual(out["batch"]["tokens"], out["plain"]["tokens"])
+        self.assertEqual(out["completion"]["usage"]["prompt_tokens"], 3)
+
+    def test_files_as_windows_writes_them(self):
+        text = '{"id": "a", "prompt": "What is 7 times 8?"}\r\n{"id": "b", "prompt": "Hi"}\r\n'
+        path = self.dir / "in.jsonl"
+        path.write_bytes(text.encode("utf-8-sig"))
+        self.assertEqual(list(self.answers(path)), ["a", "b"])
+        for encoding in ("utf-16", "utf-16-be", "utf-16-le"):
+            path.write_bytes(text.encode(encoding))
+            self.refused("in.jsonl: is UTF-16 text", "generate", MINI, "--input", path)
+        path.write_text(json.dumps([{"prompt": "x"}, {"prompt": "y"}], indent=1))
+        self.refused("is one JSON document", "generate", MINI, "--input", path)
+        for file in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"):
+            m = self.dir / ("m-" + file)
+            m.mkdir()
+            for f in pathlib.Path(MINI).iterdir():
+                (m / f.name).symlink_to(f)
+            data = (m / file).read_text()
+            (m / file).unlink()
+            (m / file).write_bytes(data.replace("\n", "\r\n").encode("utf-8-sig"))
+            self.assertEqual(self.ok("generate", m, "--prompt", "What is 7 times 8?", "--temperature", "0", "--max-tokens", "4"), self.ok("generate", MINI, "--prompt", "What is 7 times 8?", "--temperature", "0", "--max-tokens", "4"))
+            (m / file).write_bytes(data.encode("utf-16"))
+            self.refused("is UTF-16 text", "generate", m, "--prompt", "x")
+        ids = self.dir / "ids"
+        ids.write_bytes("1, 2,\r\n3\r\n".encode("utf-8-sig"))
+        self.ok("logits", MINI, "--ids-file", ids, "--out", self.dir / "o")
+
+    def test_lists_of_ids_are_strict(self):
+        for ids in ("1,,2", "1,", ",1", "1, ,2", " ", "1 2,3", "-1", "1,99999999999", "[1,2", "1]", "1;2", "0x1"):
+            self.refused("--prompt-ids: ", "generate", MINI, "--prompt-ids=" + ids)
+        same = [self.ok("generate", MINI, "--prompt-ids", ids, "--max-tokens", "2") for ids in ("0,5,6", "[0, 5, 6]", "0 5 6", " 0 , 5 , 6 ")]
+        self.assertEqual(len(set(same)), 1)
+
+    def model_with(self, name, template, **config):
+        m = self.dir / name
+        m.mkdir()
+        for f in pathlib.Path(MINI).iterdir():
+            if f.name != "tokenizer_config.json":
+                (m / f.name).symlink_to(f)
+        c = json.loads(pathlib.Path(MINI, "tokenizer_config.json").read_text())
+        (m / "tokenizer_config.json").write_text(json.dumps({**c, "chat_template": template, **config}))
+        return m
+
+    def test_template_variables_of_a_request_and_of_the_command(self):
+        m = self.model_with("m", "{{ bos_token }}{{ messages[0]['content'] }}{% if thinking %}<think> and more words{% endif %}")
+        plain, thinking = ({"messages": [{"role": "user", "content": "Hi"}], "chat_template_kwargs": {"thinking": t}, "id": t} for t in (False, True))
+        count = lambda *flags, lines=(): {json.loads(l)["id"]: json.loads(l)["usage"]["prompt_tokens"] for l in self.ok("generate", m, "--max-tokens", "1", *flags).splitlines()}
+        both = count("--input", self.lines(plain, thinking))
+        self.assertGreater(both[True], both[False])
+        self.assertEqual([count("--prompt", "Hi", *flags)[1] for flags in ([], ["--thinking", "on"], ["--var", "thinking=true"], ["--thinking", "on", "--var", "thinking=false"])], [both[False], both[True], both[True], both[False]])
+        self.assertEqual(list(count("--thinking", "on", "--input", self.lines(plain)).values()), [both[False]])
+        self.refused("is not NAME=VALUE", "generate", m, "--prompt", "x", "--var", "thinking")
+        self.assertIn(b"no switch for thinking", run("generate", MINI, "--prompt", "x", "--max-tokens", "1", "--thinking", "on").stderr)
 
     def one(self, **task):
         return [json.loads(l) for l in self.ok("generate", MINI, "--input", "-", stdin=json.dumps({"messages": [{"role": "user", "content": "What is 7 times 8?"}], "temperature": 0, **task})).decode().splitlines()]

@@ -28,7 +28,8 @@ struct NameExpr {
 };
 struct ListExpr {
   std::vector<ExprPtr> items;
-};  // tuples too
+  bool is_tuple = false;
+};
 struct DictExpr {
   std::vector<std::pair<ExprPtr, ExprPtr>> items;
 };
@@ -93,19 +94,25 @@ struct If {
   std::vector<std::pair<ExprPtr, Body>> branches;
   Body otherwise;
 };
+// What a value is given to: a name, or names for its items, which may be such targets again.
+struct Target {
+  std::string name;
+  std::vector<Target> parts;
+};
 struct For {
-  std::vector<std::string> targets;
+  Target target;
   ExprPtr iterable, condition;
   Body body, otherwise;
 };
 struct Set {
-  std::vector<std::string> targets;
+  Target target;
   std::string field;
   ExprPtr value;
 };  // field: of a namespace
 struct SetBlock {
   std::string target;
   Body body;
+  ExprPtr filter;  // or none
 };
 struct Parameter {
   std::string name;

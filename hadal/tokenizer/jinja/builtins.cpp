@@ -1,8 +1,12 @@
 #include "hadal/tokenizer/jinja/builtins.h"
 
 #include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cstdlib>
 
 #include "hadal/core/error.h"
+#include "hadal/tokenizer/jinja/text_functions.h"
 #include "hadal/tokenizer/utf8.h"
 
 namespace hadal::tokenizer::jinja {
@@ -40,9 +44,9 @@ std::vector<std::size_t> character_starts(std::string_view text) {
 List iterate(const Value& value) {
   if (const List* l = value.list()) return *l;
   List out;
-  if (const Dict* d = value.dict()) {
+  if (const Dict* d = value.dict_form()) {
     for (const auto& [k, v] : *d) out.push_back(k);
-  } else if (const Text* t = value.text()) {
+  } else if (const Text* t = value.text_form()) {
     const auto starts = character_starts(t->text);
     for (std::size_t i = 0; i + 1 < starts.size(); ++i) out.push_back(slice_text(*t, starts[i], starts[i + 1]));
   } else {
@@ -52,14 +56,20 @@ List iterate(const Value& value) {
 }
 
 Value get_item(const Value& object, const Value& key) {
-  if (const Dict* d = object.dict()) {
+  if (const Dict* d = key.text() ? object.dict_form() : object.dict()) {
     for (const auto& [k, v] : *d)
       if (equal(k, key)) return v;
     return Undefined{key.text() ? key.text()->text : repr(key)};
   }
+  if (const Namespace* space = object.space(); space && key.text()) {
+    for (const auto& [name, value] : space->fields)
+      if (name == key.text()->text) return value;
+    return Undefined{key.text()->text};
+  }
   if (!key.integer() && !key.boolean()) return Undefined{key.text() ? key.text()->text : repr(key)};
   std::int64_t i = key.as_integer();
-  if (const List* l = object.list()) {
+  const bool indexed = object.kind() != SequenceKind::kView && object.kind() != SequenceKind::kGenerator;
+  if (const List* l = indexed ? object.list() : nullptr) {
     if (i < 0) i += static_cast<std::int64_t>(l->size());
     if (i >= 0 && i < static_cast<std::int64_t>(l->size())) return (*l)[static_cast<std::size_t>(i)];
   } else if (const Text* t = object.text()) {
@@ -73,14 +83,15 @@ Value get_item(const Value& object, const Value& key) {
 }
 
 Value slice(const Value& object, const Value& begin, const Value& end, const Value& step) {
-  if (const List* l = object.list()) {
+  const bool sliced = object.kind() != SequenceKind::kView && object.kind() != SequenceKind::kGenerator;
+  if (const List* l = sliced ? object.list() : nullptr) {
     const Range r = slice_range(static_cast<std::int64_t>(l->size()), begin, end, step);
     List out;
     for (std::int64_t i = r.begin; r.step > 0 ? i < r.end : i > r.end; i += r.step)
       out.push_back((*l)[static_cast<std::size_t>(i)]);
-    return out;
+    return Value(std::move(out), object.kind());
   }
-  const Text* t = object.text();
+  const Text* t = object.text_form();
   HADAL_CHECK(t, "a value of type {} cannot be sliced", object.type_name());
   const auto starts = character_starts(t->text);
   const Range r = slice_range(static_cast<std::int64_t>(starts.size()) - 1, begin, end, step);
@@ -95,7 +106,7 @@ Value slice(const Value& object, const Value& begin, const Value& end, const Val
 }
 
 bool contains(const Value& container, const Value& item) {
-  if (const Text* t = container.text()) {
+  if (const Text* t = container.dict() ? nullptr : container.text_form()) {
     HADAL_CHECK(item.text(), "'in' with a string on the right needs a string on the left, {} came", item.type_name());
     return t->text.find(item.text()->text) != std::string::npos;
   }
@@ -104,11 +115,91 @@ bool contains(const Value& container, const Value& item) {
   return false;
 }
 
+namespace {
+
+// Without the white space around it and with underscores between digits taken out; empty if they stand elsewhere.
+std::string number_text(std::string_view text) {
+  const Text stripped = strip(make_text(text, Origin::kUser), "", Side::kBoth);
+  std::string out;
+  const std::string& t = stripped.text;
+  for (std::size_t i = 0; i < t.size(); ++i) {
+    if (t[i] != '_') {
+      out += t[i];
+      continue;
+    }
+    const auto alphanumeric = [&](std::size_t at) {
+      return at < t.size() && std::isalnum(static_cast<unsigned char>(t[at]));
+    };
+    if (i == 0 || !alphanumeric(i - 1) || !alphanumeric(i + 1)) return "";
+  }
+  return out;
+}
+
+// Python reads the digits of all scripts; here they are an error instead of another result.
+void check_ascii(const std::string& text) {
+  for (char c : text)
+    HADAL_CHECK(static_cast<unsigned char>(c) < 0x80, "a number with digits beyond ASCII is not supported");
+}
+
+}  // namespace
+
+std::optional<std::int64_t> python_int(std::string_view given, int base) {
+  HADAL_CHECK(base == 0 || (base >= 2 && base <= 36), "int: base {} is not 0 or from 2 to 36", base);
+  std::string text = number_text(given);
+  check_ascii(text);
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.erase(0, 1);
+  const auto prefixed = [&](char letter) { return text.size() > 2 && text[0] == '0' && (text[1] | 0x20) == letter; };
+  for (const auto& [letter, of] : {std::pair{'x', 16}, {'o', 8}, {'b', 2}})
+    if (prefixed(letter) && (base == 0 || base == of)) {
+      text.erase(0, 2);
+      base = of;
+      break;
+    }
+  if (base == 0 && text.size() > 1 && text[0] == '0' && text.find_first_not_of('0') != text.npos) return std::nullopt;
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base == 0 ? 10 : base);
+  if (end != text.data() + text.size() || text.empty() || error == std::errc::invalid_argument) return std::nullopt;
+  HADAL_CHECK(error == std::errc() && value <= static_cast<std::uint64_t>(INT64_MAX), "int: the number is too large");
+  return negative ? -static_cast<std::int64_t>(value) : static_cast<std::int64_t>(value);
+}
+
+std::optional<double> python_float(std::string_view given) {
+  std::string text = number_text(given);
+  check_ascii(text);
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string_view plain = std::string_view(text).substr(text.starts_with('-') || text.starts_with('+') ? 1 : 0);
+  const bool word = plain == "inf" || plain == "infinity" || plain == "nan";
+  if (plain.empty() || (!word && plain.find_first_not_of("0123456789.e+-") != plain.npos)) return std::nullopt;
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return *end == '\0' ? std::optional(value) : std::nullopt;
+}
+
 const Value* ArgumentReader::find(std::size_t i, std::string_view name) const {
   if (i < arguments_.positional.size()) return &arguments_.positional[i];
   for (const auto& [key, value] : arguments_.named)
     if (key == name) return &value;
   return nullptr;
+}
+
+void ArgumentReader::allow(std::string_view names) const {
+  std::size_t count = 0;
+  std::vector<std::string_view> known;
+  while (!names.empty()) {
+    const std::size_t end = std::min(names.find(' '), names.size());
+    known.push_back(names.substr(0, end));
+    names.remove_prefix(std::min(end + 1, names.size()));
+  }
+  count = known.size();
+  HADAL_CHECK(arguments_.positional.size() <= count, "{} takes {} argument{} here, {} came", function_, count,
+              count == 1 ? "" : "s", arguments_.positional.size());
+  for (const auto& [key, value] : arguments_.named) {
+    const auto it = std::find(known.begin(), known.end(), key);
+    HADAL_CHECK(it != known.end(), "{} has no argument '{}' here", function_, key);
+    HADAL_CHECK(it - known.begin() >= static_cast<std::ptrdiff_t>(arguments_.positional.size()),
+                "{}: argument '{}' came twice", function_, key);
+  }
 }
 
 const Value& ArgumentReader::need(std::size_t i, std::string_view name) const {

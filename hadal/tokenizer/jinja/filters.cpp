@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 
 #include "hadal/core/error.h"
@@ -15,6 +16,8 @@ using Filter = Value (*)(const Value&, const ArgumentReader&, const Arguments&);
 
 std::int64_t length(const Value& v) {
   if (const Text* t = v.text()) return static_cast<std::int64_t>(character_starts(t->text).size()) - 1;
+  HADAL_CHECK(v.kind() != SequenceKind::kGenerator, "a generator has no length; | list makes a list of it");
+  HADAL_CHECK(!v.is_none(), "a value of type NoneType has no length");
   return static_cast<std::int64_t>(iterate(v).size());
 }
 
@@ -54,7 +57,7 @@ Value choose(const Value& v, const Arguments& a, bool by_attribute, bool keep) {
     }
     if (holds == keep) out.push_back(item);
   }
-  return out;
+  return generator_of(std::move(out));
 }
 
 Value map_filter(const Value& v, const ArgumentReader& in, const Arguments& a) {
@@ -62,8 +65,9 @@ Value map_filter(const Value& v, const ArgumentReader& in, const Arguments& a) {
   const Value* attribute = nullptr;
   const Value* otherwise = nullptr;
   for (const auto& [key, value] : a.named) {
-    if (key == "attribute") attribute = &value;
-    if (key == "default") otherwise = &value;
+    HADAL_CHECK(key == "attribute" || (key == "default" && a.positional.empty()), "map: argument '{}' is not supported",
+                key);
+    (key == "attribute" ? attribute : otherwise) = &value;
   }
   for (const Value& item : iterate(v)) {
     Value mapped =
@@ -71,38 +75,54 @@ Value map_filter(const Value& v, const ArgumentReader& in, const Arguments& a) {
     if (mapped.is_undefined() && otherwise) mapped = *otherwise;
     out.push_back(std::move(mapped));
   }
-  return out;
+  return generator_of(std::move(out));
+}
+
+Value without_case(const Value& v, bool case_sensitive) {
+  return v.text() && !case_sensitive ? Value(lower(*v.text())) : v;
+}
+
+// What an item is sorted by: itself or its attributes ("a" or "a,b").
+List sort_key(const Value& item, const Value* attribute, bool case_sensitive) {
+  List key;
+  if (!attribute || attribute->is_none()) {
+    key.push_back(without_case(item, case_sensitive));
+  } else if (!attribute->text()) {
+    key.push_back(without_case(attribute_of(item, *attribute), case_sensitive));
+  } else {
+    for (const Value& name : split(*attribute->text(), ",", -1))
+      key.push_back(without_case(attribute_of(item, name), case_sensitive));
+  }
+  return key;
 }
 
 Value sorted(const Value& v, const ArgumentReader& in, const Arguments&) {
-  List list = iterate(v);
   const Value* attribute = in.find(2, "attribute");
-  const bool case_sensitive = in.boolean_or(1, "case_sensitive", false);
-  const auto key = [&](const Value& item) {
-    Value k = attribute && !attribute->is_none() ? attribute_of(item, *attribute) : item;
-    return k.text() && !case_sensitive ? Value(lower(*k.text())) : k;
-  };
-  const bool reverse = in.boolean_or(0, "reverse", false);
-  std::stable_sort(list.begin(), list.end(), [&](const Value& a, const Value& b) {
-    return reverse ? compare(key(b), key(a)) < 0 : compare(key(a), key(b)) < 0;
+  const bool case_sensitive = in.boolean_or(1, "case_sensitive", false), reverse = in.boolean_or(0, "reverse", false);
+  std::vector<std::pair<Value, Value>> keyed;
+  for (const Value& item : iterate(v)) keyed.emplace_back(sort_key(item, attribute, case_sensitive), item);
+  std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
+    return reverse ? compare(b.first, a.first) < 0 : compare(a.first, b.first) < 0;
   });
+  List list;
+  for (auto& [key, item] : keyed) list.push_back(std::move(item));
   return list;
 }
 
 Value dictsort(const Value& v, const ArgumentReader& in, const Arguments&) {
-  HADAL_CHECK(v.dict(), "dictsort: a dict was expected, {} came", v.type_name());
+  HADAL_CHECK(v.dict_form(), "dictsort: a dict was expected, {} came", v.type_name());
   const bool case_sensitive = in.boolean_or(0, "case_sensitive", false);
   const Value* by = in.find(1, "by");
-  const bool by_value = by && by->text() && by->text()->text == "value";
+  const std::string what = by && by->text() ? by->text()->text : "key";
+  HADAL_CHECK(what == "key" || what == "value", "dictsort: by is \"{}\", key or value was expected", what);
+  const bool by_value = what == "value";
   List items;
-  for (const auto& [k, value] : *v.dict()) items.push_back(List{k, value});
-  const auto key = [&](const Value& item) {
-    const Value& k = (*item.list())[by_value ? 1 : 0];
-    return k.text() && !case_sensitive ? Value(lower(*k.text())) : k;
-  };
+  for (const auto& [k, value] : *v.dict_form()) items.push_back(tuple_of({k, value}));
+  const auto key = [&](const Value& item) { return without_case((*item.list())[by_value ? 1 : 0], case_sensitive); };
   std::stable_sort(items.begin(), items.end(),
-                   [&](const Value& a, const Value& b) { return compare(key(a), key(b)) < 0; });
-  if (in.boolean_or(2, "reverse", false)) std::reverse(items.begin(), items.end());
+                   [&, reverse = in.boolean_or(2, "reverse", false)](const Value& a, const Value& b) {
+                     return reverse ? compare(key(b), key(a)) < 0 : compare(key(a), key(b)) < 0;
+                   });
   return items;
 }
 
@@ -111,7 +131,11 @@ Value tojson(const Value& v, const ArgumentReader& in, const Arguments&) {
   JsonStyle style;
   const Value* indent_by = in.find(1, "indent");
   if (indent_by && !indent_by->is_none()) {
-    style.indent = static_cast<int>(std::clamp<std::int64_t>(indent_by->as_integer(), 0, 64));
+    style.indented = true;
+    style.indent =
+        indent_by->text()
+            ? indent_by->text()->text
+            : std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(indent_by->as_integer(), 0, 64)), ' ');
     style.item_separator = ",";
   }
   const Value* separators = in.find(2, "separators");
@@ -126,78 +150,111 @@ Value tojson(const Value& v, const ArgumentReader& in, const Arguments&) {
   return make_text(to_json(v, style), Origin::kUser);
 }
 
+// Half to even at a power of ten, of an integer.
+std::int64_t rounded_integer(std::int64_t value, std::int64_t digits) {
+  if (digits >= 0) return value;
+  if (digits < -18) return 0;
+  std::int64_t unit = 1;
+  for (std::int64_t i = 0; i < -digits; ++i) unit *= 10;
+  const std::int64_t rest = std::abs(value % unit), down = value - value % unit;
+  const bool up = rest > unit - rest || (rest == unit - rest && (down / unit) % 2 != 0);
+  std::int64_t out = down;
+  HADAL_CHECK(!up || !__builtin_add_overflow(down, value < 0 ? -unit : unit, &out), "the number is too large");
+  return out;
+}
+
+// As Python's round: the exact value in binary decides, halves go to the even digit.
+double rounded_float(double value, std::int64_t digits) {
+  if (!std::isfinite(value) || digits > 300) return value;
+  if (digits < 0) {
+    const double unit = std::pow(10.0, static_cast<double>(-digits));
+    return std::nearbyint(value / unit) * unit;
+  }
+  return std::strtod(fmt::format("{:.{}f}", value, static_cast<int>(digits)).c_str(), nullptr);
+}
+
 Value rounded(const Value& v, const ArgumentReader& in, const Arguments&) {
   const std::int64_t digits = std::clamp<std::int64_t>(in.integer_or(0, "precision", 0), -300, 300);
   const Value* method = in.find(1, "method");
   const std::string how = method && method->text() ? method->text()->text : "common";
+  HADAL_CHECK(how == "common" || how == "ceil" || how == "floor", "round: method {} is not common, ceil or floor", how);
+  if (how == "common")
+    return v.floating() ? Value(rounded_float(*v.floating(), digits)) : Value(rounded_integer(v.as_integer(), digits));
   const double unit = std::pow(10.0, static_cast<double>(digits));
   const double x = v.number() * unit;
-  return (how == "ceil" ? std::ceil(x) : how == "floor" ? std::floor(x) : std::nearbyint(x)) / unit;
+  return (how == "ceil" ? std::ceil(x) : std::floor(x)) / unit;
 }
 
 Value to_integer(const Value& v, const ArgumentReader& in, const Arguments&) {
-  const std::int64_t otherwise = in.integer_or(0, "default", 0);
-  if (v.is_number())
-    return v.floating() ? (std::abs(*v.floating()) < 9e18 ? static_cast<std::int64_t>(*v.floating()) : otherwise)
-                        : v.as_integer();
-  if (!v.text()) return otherwise;
-  const std::string text = strip(*v.text(), "", Side::kBoth).text;
-  std::int64_t value = 0;
-  const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
-  const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value);
-  if (error == std::errc() && end == text.data() + text.size()) return value;
-  double d = 0;
-  const auto [float_end, float_error] = std::from_chars(begin, text.data() + text.size(), d);
-  return float_error == std::errc() && float_end == text.data() + text.size() && std::abs(d) < 9e18
-             ? static_cast<std::int64_t>(d)
-             : otherwise;
+  const Value* given = in.find(0, "default");
+  const Value otherwise = given ? *given : Value(std::int64_t{0});
+  HADAL_CHECK(!v.is_undefined(), "'{}' is undefined", v.undefined()->name);
+  if (v.big_integer()) return v;
+  if (v.is_number() && !v.floating()) return v.as_integer();
+  std::optional<double> number = v.floating() ? std::optional(*v.floating()) : std::nullopt;
+  if (const Text* t = v.text()) {
+    if (const auto whole = python_int(t->text, static_cast<int>(in.integer_or(1, "base", 10)))) return *whole;
+    number = python_float(t->text);
+  }
+  if (!number || !std::isfinite(*number)) return otherwise;
+  HADAL_CHECK(std::abs(*number) < 9.2e18, "int: the number is too large");
+  return static_cast<std::int64_t>(*number);
 }
 
 Value to_float(const Value& v, const ArgumentReader& in, const Arguments&) {
-  if (v.is_number()) return v.number();
   const Value* otherwise = in.find(0, "default");
-  const double fallback = otherwise && otherwise->is_number() ? otherwise->number() : 0.0;
-  if (!v.text()) return fallback;
-  const std::string text = strip(*v.text(), "", Side::kBoth).text;
-  double d = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), d);
-  return error == std::errc() && end == text.data() + text.size() ? d : fallback;
+  HADAL_CHECK(!v.is_undefined(), "'{}' is undefined", v.undefined()->name);
+  if (v.is_number()) return v.number();
+  const auto number = v.text() ? python_float(v.text()->text) : std::nullopt;
+  return number ? Value(*number) : otherwise ? *otherwise : Value(0.0);
 }
 
 Value unique(const Value& v, const ArgumentReader& in, const Arguments&) {
   const bool case_sensitive = in.boolean_or(0, "case_sensitive", false);
+  const Value* attribute = in.find(1, "attribute");
   List out, keys;
   for (const Value& item : iterate(v)) {
-    const Value key = item.text() && !case_sensitive ? Value(lower(*item.text())) : item;
+    const Value key =
+        without_case(attribute && !attribute->is_none() ? attribute_of(item, *attribute) : item, case_sensitive);
     if (std::any_of(keys.begin(), keys.end(), [&](const Value& k) { return equal(k, key); })) continue;
     keys.push_back(key);
     out.push_back(item);
   }
-  return out;
+  return generator_of(std::move(out));
 }
 
-Value extreme(const Value& v, int sign) {
+Value extreme(const Value& v, const ArgumentReader& in, int sign) {
   const List list = iterate(v);
   if (list.empty()) return Undefined{"the extreme of nothing"};
+  const bool case_sensitive = in.boolean_or(0, "case_sensitive", false);
+  const Value* attribute = in.find(1, "attribute");
+  const auto key = [&](const Value& item) {
+    return without_case(attribute && !attribute->is_none() ? attribute_of(item, *attribute) : item, case_sensitive);
+  };
   const Value* best = &list[0];
   for (const Value& item : list)
-    if (compare(item, *best) * sign > 0) best = &item;
+    if (compare(key(item), key(*best)) * sign > 0) best = &item;
   return *best;
 }
 
 Value sum(const Value& v, const ArgumentReader& in, const Arguments&) {
   const Value* attribute = in.find(0, "attribute");
-  std::int64_t whole = in.integer_or(1, "start", 0);
-  double fraction = 0;
-  bool floating = false;
+  const Value* start = in.find(1, "start");
+  Value total = start ? *start : Value(std::int64_t{0});
   for (const Value& item : iterate(v)) {
     const Value number = attribute && !attribute->is_none() ? attribute_of(item, *attribute) : item;
-    if (number.floating())
-      floating = true, fraction += *number.floating();
-    else
-      HADAL_CHECK(!__builtin_add_overflow(whole, number.as_integer(), &whole), "sum: the result is too large");
+    HADAL_CHECK(number.is_number() && total.is_number(), "sum: {} and {} have no sum", total.type_name(),
+                number.type_name());
+    std::int64_t whole = 0;
+    if (number.floating() || total.floating()) {
+      total = total.number() + number.number();
+    } else {
+      HADAL_CHECK(!__builtin_add_overflow(total.as_integer(), number.as_integer(), &whole),
+                  "sum: the result is too large");
+      total = whole;
+    }
   }
-  return floating ? Value(static_cast<double>(whole) + fraction) : Value(whole);
+  return total;
 }
 
 Value indented(const Value& v, const ArgumentReader& in, const Arguments&) {
@@ -214,7 +271,7 @@ Value reversed(const Value& v) {
   List list = iterate(v);
   std::reverse(list.begin(), list.end());
   if (v.text()) return join(Text(), list);
-  return list;
+  return generator_of(std::move(list));
 }
 
 const std::map<std::string, Filter, std::less<>>& filters() {
@@ -254,20 +311,22 @@ const std::map<std::string, Filter, std::less<>>& filters() {
        }},
       {"upper", [](const Value& v, const ArgumentReader&, const Arguments&) -> Value { return upper(to_text(v)); }},
       {"lower", [](const Value& v, const ArgumentReader&, const Arguments&) -> Value { return lower(to_text(v)); }},
-      {"title", [](const Value& v, const ArgumentReader&, const Arguments&) -> Value { return title(to_text(v)); }},
+      {"title",
+       [](const Value& v, const ArgumentReader&, const Arguments&) -> Value { return title_words(to_text(v)); }},
       {"capitalize",
        [](const Value& v, const ArgumentReader&, const Arguments&) -> Value { return capitalize(to_text(v)); }},
       {"replace",
        [](const Value& v, const ArgumentReader& in, const Arguments&) -> Value {
-         return replace(to_text(v), in.text(0, "old").text, in.text(1, "new"), in.integer_or(2, "count", -1));
+         return replace(to_text(v), to_text(in.need(0, "old")).text, to_text(in.need(1, "new")),
+                        in.integer_or(2, "count", -1));
        }},
       {"items",
        [](const Value& v, const ArgumentReader&, const Arguments&) -> Value {
-         if (v.is_undefined()) return List();
-         HADAL_CHECK(v.dict(), "items: a dict was expected, {} came", v.type_name());
+         if (v.is_undefined()) return generator_of({});
+         HADAL_CHECK(v.dict_form(), "items: a dict was expected, {} came", v.type_name());
          List out;
-         for (const auto& [k, value] : *v.dict()) out.push_back(List{k, value});
-         return out;
+         for (const auto& [k, value] : *v.dict_form()) out.push_back(tuple_of({k, value}));
+         return generator_of(std::move(out));
        }},
       {"dictsort", dictsort},
       {"map", map_filter},
@@ -283,8 +342,8 @@ const std::map<std::string, Filter, std::less<>>& filters() {
       {"float", to_float},
       {"abs",
        [](const Value& v, const ArgumentReader&, const Arguments&) -> Value {
-         return v.floating() ? Value(std::abs(*v.floating()))
-                             : Value(v.as_integer() < 0 ? -v.as_integer() : v.as_integer());
+         HADAL_CHECK(v.floating() || v.as_integer() != INT64_MIN, "the number is too large");
+         return v.floating() ? Value(std::abs(*v.floating())) : Value(std::abs(v.as_integer()));
        }},
       {"round", rounded},
       {"indent", indented},
@@ -294,10 +353,39 @@ const std::map<std::string, Filter, std::less<>>& filters() {
       {"sort", sorted},
       {"reverse", [](const Value& v, const ArgumentReader&, const Arguments&) { return reversed(v); }},
       {"sum", sum},
-      {"min", [](const Value& v, const ArgumentReader&, const Arguments&) { return extreme(v, -1); }},
-      {"max", [](const Value& v, const ArgumentReader&, const Arguments&) { return extreme(v, 1); }},
+      {"min", [](const Value& v, const ArgumentReader& in, const Arguments&) { return extreme(v, in, -1); }},
+      {"max", [](const Value& v, const ArgumentReader& in, const Arguments&) { return extreme(v, in, 1); }},
   };
   return table;
+}
+
+// Names of the arguments; filters that are not here take none.
+const std::map<std::string_view, std::string_view>& signatures() {
+  static const std::map<std::string_view, std::string_view> table = {
+      {"default", "default_value boolean"},
+      {"trim", "chars"},
+      {"join", "d attribute"},
+      {"tojson", "ensure_ascii indent separators sort_keys"},
+      {"replace", "old new count"},
+      {"dictsort", "case_sensitive by reverse"},
+      {"int", "default base"},
+      {"float", "default"},
+      {"round", "precision method"},
+      {"indent", "width first blank"},
+      {"unique", "case_sensitive attribute"},
+      {"sort", "reverse case_sensitive attribute"},
+      {"sum", "attribute start"},
+      {"min", "case_sensitive attribute"},
+      {"max", "case_sensitive attribute"},
+  };
+  return table;
+}
+
+// Those that hand arguments on.
+bool takes_anything(std::string_view name) {
+  for (const char* one : {"map", "select", "reject", "selectattr", "rejectattr"})
+    if (name == one) return true;
+  return false;
 }
 
 std::string_view full_name(std::string_view name) {
@@ -315,7 +403,10 @@ bool is_filter(std::string_view name) {
 Value apply_filter(std::string_view name, const Value& operand, const Arguments& arguments) {
   const auto it = filters().find(full_name(name));
   HADAL_CHECK(it != filters().end(), "filter '{}' is not supported", name);
-  return it->second(operand, ArgumentReader(name, arguments), arguments);
+  const ArgumentReader in(name, arguments);
+  const auto signature = signatures().find(it->first);
+  if (!takes_anything(it->first)) in.allow(signature == signatures().end() ? "" : signature->second);
+  return it->second(operand, in, arguments);
 }
 
 }  // namespace hadal::tokenizer::jinja

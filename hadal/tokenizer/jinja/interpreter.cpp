@@ -1,5 +1,6 @@
 #include "hadal/tokenizer/jinja/interpreter.h"
 
+#include <algorithm>
 #include <cmath>
 #include <ctime>
 
@@ -41,7 +42,7 @@ Value range_function(const Arguments& a) {
     out.push_back(i);
     HADAL_CHECK(static_cast<std::int64_t>(out.size()) <= kLongestRange, "range: more than {} numbers", kLongestRange);
   }
-  return out;
+  return Value(std::move(out), SequenceKind::kRange);
 }
 
 Value strftime_function(const Arguments& a) {
@@ -64,10 +65,31 @@ std::shared_ptr<Namespace> make_namespace(const Arguments& a) {
   return space;
 }
 
+void set_entry(Dict& dict, const Value& key, const Value& value) {
+  HADAL_CHECK(!key.dict() && !key.space() && (!key.list() || key.is_tuple()), "a {} cannot be a key", key.type_name());
+  for (auto& [existing, old] : dict)
+    if (equal(existing, key)) return void(old = value);
+  dict.emplace_back(key, value);
+}
+
+// Functions of jinja2 that no published template calls.
+Value unsupported_function(const std::string& name) {
+  return Function{name, [name](const Arguments&) -> Value { fail("function '{}' is not supported", name); }};
+}
+
 Value dict_function(const Arguments& a) {
   Dict dict;
-  if (!a.positional.empty() && a.positional[0].dict()) dict = *a.positional[0].dict();
-  for (const auto& [name, value] : a.named) dict.emplace_back(named_text(name), value);
+  HADAL_CHECK(a.positional.size() <= 1, "dict: one dict or list of pairs was expected");
+  if (!a.positional.empty() && a.positional[0].dict()) {
+    dict = *a.positional[0].dict();
+  } else if (!a.positional.empty()) {
+    for (const Value& pair : iterate(a.positional[0])) {
+      const List items = iterate(pair);
+      HADAL_CHECK(items.size() == 2, "dict: pairs of key and value were expected, {} values came", items.size());
+      set_entry(dict, items[0], items[1]);
+    }
+  }
+  for (const auto& [name, value] : a.named) set_entry(dict, named_text(name), value);
   return dict;
 }
 
@@ -75,6 +97,10 @@ Scope builtin_functions() {
   return {
       {"range", Function{"range", range_function}},
       {"dict", Function{"dict", dict_function}},
+      {"lipsum", unsupported_function("lipsum")},
+      {"cycler", unsupported_function("cycler")},
+      {"joiner", unsupported_function("joiner")},
+      {"self", unsupported_function("self")},
       {"strftime_now", Function{"strftime_now", strftime_function}},
       {"raise_exception", Function{"raise_exception",
                                    [](const Arguments& a) -> Value {
@@ -172,21 +198,22 @@ class Interpreter {
     return execute(node.otherwise);
   }
 
-  void assign(const std::vector<std::string>& targets, const Value& value) {
-    if (targets.size() == 1) {
-      scopes_.back()[targets[0]] = value;
+  void assign(const Target& target, const Value& value) {
+    if (target.parts.empty()) {
+      scopes_.back()[target.name] = value;
       return;
     }
     const List items = iterate(value);
-    HADAL_CHECK(items.size() == targets.size(), "{} values for {} names", items.size(), targets.size());
-    for (std::size_t i = 0; i < items.size(); ++i) scopes_.back()[targets[i]] = items[i];
+    HADAL_CHECK(items.size() == target.parts.size(), "{} values for {} names", items.size(), target.parts.size());
+    for (std::size_t i = 0; i < items.size(); ++i) assign(target.parts[i], items[i]);
   }
 
   Flow execute(const Set& node) {
     const Value value = evaluate(*node.value);
-    if (node.field.empty()) return assign(node.targets, value), Flow::kNormal;
-    Namespace* space = lookup(node.targets[0]).space();
-    HADAL_CHECK(space, "'{}' is not a namespace, its fields cannot be set", node.targets[0]);
+    if (node.field.empty()) return assign(node.target, value), Flow::kNormal;
+    const Value holder = lookup(node.target.name);
+    Namespace* space = holder.space();
+    HADAL_CHECK(space, "'{}' is not a namespace, its fields cannot be set", node.target.name);
     for (auto& [name, field] : space->fields)
       if (name == node.field) return field = value, Flow::kNormal;
     space->fields.emplace_back(node.field, value);
@@ -203,6 +230,10 @@ class Interpreter {
 
   Flow execute(const SetBlock& node) {
     Text text = capture(node.body);
+    if (node.filter) {
+      filter_input_ = std::move(text);
+      text = to_text(evaluate(*node.filter));
+    }
     scopes_.back()[node.target] = std::move(text);
     return Flow::kNormal;
   }
@@ -222,6 +253,11 @@ class Interpreter {
     HADAL_CHECK(++call_depth_ <= kDeepestCall, "macros call each other more than {} deep", kDeepestCall);
     HADAL_CHECK(a.positional.size() <= macro.parameters.size(), "macro {} takes {} arguments, {} came", macro.name,
                 macro.parameters.size(), a.positional.size());
+    for (const auto& [name, value] : a.named) {
+      const auto known = [&](const Parameter& p) { return p.name == name; };
+      HADAL_CHECK(std::any_of(macro.parameters.begin(), macro.parameters.end(), known), "macro {} has no argument '{}'",
+                  macro.name, name);
+    }
     // A macro sees the template's own variables, not those of its caller.
     std::vector<Scope> outer(scopes_.begin() + 2, scopes_.end());
     scopes_.resize(2);
@@ -243,7 +279,7 @@ class Interpreter {
     for (Value& item : iterate_or_fail(*node.iterable)) {
       if (node.condition) {
         const Block scope(*this);
-        assign(node.targets, item);
+        assign(node.target, item);
         if (!evaluate(*node.condition).truthy()) continue;
       }
       items.push_back(std::move(item));
@@ -252,11 +288,12 @@ class Interpreter {
       const Block scope(*this);
       return execute(node.otherwise);
     }
+    const auto seen = std::make_shared<Value>();
     for (std::size_t i = 0; i < items.size(); ++i) {
       step();
       const Block scope(*this);
-      assign(node.targets, items[i]);
-      scopes_.back()["loop"] = loop_variable(items, i);
+      assign(node.target, items[i]);
+      scopes_.back()["loop"] = loop_variable(items, i, seen);
       if (execute(node.body) == Flow::kBreak) break;
     }
     return Flow::kNormal;
@@ -264,11 +301,18 @@ class Interpreter {
 
   List iterate_or_fail(const Expr& e) { return iterate(evaluate(e)); }
 
-  static Value loop_variable(const List& items, std::size_t i) {
+  // `seen`: what loop.changed was given last.
+  static Value loop_variable(const List& items, std::size_t i, const std::shared_ptr<Value>& seen) {
     const auto n = static_cast<std::int64_t>(items.size()), at = static_cast<std::int64_t>(i);
     const auto cycle = [at](const Arguments& a) -> Value {
       HADAL_CHECK(!a.positional.empty(), "loop.cycle needs values");
       return a.positional[static_cast<std::size_t>(at) % a.positional.size()];
+    };
+    const auto changed = [seen](const Arguments& a) -> Value {
+      const Value now = tuple_of(a.positional);
+      const bool differs = !equal(*seen, now);
+      *seen = now;
+      return differs;
     };
     return Dict{{named_text("index"), at + 1},
                 {named_text("index0"), at},
@@ -278,6 +322,8 @@ class Interpreter {
                 {named_text("last"), at + 1 == n},
                 {named_text("length"), n},
                 {named_text("depth"), std::int64_t{1}},
+                {named_text("depth0"), std::int64_t{0}},
+                {named_text("changed"), Function{"loop.changed", changed}},
                 {named_text("previtem"), i > 0 ? items[i - 1] : Value(Undefined{"loop.previtem"})},
                 {named_text("nextitem"), i + 1 < items.size() ? items[i + 1] : Value(Undefined{"loop.nextitem"})},
                 {named_text("cycle"), Function{"loop.cycle", cycle}}};
@@ -303,17 +349,14 @@ class Interpreter {
   Value evaluate(const ListExpr& l) {
     List out;
     for (const ExprPtr& item : l.items) out.push_back(evaluate(*item));
-    return out;
+    return l.is_tuple ? tuple_of(std::move(out)) : Value(std::move(out));
   }
 
   Value evaluate(const DictExpr& d) {
     Dict out;
     for (const auto& [k, v] : d.items) {
-      Value key = evaluate(*k), value = evaluate(*v);
-      bool replaced = false;
-      for (auto& [existing, old] : out)
-        if (equal(existing, key)) old = value, replaced = true;
-      if (!replaced) out.emplace_back(std::move(key), std::move(value));
+      const Value key = evaluate(*k);
+      set_entry(out, key, evaluate(*v));
     }
     return out;
   }
@@ -337,19 +380,34 @@ class Interpreter {
     paid_top(left);
     paid_top(right);
     for (const Value* v : {&left, &right}) HADAL_CHECK(!v->is_undefined(), "'{}' is undefined", v->undefined()->name);
-    if (left.text() && right.text() && b.op == "+") return concatenated(*left.text(), *right.text());
-    if (left.list() && right.list() && b.op == "+") {
+    if (left.text_form() && right.text_form() && b.op == "+")
+      return concatenated(*left.text_form(), *right.text_form());
+    const bool joinable = (left.is_tuple() && right.is_tuple()) || (left.is_plain_list() && right.is_plain_list());
+    if (joinable && b.op == "+") {
       List out = *left.list();
       out.insert(out.end(), right.list()->begin(), right.list()->end());
       HADAL_CHECK(out.size() <= static_cast<std::size_t>(kLongestRange), "a list of {} items is too long", out.size());
-      return out;
+      return Value(std::move(out), left.kind());
     }
-    if (b.op == "*" && left.text() && right.integer()) return paid(repeat(*left.text(), *right.integer()));
-    if (b.op == "*" && right.text() && left.integer()) return paid(repeat(*right.text(), *left.integer()));
+    if (b.op == "*")
+      for (const auto& [what, times] : {std::pair{&left, &right}, {&right, &left}}) {
+        if (!times->integer() && !times->boolean()) continue;
+        if (what->text()) return paid(repeat(*what->text(), times->as_integer()));
+        if (what->is_tuple() || what->is_plain_list()) return repeated(*what, times->as_integer());
+      }
     HADAL_CHECK(left.is_number() && right.is_number(), "{} {} {} is not possible", left.type_name(), b.op,
                 right.type_name());
     return left.floating() || right.floating() || b.op == "/" ? floating(b.op, left.number(), right.number())
                                                               : integral(b.op, left.as_integer(), right.as_integer());
+  }
+
+  static Value repeated(const Value& list, std::int64_t times) {
+    const auto size = static_cast<std::int64_t>(list.list()->size());
+    HADAL_CHECK(size == 0 || times <= kLongestRange / size, "a list of {} times {} items is too long", times, size);
+    List out;
+    for (std::int64_t i = 0; i < times && size > 0; ++i)
+      out.insert(out.end(), list.list()->begin(), list.list()->end());
+    return Value(std::move(out), list.kind());
   }
 
   static Value concatenated(Text left, const Text& right) {
@@ -362,11 +420,24 @@ class Interpreter {
     if (op == "+") return a + b;
     if (op == "-") return a - b;
     if (op == "*") return a * b;
-    if (op == "**") return std::pow(a, b);
+    if (op == "**") return power_of(a, b);
     HADAL_CHECK(b != 0, "division by zero");
     if (op == "/") return a / b;
-    if (op == "//") return std::floor(a / b);
-    return a - b * std::floor(a / b);
+    // As Python does: the remainder is exact and has the sign of the divisor.
+    double rest = std::fmod(a, b), quotient = (a - rest) / b;
+    if (rest != 0 && (rest < 0) != (b < 0)) rest += b, quotient -= 1;
+    if (rest == 0) rest = std::copysign(0.0, b);
+    if (op == "%") return rest;
+    if (quotient == 0) return std::copysign(0.0, a / b);
+    const double whole = std::floor(quotient);
+    return quotient - whole > 0.5 ? whole + 1 : whole;
+  }
+
+  static double power_of(double a, double b) {
+    HADAL_CHECK(a != 0 || b >= 0, "division by zero");
+    const double out = std::pow(a, b);
+    HADAL_CHECK(std::isfinite(out) || !std::isfinite(a) || !std::isfinite(b), "{} ** {} has no result", a, b);
+    return out;
   }
 
   static Value integral(const std::string& op, std::int64_t a, std::int64_t b) {
@@ -394,7 +465,7 @@ class Interpreter {
   }
 
   static Value power(std::int64_t a, std::int64_t b) {
-    if (b < 0) return std::pow(static_cast<double>(a), static_cast<double>(b));
+    if (b < 0) return power_of(static_cast<double>(a), static_cast<double>(b));
     HADAL_CHECK(b < 64 || a == 0 || a == 1 || a == -1, "the number is too large");
     std::int64_t out = 1;
     for (std::int64_t i = 0; i < (b >= 64 ? b % 2 + 2 : b); ++i)
@@ -457,9 +528,11 @@ class Interpreter {
         if (name == a.name) return value;
       return Undefined{a.name};
     }
+    HADAL_CHECK(!object.function(), "attributes of a function are not supported");
     Value method = find_method(object, a.name);
     if (!method.is_undefined()) return paid_top(object), method;
     const Value* found = object.find(a.name);
+    if (!found && object.other_form()) found = object.other_form()->find(a.name);
     return found ? *found : Value(Undefined{a.name});
   }
 

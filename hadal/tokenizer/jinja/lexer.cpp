@@ -23,10 +23,7 @@ class Lexer {
  public:
   Lexer(std::string_view source, const std::string& name) : in_(source), name_(name) {
     // One newline at the end of the file is not part of the template.
-    if (in_.ends_with("\r\n"))
-      in_.remove_suffix(2);
-    else if (in_.ends_with('\n'))
-      in_.remove_suffix(1);
+    if (in_.ends_with('\n')) in_.remove_suffix(1);
   }
 
   std::vector<Token> run() {
@@ -78,8 +75,6 @@ class Lexer {
   void strip_after(std::string& text) {
     if (strip_all_)
       text.erase(0, static_cast<std::size_t>(std::find_if_not(text.begin(), text.end(), is_space) - text.begin()));
-    else if (strip_newline_ && text.starts_with("\r\n"))
-      text.erase(0, 2);
     else if (strip_newline_ && text.starts_with('\n'))
       text.erase(0, 1);
     strip_all_ = strip_newline_ = false;
@@ -208,6 +203,8 @@ class Lexer {
     }
     std::string text(in_.substr(at_, end - at_));
     std::erase(text, '_');
+    if (!floating && text.size() > 1 && text[0] == '0' && text.find_first_not_of('0') != text.npos)
+      fail_here("number " + text + " begins with a zero");
     push(floating ? Token::Kind::kFloat : Token::Kind::kInteger, std::move(text));
     advance(end - at_);
   }
@@ -246,9 +243,6 @@ class Lexer {
       case 'a':
         value += '\a';
         return i + 1;
-      case '0':
-        value += '\0';
-        return i + 1;
       case '\n':
         return i + 1;
       case '\\':
@@ -256,16 +250,35 @@ class Lexer {
       case '"':
         value += in_[i];
         return i + 1;
+      case 'N':
+        fail_here("an escape sequence \\N{...} is not supported");
       case 'x':
         return code_point(i + 1, 2, value);
       case 'u':
         return code_point(i + 1, 4, value);
       case 'U':
         return code_point(i + 1, 8, value);
+      case '0':
+      case '1':
+      case '2':
+      case '3':
+      case '4':
+      case '5':
+      case '6':
+      case '7':
+        return octal(i, value);
       default:
         (value += '\\') += in_[i];
         return i + 1;
     }
+  }
+
+  std::size_t octal(std::size_t i, std::string& value) const {
+    std::uint32_t c = 0;
+    const std::size_t end = std::min(i + 3, in_.size());
+    for (; i < end && in_[i] >= '0' && in_[i] <= '7'; ++i) c = c * 8 + static_cast<std::uint32_t>(in_[i] - '0');
+    append_utf8(value, c);
+    return i;
   }
 
   std::size_t code_point(std::size_t i, std::size_t digits, std::string& value) const {
@@ -295,7 +308,14 @@ class Lexer {
 }  // namespace
 
 std::vector<Token> tokenize(std::string_view source, const std::string& name) {
-  return Lexer(source, name).run();
+  // Lines may end as on Windows or old Macs; jinja2 makes them all end in a line feed.
+  std::string lines;
+  lines.reserve(source.size());
+  for (std::size_t i = 0; i < source.size(); ++i) {
+    if (source[i] == '\r' && i + 1 < source.size() && source[i + 1] == '\n') continue;
+    lines += source[i] == '\r' ? '\n' : source[i];
+  }
+  return Lexer(lines, name).run();
 }
 
 }  // namespace hadal::tokenizer::jinja

@@ -4,6 +4,7 @@
 #include "hadal/core/error.h"
 #include "hadal/tokenizer/jinja/builtins.h"
 #include "hadal/tokenizer/jinja/text_functions.h"
+#include "hadal/tokenizer/regex.h"
 
 namespace hadal::tokenizer::jinja {
 namespace {
@@ -14,6 +15,7 @@ using DictMethod = Value (*)(const Dict&, const ArgumentReader&);
 
 std::string characters(const ArgumentReader& a) {
   const Value* v = a.find(0, "chars");
+  HADAL_CHECK(!v || v->text() || v->is_none(), "strip: the characters are a {}, a string was expected", v->type_name());
   return v && v->text() ? v->text()->text : std::string();
 }
 
@@ -26,7 +28,7 @@ std::string separator(const ArgumentReader& a) {
 
 // startswith and endswith take one string or several.
 bool any_of_strings(const Value& v, const auto& fits) {
-  if (const List* l = v.list()) {
+  if (const List* l = v.is_tuple() ? v.list() : nullptr) {
     for (const Value& one : *l)
       if (one.text() && fits(one.text()->text)) return true;
     return false;
@@ -48,10 +50,47 @@ std::int64_t count_of(const std::string& text, const std::string& what) {
   return n;
 }
 
-bool all_ascii(const Text& t, bool (*fits)(char)) {
-  for (char c : t.text)
-    if (!fits(c)) return false;
+// Whether the pattern, which is for one character, fits all of them and there is one.
+bool all_fit(const Text& t, const Regex& character) {
+  const auto starts = character_starts(t.text);
+  Regex::Match m{};
+  for (std::size_t i = 0; i + 1 < starts.size(); ++i)
+    if (!character.find(std::string_view(t.text).substr(starts[i], starts[i + 1] - starts[i]), 0, m)) return false;
   return !t.text.empty();
+}
+
+// Python's digits: decimal ones, superscripts and the like; which of Unicode's other numbers belong to them is not
+// known here.
+bool is_digits(const Text& t) {
+  static const Regex digit(R"(\p{Nd})", "isdigit"), other(R"(\p{No})", "isdigit");
+  Regex::Match m{};
+  HADAL_CHECK(!other.find(t.text, 0, m), "isdigit: not known for {}", t.text);
+  return all_fit(t, digit);
+}
+
+bool is_letters(const Text& t) {
+  static const Regex letter(R"(\p{L})", "isalpha");
+  return all_fit(t, letter);
+}
+
+bool has_case(const Text& t, bool upper_case) {
+  const Text wanted = upper_case ? upper(t) : lower(t), other = upper_case ? lower(t) : upper(t);
+  return wanted.text == t.text && other.text != t.text;
+}
+
+// The text before, the separator, the text behind.
+Value partition(const Text& t, const Text& separator, bool from_right) {
+  HADAL_CHECK(!separator.text.empty(), "partition: the separator is empty");
+  const std::size_t at = from_right ? t.text.rfind(separator.text) : t.text.find(separator.text);
+  if (at == std::string::npos) return from_right ? tuple_of({Text(), Text(), t}) : tuple_of({t, Text(), Text()});
+  const std::size_t end = at + separator.text.size();
+  return tuple_of({slice_text(t, 0, at), slice_text(t, at, end), slice_text(t, end, t.text.size())});
+}
+
+Value joined(const Text& separator, const Value& items) {
+  const List list = iterate(items);
+  for (const Value& item : list) HADAL_CHECK(item.text(), "join: a string was expected, {} came", item.type_name());
+  return join(separator, list);
 }
 
 const std::map<std::string, StringMethod, std::less<>>& string_methods() {
@@ -65,7 +104,9 @@ const std::map<std::string, StringMethod, std::less<>>& string_methods() {
        }},
       {"rsplit",
        [](const Text& t, const ArgumentReader& a) -> Value {
-         return split_from_right(t, separator(a), a.integer_or(1, "maxsplit", -1));
+         const std::string by = separator(a);
+         const std::int64_t limit = a.integer_or(1, "maxsplit", -1);
+         return by.empty() ? split_at_end(t, limit) : split_from_right(t, by, limit);
        }},
       {"splitlines",
        [](const Text& t, const ArgumentReader& a) -> Value {
@@ -97,7 +138,7 @@ const std::map<std::string, StringMethod, std::less<>>& string_methods() {
       {"lower", [](const Text& t, const ArgumentReader&) -> Value { return lower(t); }},
       {"title", [](const Text& t, const ArgumentReader&) -> Value { return title(t); }},
       {"capitalize", [](const Text& t, const ArgumentReader&) -> Value { return capitalize(t); }},
-      {"join", [](const Text& t, const ArgumentReader& a) -> Value { return join(t, iterate(a.need(0, "iterable"))); }},
+      {"join", [](const Text& t, const ArgumentReader& a) -> Value { return joined(t, a.need(0, "iterable")); }},
       {"find",
        [](const Text& t, const ArgumentReader& a) -> Value { return position(t, t.text.find(a.text(0, "sub").text)); }},
       {"rfind",
@@ -106,14 +147,12 @@ const std::map<std::string, StringMethod, std::less<>>& string_methods() {
        }},
       {"count",
        [](const Text& t, const ArgumentReader& a) -> Value { return count_of(t.text, a.text(0, "sub").text); }},
-      {"isdigit",
-       [](const Text& t, const ArgumentReader&) -> Value {
-         return all_ascii(t, [](char c) { return c >= '0' && c <= '9'; });
-       }},
-      {"isalpha",
-       [](const Text& t, const ArgumentReader&) -> Value {
-         return all_ascii(t, [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); });
-       }},
+      {"isdigit", [](const Text& t, const ArgumentReader&) -> Value { return is_digits(t); }},
+      {"isalpha", [](const Text& t, const ArgumentReader&) -> Value { return is_letters(t); }},
+      {"isupper", [](const Text& t, const ArgumentReader&) -> Value { return has_case(t, true); }},
+      {"islower", [](const Text& t, const ArgumentReader&) -> Value { return has_case(t, false); }},
+      {"partition", [](const Text& t, const ArgumentReader& a) { return partition(t, a.text(0, "sep"), false); }},
+      {"rpartition", [](const Text& t, const ArgumentReader& a) { return partition(t, a.text(0, "sep"), true); }},
       {"isspace",
        [](const Text& t, const ArgumentReader&) -> Value {
          return !t.text.empty() && strip(t, "", Side::kBoth).text.empty();
@@ -133,7 +172,7 @@ const std::map<std::string, ListMethod, std::less<>>& list_methods() {
       {"count",
        [](const List& l, const ArgumentReader& a) -> Value {
          std::int64_t n = 0;
-         for (const Value& v : l) n += equal(v, a.need(0, "value"));
+         for (const Value& v : l) n += equal(v, a.need(0, "sub"));
          return n;
        }},
   };
@@ -145,20 +184,20 @@ const std::map<std::string, DictMethod, std::less<>>& dict_methods() {
       {"items",
        [](const Dict& d, const ArgumentReader&) -> Value {
          List out;
-         for (const auto& [k, v] : d) out.push_back(List{k, v});
-         return out;
+         for (const auto& [k, v] : d) out.push_back(tuple_of({k, v}));
+         return Value(std::move(out), SequenceKind::kView);
        }},
       {"keys",
        [](const Dict& d, const ArgumentReader&) -> Value {
          List out;
          for (const auto& [k, v] : d) out.push_back(k);
-         return out;
+         return Value(std::move(out), SequenceKind::kView);
        }},
       {"values",
        [](const Dict& d, const ArgumentReader&) -> Value {
          List out;
          for (const auto& [k, v] : d) out.push_back(v);
-         return out;
+         return Value(std::move(out), SequenceKind::kView);
        }},
       {"get",
        [](const Dict& d, const ArgumentReader& a) -> Value {
@@ -172,9 +211,40 @@ const std::map<std::string, DictMethod, std::less<>>& dict_methods() {
   return methods;
 }
 
+// Names of the arguments; methods that are not here take none.
+const std::map<std::string, std::string_view, std::less<>>& signatures() {
+  static const std::map<std::string, std::string_view, std::less<>> table = {
+      {"strip", "chars"},
+      {"lstrip", "chars"},
+      {"rstrip", "chars"},
+      {"split", "sep maxsplit"},
+      {"rsplit", "sep maxsplit"},
+      {"splitlines", "keepends"},
+      {"startswith", "prefix"},
+      {"endswith", "suffix"},
+      {"replace", "old new count"},
+      {"removeprefix", "prefix"},
+      {"removesuffix", "suffix"},
+      {"join", "iterable"},
+      {"find", "sub"},
+      {"rfind", "sub"},
+      {"count", "sub"},
+      {"partition", "sep"},
+      {"rpartition", "sep"},
+      {"index", "value"},
+      {"get", "key default"},
+  };
+  return table;
+}
+
 template <class Object, class Method>
 Value bound(const Object& object, const std::string& name, Method method) {
-  return Function{name, [object, name, method](const Arguments& a) { return method(object, ArgumentReader(name, a)); }};
+  return Function{name, [object, name, method](const Arguments& a) {
+                    const ArgumentReader in(name, a);
+                    const auto it = signatures().find(name);
+                    in.allow(it == signatures().end() ? "" : it->second);
+                    return method(object, in);
+                  }};
 }
 
 }  // namespace
@@ -183,14 +253,14 @@ Value find_method(const Value& object, const std::string& name) {
   if (const Text* t = object.text()) {
     const auto it = string_methods().find(name);
     if (it != string_methods().end()) return bound(*t, name, it->second);
-  } else if (const List* l = object.list()) {
+  } else if (const List* l = object.is_tuple() || object.is_plain_list() ? object.list() : nullptr) {
     const auto it = list_methods().find(name);
     if (it != list_methods().end()) return bound(*l, name, it->second);
   } else if (const Dict* d = object.dict()) {
     const auto it = dict_methods().find(name);
     if (it != dict_methods().end()) return bound(*d, name, it->second);
   }
-  return Undefined{name};
+  return object.other_form() ? find_method(*object.other_form(), name) : Value(Undefined{name});
 }
 
 }  // namespace hadal::tokenizer::jinja

@@ -148,10 +148,27 @@ class Parser {
     }
   }
 
+  // a, or a, b, or a, (b, c)
+  Target target() {
+    const Depth depth(*this);
+    std::vector<Target> parts;
+    bool tuple = false;
+    do {
+      if (!parts.empty() && peek().kind != Kind::kName && !is_op("(")) break;  // a comma at the end
+      if (accept_op("(")) {
+        parts.push_back(target());
+        expect_op(")");
+      } else {
+        parts.push_back({name(), {}});
+      }
+    } while (accept_op(",") && (tuple = true));
+    if (parts.size() == 1 && !tuple) return std::move(parts[0]);
+    return {"", std::move(parts)};
+  }
+
   For for_statement() {
     For node;
-    do node.targets.push_back(name());
-    while (accept_op(","));
+    node.target = target();
     if (!accept_name("in")) fail_here("'in' was expected" + found());
     node.iterable = tuple(false);
     if (accept_name("if")) node.condition = expression();
@@ -171,18 +188,19 @@ class Parser {
 
   Stmt set_statement(int line) {
     Set node;
-    do node.targets.push_back(name());
-    while (accept_op(","));
-    if (accept_op(".")) node.field = name();
+    node.target = target();
+    const bool single = node.target.parts.empty();
+    if (single && accept_op(".")) node.field = name();
     if (accept_op("=")) {
       node.value = tuple();
       end_tag();
       return {line, std::move(node)};
     }
-    if (node.targets.size() != 1 || !node.field.empty()) fail_here("'=' was expected" + found());
-    if (is_op("|")) fail_here("a filter on a set block is not supported");
+    if (!single || !node.field.empty()) fail_here("'=' was expected" + found());
+    SetBlock whole{node.target.name, {}, nullptr};
+    if (accept_op("|")) whole.filter = filters(nullptr, name());
     end_tag();
-    SetBlock whole{node.targets[0], block({"endset"})};
+    whole.body = block({"endset"});
     end_tag();
     return {line, std::move(whole)};
   }
@@ -210,6 +228,7 @@ class Parser {
     ExprPtr first = with_condition ? expression() : or_expression();
     if (!is_op(",")) return first;
     ListExpr list;
+    list.is_tuple = true;
     list.items.push_back(std::move(first));
     while (accept_op(",")) {
       if (peek().kind == Kind::kPrintEnd || peek().kind == Kind::kTagEnd || is_op(")")) break;
@@ -357,7 +376,7 @@ class Parser {
   }
 
   ExprPtr parenthesis(int line) {
-    if (accept_op(")")) return make(line, ListExpr{});
+    if (accept_op(")")) return make(line, ListExpr{{}, true});
     ExprPtr inner = tuple();
     expect_op(")");
     return inner;
@@ -431,7 +450,6 @@ class Parser {
 
   ExprPtr filter(ExprPtr operand, std::string filter) {
     const int line = peek().line;
-    if (!is_filter(filter)) fail_here("filter '" + filter + "' is not supported");
     FilterExpr node{std::move(operand), std::move(filter), {}};
     if (accept_op("(")) node.arguments = arguments();
     return make(line, std::move(node));
@@ -451,14 +469,24 @@ class Parser {
     }
   }
 
+  // Whether what follows could be the argument of a test that is not known here.
+  bool begins_operand() const {
+    const Token& t = peek();
+    if (t.kind == Kind::kName) {
+      for (const char* keyword : {"else", "or", "and", "if", "is", "not", "in"})
+        if (t.text == keyword) return false;
+      return true;
+    }
+    return t.kind == Kind::kInteger || t.kind == Kind::kFloat || t.kind == Kind::kString || is_op("[") || is_op("{");
+  }
+
   ExprPtr test(ExprPtr operand) {
     const int line = take().line;
     const bool negated = accept_name("not");
     TestExpr node{std::move(operand), name(), {}, negated};
-    if (!is_test(node.test)) fail_here("test '" + node.test + "' is not supported");
     if (accept_op("(")) {
       node.arguments = arguments();
-    } else if (test_takes_argument(node.test)) {
+    } else if (is_test(node.test) ? test_takes_argument(node.test) : begins_operand()) {
       node.arguments.positional.push_back(postfix(primary()));
     }
     return make(line, std::move(node));

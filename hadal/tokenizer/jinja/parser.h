@@ -1,4 +1,5 @@
-// Tokens to a syntax tree. What is not supported is an error with its line, here and not while rendering.
+// Tokens to a syntax tree. A tag or construct that is not supported is an error with its line here; an unknown filter,
+// test or function only where it is evaluated, as jinja2 does in branches that are not taken.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
 // What may follow `is`.
+#include <cmath>
 #include <map>
 
 #include "hadal/core/error.h"
@@ -10,8 +11,21 @@ namespace {
 
 using Test = bool (*)(const Value&, const ArgumentReader&);
 
-bool odd(const Value& v) {
-  return v.as_integer() % 2 != 0;
+// The remainder of Python's %, for integers and floats.
+double remainder(const Value& v, const Value& by) {
+  HADAL_CHECK(v.is_number() && by.is_number(), "{} has no remainder by {}", v.type_name(), by.type_name());
+  HADAL_CHECK(by.number() != 0, "divisibleby: division by zero");
+  if (!v.floating() && !by.floating())
+    return static_cast<double>(by.as_integer() == -1 ? 0 : v.as_integer() % by.as_integer());
+  return std::fmod(v.number(), by.number());
+}
+
+// The same object, not an equal one: of numbers, the same type too.
+bool same(const Value& a, const Value& b) {
+  if (std::string_view(a.type_name()) != b.type_name()) return false;
+  if (a.list() || b.list()) return a.list() == b.list();
+  if (a.dict() || b.dict()) return a.dict() == b.dict();
+  return equal(a, b);
 }
 
 const std::map<std::string, Test, std::less<>>& tests() {
@@ -20,38 +34,41 @@ const std::map<std::string, Test, std::less<>>& tests() {
       {"undefined", [](const Value& v, const ArgumentReader&) { return v.is_undefined(); }},
       {"none", [](const Value& v, const ArgumentReader&) { return v.is_none(); }},
       {"string", [](const Value& v, const ArgumentReader&) { return v.text() != nullptr; }},
-      {"mapping", [](const Value& v, const ArgumentReader&) { return v.dict() != nullptr; }},
+      {"mapping", [](const Value& v, const ArgumentReader&) { return v.dict_form() != nullptr; }},
       {"sequence",
-       [](const Value& v, const ArgumentReader&) { return v.text() || v.list() || v.dict() || v.is_undefined(); }},
+       [](const Value& v, const ArgumentReader&) {
+         const bool indexed = v.kind() != SequenceKind::kView && v.kind() != SequenceKind::kGenerator;
+         return v.text() || (v.list() && indexed) || v.dict() || v.is_undefined();
+       }},
       {"iterable",
        [](const Value& v, const ArgumentReader&) { return v.text() || v.list() || v.dict() || v.is_undefined(); }},
-      {"number", [](const Value& v, const ArgumentReader&) { return v.is_number(); }},
-      {"integer", [](const Value& v, const ArgumentReader&) { return v.integer() != nullptr; }},
+      {"number", [](const Value& v, const ArgumentReader&) { return v.is_number() || v.big_integer(); }},
+      {"integer", [](const Value& v, const ArgumentReader&) { return v.integer() || v.big_integer(); }},
       {"float", [](const Value& v, const ArgumentReader&) { return v.floating() != nullptr; }},
       {"boolean", [](const Value& v, const ArgumentReader&) { return v.boolean() != nullptr; }},
       {"true", [](const Value& v, const ArgumentReader&) { return v.boolean() && *v.boolean(); }},
       {"false", [](const Value& v, const ArgumentReader&) { return v.boolean() && !*v.boolean(); }},
       {"callable", [](const Value& v, const ArgumentReader&) { return v.function() != nullptr; }},
-      {"odd", [](const Value& v, const ArgumentReader&) { return odd(v); }},
-      {"even", [](const Value& v, const ArgumentReader&) { return !odd(v); }},
+      {"odd", [](const Value& v, const ArgumentReader&) { return std::abs(remainder(v, std::int64_t{2})) == 1; }},
+      {"even", [](const Value& v, const ArgumentReader&) { return remainder(v, std::int64_t{2}) == 0; }},
       {"upper",
        [](const Value& v, const ArgumentReader&) {
-         return v.text() && upper(*v.text()).text == v.text()->text && lower(*v.text()).text != v.text()->text;
+         const Text t = to_text(v);
+         return upper(t).text == t.text && lower(t).text != t.text;
        }},
       {"lower",
        [](const Value& v, const ArgumentReader&) {
-         return v.text() && lower(*v.text()).text == v.text()->text && upper(*v.text()).text != v.text()->text;
+         const Text t = to_text(v);
+         return lower(t).text == t.text && upper(t).text != t.text;
        }},
       {"in", [](const Value& v, const ArgumentReader& a) { return contains(a.need(0, "seq"), v); }},
-      {"divisibleby",
-       [](const Value& v, const ArgumentReader& a) {
-         const std::int64_t by = a.need(0, "num").as_integer();
-         HADAL_CHECK(by != 0, "divisibleby: division by zero");
-         return v.as_integer() % by == 0;
-       }},
+      {"divisibleby", [](const Value& v, const ArgumentReader& a) { return remainder(v, a.need(0, "num")) == 0; }},
       {"eq", [](const Value& v, const ArgumentReader& a) { return equal(v, a.need(0, "other")); }},
       {"equalto", [](const Value& v, const ArgumentReader& a) { return equal(v, a.need(0, "other")); }},
-      {"sameas", [](const Value& v, const ArgumentReader& a) { return equal(v, a.need(0, "other")); }},
+      {"sameas", [](const Value& v, const ArgumentReader& a) { return same(v, a.need(0, "other")); }},
+      {"filter", [](const Value& v, const ArgumentReader&) { return v.text() && is_filter(v.text()->text); }},
+      {"test", [](const Value& v, const ArgumentReader&) { return v.text() && is_test(v.text()->text); }},
+      {"escaped", [](const Value&, const ArgumentReader&) { return false; }},
       {"ne", [](const Value& v, const ArgumentReader& a) { return !equal(v, a.need(0, "other")); }},
       {"lt", [](const Value& v, const ArgumentReader& a) { return compare(v, a.need(0, "other")) < 0; }},
       {"lessthan", [](const Value& v, const ArgumentReader& a) { return compare(v, a.need(0, "other")) < 0; }},
@@ -63,10 +80,18 @@ const std::map<std::string, Test, std::less<>>& tests() {
   return table;
 }
 
+// Operators by which select and its like may call a test.
+std::string_view full_name(std::string_view name) {
+  static const std::map<std::string_view, std::string_view> operators = {{"==", "eq"}, {"!=", "ne"}, {"<", "lt"},
+                                                                         {"<=", "le"}, {">", "gt"},  {">=", "ge"}};
+  const auto it = operators.find(name);
+  return it == operators.end() ? name : it->second;
+}
+
 }  // namespace
 
 bool is_test(std::string_view name) {
-  return tests().find(name) != tests().end();
+  return tests().find(full_name(name)) != tests().end();
 }
 
 bool test_takes_argument(std::string_view name) {
@@ -77,8 +102,13 @@ bool test_takes_argument(std::string_view name) {
 }
 
 bool apply_test(std::string_view name, const Value& operand, const Arguments& arguments) {
-  const auto it = tests().find(name);
+  const auto it = tests().find(full_name(name));
   HADAL_CHECK(it != tests().end(), "test '{}' is not supported", name);
+  ArgumentReader(name, arguments)
+      .allow(test_takes_argument(it->first) ? (it->first == "in"            ? "seq"
+                                               : it->first == "divisibleby" ? "num"
+                                                                            : "other")
+                                            : "");
   return it->second(operand, ArgumentReader(name, arguments));
 }
 

@@ -4,9 +4,11 @@
 #include <wctype.h>
 
 #include <algorithm>
+#include <map>
 
 #include "hadal/core/error.h"
 #include "hadal/tokenizer/jinja/builtins.h"
+#include "hadal/tokenizer/jinja/special_case.h"
 #include "hadal/tokenizer/utf8.h"
 
 namespace hadal::tokenizer::jinja {
@@ -44,13 +46,54 @@ std::uint32_t to_upper(std::uint32_t c) {
 std::uint32_t to_lower(std::uint32_t c) {
   return unicode() ? towlower_l(c, unicode()) : towlower(c);
 }
-bool is_letter(std::uint32_t c) {
-  return to_upper(c) != c || to_lower(c) != c || (unicode() && iswalpha_l(c, unicode()));
+
+struct SpecialCase {
+  std::string upper, title;
+};
+const std::map<std::uint32_t, SpecialCase>& special_cases() {
+  static const auto table = [] {
+    std::map<std::uint32_t, SpecialCase> out;
+    std::string_view rest = kSpecialCase;
+    while (!rest.empty()) {
+      const std::string_view entry = rest.substr(0, rest.find(' '));
+      rest.remove_prefix(std::min(entry.size() + 1, rest.size()));
+      const std::size_t first = entry.find('|'), second = entry.find('|', first + 1);
+      out[character(entry, 0)] = {std::string(entry.substr(first + 1, second - first - 1)),
+                                  std::string(entry.substr(second + 1))};
+    }
+    return out;
+  }();
+  return table;
 }
 
-// Each character mapped; `map(character, previous)` sees the one before.
+constexpr std::uint32_t kCapitalSigma = 0x3A3, kFinalSigma = 0x3C2, kDottedI = 0x130;
+
+enum class Case { kUpper, kLower, kTitle };
+
+// `previous` and `next` are the neighbours, 0 where there is none.
+void append_cased(std::string& out, std::uint32_t c, Case form, std::uint32_t previous, std::uint32_t next) {
+  if (c < 0x80) {
+    const bool changes = form == Case::kLower ? c >= 'A' && c <= 'Z' : c >= 'a' && c <= 'z';
+    out += static_cast<char>(changes ? c ^ 0x20 : c);
+    return;
+  }
+  if (form == Case::kLower) {
+    if (c == kDottedI)
+      out += "i\u0307";
+    else
+      append_utf8(out, c == kCapitalSigma && is_cased(previous) && !is_cased(next) ? kFinalSigma : to_lower(c));
+    return;
+  }
+  const auto it = special_cases().find(c);
+  if (it == special_cases().end())
+    append_utf8(out, to_upper(c));
+  else
+    out += form == Case::kUpper ? it->second.upper : it->second.title;
+}
+
+// Each character in the form that `form(character, previous)` says.
 template <class F>
-Text map_characters(const Text& text, const F& map) {
+Text map_case(const Text& text, F form) {
   Text out;
   std::size_t at = 0;
   std::uint32_t previous = 0;
@@ -58,12 +101,14 @@ Text map_characters(const Text& text, const F& map) {
     std::string mapped;
     while (at < run.end) {
       const CodePoint c = decode_utf8(std::string_view(text.text).substr(at, 4));
+      const std::size_t length = std::max<std::size_t>(1, c.length);
       if (c.length == 0)
         mapped += text.text[at];
       else
-        append_utf8(mapped, map(c.value, previous));
+        append_cased(mapped, c.value, form(c.value, previous), previous,
+                     at + length < text.text.size() ? character(text.text, at + length) : 0);
       previous = c.value;
-      at += std::max<std::size_t>(1, c.length);
+      at += length;
     }
     out.append(mapped, run.origin);
   }
@@ -129,7 +174,7 @@ List split(const Text& text, std::string_view separator, std::int64_t limit) {
     while (i < n && is_space(character(text.text, starts[i]))) ++i;
     if (i == n) return out;
     if (limit == 0) {
-      out.push_back(strip(slice_text(text, starts[i], text.text.size()), "", Side::kRight));
+      out.push_back(slice_text(text, starts[i], text.text.size()));
       return out;
     }
     const std::size_t begin = i;
@@ -154,17 +199,39 @@ List split_from_right(const Text& text, std::string_view separator, std::int64_t
   return out;
 }
 
-List split_lines(const Text& text, bool keep_ends) {
+List split_at_end(const Text& text, std::int64_t limit) {
+  const auto starts = character_starts(text.text);
   List out;
-  std::size_t begin = 0;
-  while (begin < text.text.size()) {
-    std::size_t end = text.text.find_first_of("\r\n", begin);
-    if (end == std::string::npos) end = text.text.size();
-    std::size_t next = std::min(end + 1, text.text.size());
-    if (text.text.compare(end, 2, "\r\n") == 0) next = end + 2;
-    out.push_back(slice_text(text, begin, keep_ends ? next : end));
-    begin = next;
+  std::size_t end = starts.size() - 1;
+  const auto space_before = [&](std::size_t i) { return is_space(character(text.text, starts[i - 1])); };
+  for (;;) {
+    while (end > 0 && space_before(end)) --end;
+    if (end == 0) break;
+    std::size_t begin = limit == 0 ? 0 : end;
+    while (begin > 0 && !space_before(begin)) --begin;
+    out.push_back(slice_text(text, starts[begin], starts[end]));
+    end = begin;
+    --limit;
   }
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
+List split_lines(const Text& text, bool keep_ends) {
+  const auto ends_line = [](std::uint32_t c) {
+    return (c >= 0xA && c <= 0xD) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+  };
+  List out;
+  const auto starts = character_starts(text.text);
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
+    if (!ends_line(character(text.text, starts[i]))) continue;
+    const std::size_t end = starts[i];
+    if (text.text.compare(end, 2, "\r\n") == 0) ++i;
+    out.push_back(slice_text(text, begin, keep_ends ? starts[i + 1] : end));
+    begin = starts[i + 1];
+  }
+  if (begin < text.text.size()) out.push_back(slice_text(text, begin, text.text.size()));
   return out;
 }
 
@@ -178,20 +245,32 @@ Text join(const Text& separator, const List& items) {
   return out;
 }
 
+bool is_cased(std::uint32_t c) {
+  if (c < 0x80) return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+  return to_upper(c) != c || to_lower(c) != c || special_cases().contains(c);
+}
+
 Text upper(const Text& text) {
-  return map_characters(text, [](std::uint32_t c, std::uint32_t) { return to_upper(c); });
+  return map_case(text, [](std::uint32_t, std::uint32_t) { return Case::kUpper; });
 }
 Text lower(const Text& text) {
-  return map_characters(text, [](std::uint32_t c, std::uint32_t) { return to_lower(c); });
+  return map_case(text, [](std::uint32_t, std::uint32_t) { return Case::kLower; });
 }
 Text title(const Text& text) {
-  return map_characters(
-      text, [](std::uint32_t c, std::uint32_t before) { return is_letter(before) ? to_lower(c) : to_upper(c); });
+  return map_case(text,
+                  [](std::uint32_t, std::uint32_t before) { return is_cased(before) ? Case::kLower : Case::kTitle; });
+}
+Text title_words(const Text& text) {
+  return map_case(text, [first = true](std::uint32_t c, std::uint32_t) mutable {
+    const bool separates = is_space(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
+    const bool begins = std::exchange(first, separates);
+    return begins && !separates ? Case::kUpper : Case::kLower;
+  });
 }
 Text capitalize(const Text& text) {
-  bool first = true;
-  return map_characters(
-      text, [&](std::uint32_t c, std::uint32_t) { return std::exchange(first, false) ? to_upper(c) : to_lower(c); });
+  return map_case(text, [first = true](std::uint32_t, std::uint32_t) mutable {
+    return std::exchange(first, false) ? Case::kTitle : Case::kLower;
+  });
 }
 
 Text repeat(const Text& text, std::int64_t times) {

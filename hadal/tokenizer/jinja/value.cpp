@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "hadal/core/error.h"
+#include "hadal/tokenizer/regex.h"
 #include "hadal/tokenizer/utf8.h"
 
 namespace hadal::tokenizer::jinja {
@@ -26,10 +28,26 @@ std::string float_text(double d) {
   return text;
 }
 
+// A character as Python's repr writes it: escaped if it is a control, a separator, or not assigned.
+void append_printable(std::string& out, std::uint32_t c, std::size_t length, const std::string& bytes) {
+  static const Regex hidden(R"(\A[\p{C}\p{Z}])", "repr");
+  Regex::Match match{};
+  if (c >= 0x20 && c < 0x7F) {
+    out += bytes;
+  } else if (length == 0 || (c >= 0x80 && !hidden.find(bytes, 0, match))) {
+    out += bytes;
+  } else {
+    out += c < 0x100     ? fmt::format("\\x{:02x}", c)
+           : c < 0x10000 ? fmt::format("\\u{:04x}", c)
+                         : fmt::format("\\U{:08x}", c);
+  }
+}
+
 std::string quoted(const std::string& text) {
   const char quote = text.find('\'') != text.npos && text.find('"') == text.npos ? '"' : '\'';
   std::string out(1, quote);
-  for (char c : text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
     if (c == quote || c == '\\')
       (out += '\\') += c;
     else if (c == '\n')
@@ -38,10 +56,14 @@ std::string quoted(const std::string& text) {
       out += "\\r";
     else if (c == '\t')
       out += "\\t";
-    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
-      out += fmt::format("\\x{:02x}", static_cast<int>(c));
-    else
-      out += c;
+    else if (static_cast<unsigned char>(c) < 0x80)
+      append_printable(out, static_cast<unsigned char>(c), 1, text.substr(i, 1));
+    else {
+      const CodePoint wide = decode_utf8(std::string_view(text).substr(i, 4));
+      const std::size_t length = std::max<std::size_t>(1, wide.length);
+      append_printable(out, wide.value, wide.length, text.substr(i, length));
+      i += length - 1;
+    }
   }
   return out + quote;
 }
@@ -60,7 +82,7 @@ std::string json_string(const std::string& text, bool ensure_ascii) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     const CodePoint wide = ensure_ascii ? decode_utf8(std::string_view(text).substr(i, 4)) : CodePoint{};
-    if (wide.length > 1) {
+    if (wide.length > 1 || (ensure_ascii && c == 0x7F)) {
       append_escaped(out, wide.value);
       i += wide.length - 1;
       continue;
@@ -108,14 +130,16 @@ class JsonWriter {
       out += *b ? "true" : "false";
     else if (const auto* i = v.integer())
       out += std::to_string(*i);
+    else if (const BigInteger* big = v.big_integer())
+      out += big->digits;
     else if (const double* d = v.floating())
       out += std::isnan(*d) ? "NaN" : std::isinf(*d) ? (*d > 0 ? "Infinity" : "-Infinity") : float_text(*d);
+    else if (const Dict* m = v.dict_form())
+      write_dict(*m, depth);
     else if (const Text* t = v.text())
       out += json_string(t->text, style_.ensure_ascii);
-    else if (const List* l = v.list())
+    else if (const List* l = v.is_tuple() || v.is_plain_list() ? v.list() : nullptr)
       write_list(*l, depth);
-    else if (const Dict* m = v.dict())
-      write_dict(*m, depth);
     else
       fail("tojson: a value of type {} is not JSON", v.type_name());
   }
@@ -123,7 +147,9 @@ class JsonWriter {
 
  private:
   void new_line(int depth) {
-    if (style_.indent >= 0) (out += '\n').append(static_cast<std::size_t>(style_.indent * depth), ' ');
+    if (!style_.indented) return;
+    out += '\n';
+    for (int i = 0; i < depth; ++i) out += style_.indent;
   }
   // With an indent the separator loses its trailing space, as json.dumps does by default.
   void separate(bool first) {
@@ -152,6 +178,7 @@ class JsonWriter {
       separate(i == 0);
       new_line(depth + 1);
       const Value& key = entries[i]->first;
+      HADAL_CHECK(!key.list(), "tojson: a tuple cannot be a key");
       out += json_string(key.text() ? key.text()->text : to_json(key, {}), style_.ensure_ascii);
       out += style_.key_separator;
       write(entries[i]->second, depth + 1);
@@ -190,9 +217,16 @@ void append_text(Text& to, const Text& more) {
   }
 }
 
-Value::Value(List l) {
+Value::Value(List l, SequenceKind kind) : kind_(kind) {
   for (const Value& item : l) hold(item);
   v_ = std::make_shared<const List>(std::move(l));
+}
+
+Value tuple_of(List items) {
+  return Value(std::move(items), SequenceKind::kTuple);
+}
+Value generator_of(List items) {
+  return Value(std::move(items), SequenceKind::kGenerator);
 }
 
 Value::Value(Dict d) {
@@ -210,8 +244,15 @@ void Value::hold(const Value& inner) {
   HADAL_CHECK(inner_weight_ <= kHeaviest, "a list or dict holds more than {} values", kHeaviest);
 }
 
+Value Value::with_other_form(Value other) const {
+  Value both = *this;
+  both.hold(other);
+  both.other_ = std::make_shared<const Value>(std::move(other));
+  return both;
+}
+
 std::size_t Value::weight() const {
-  return text() ? width() : 1 + inner_weight_;
+  return (text() ? width() : 1) + inner_weight_;
 }
 
 std::size_t Value::width() const {
@@ -228,7 +269,7 @@ bool Value::truthy() const {
   if (const Text* t = text()) return !t->text.empty();
   if (const List* l = list()) return !l->empty();
   if (const Dict* m = dict()) return !m->empty();
-  return space() || function();
+  return space() || function() || big_integer();
 }
 
 double Value::number() const {
@@ -244,8 +285,10 @@ std::int64_t Value::as_integer() const {
 }
 
 const char* Value::type_name() const {
-  static constexpr const char* kNames[] = {"undefined", "NoneType", "bool", "int",       "float",
-                                           "str",       "list",     "dict", "namespace", "function"};
+  static constexpr const char* kSequences[] = {"list", "tuple", "range", "dict view", "generator"};
+  if (list()) return kSequences[static_cast<std::size_t>(kind_)];
+  static constexpr const char* kNames[] = {"undefined", "NoneType", "bool",      "int",      "float", "str",
+                                           "list",      "dict",     "namespace", "function", "int"};
   return kNames[v_.index()];
 }
 
@@ -257,11 +300,12 @@ const Value* Value::find(std::string_view key) const {
 }
 
 bool equal(const Value& a, const Value& b) {
-  if (a.is_number() && b.is_number())
-    return a.floating() || b.floating() ? a.number() == b.number() : a.as_integer() == b.as_integer();
+  if (a.is_number() && b.is_number()) return compare(a, b) == 0 && a.number() == b.number();
+  if (a.big_integer() && b.big_integer()) return a.big_integer()->digits == b.big_integer()->digits;
   if (a.text() && b.text()) return a.text()->text == b.text()->text;
   if (a.list() && b.list())
-    return std::equal(a.list()->begin(), a.list()->end(), b.list()->begin(), b.list()->end(), equal);
+    return a.kind() == b.kind() &&
+           std::equal(a.list()->begin(), a.list()->end(), b.list()->begin(), b.list()->end(), equal);
   if (a.dict() && b.dict()) {
     if (a.dict()->size() != b.dict()->size()) return false;
     return std::all_of(a.dict()->begin(), a.dict()->end(), [&](const auto& entry) {
@@ -275,9 +319,24 @@ bool equal(const Value& a, const Value& b) {
 }
 
 int compare(const Value& a, const Value& b) {
-  if (a.is_number() && b.is_number()) return a.number() < b.number() ? -1 : a.number() > b.number() ? 1 : 0;
+  // Those from documents are positive and above every number of 64 bits with a sign, and have 19 or 20 digits.
+  if (a.big_integer() && b.big_integer()) {
+    const std::string &x = a.big_integer()->digits, &y = b.big_integer()->digits;
+    return x.size() != y.size() ? (x.size() < y.size() ? -1 : 1) : x.compare(y);
+  }
+  if (a.big_integer() && (b.integer() || b.boolean())) return 1;
+  if (b.big_integer() && (a.integer() || a.boolean())) return -1;
+  if (a.is_number() && b.is_number()) {
+    // Exact beside a float: its 64 bits of fraction hold every integer here.
+    static_assert(std::numeric_limits<long double>::digits >= 64);
+    const auto exact = [](const Value& v) {
+      return v.floating() ? static_cast<long double>(*v.floating()) : static_cast<long double>(v.as_integer());
+    };
+    const long double x = exact(a), y = exact(b);
+    return x < y ? -1 : x > y ? 1 : 0;
+  }
   if (a.text() && b.text()) return a.text()->text.compare(b.text()->text);
-  if (a.list() && b.list()) {
+  if (a.list() && b.list() && a.kind() == b.kind()) {
     for (std::size_t i = 0; i < std::min(a.list()->size(), b.list()->size()); ++i)
       if (const int c = compare((*a.list())[i], (*b.list())[i])) return c;
     return a.list()->size() < b.list()->size() ? -1 : a.list()->size() > b.list()->size() ? 1 : 0;
@@ -285,12 +344,27 @@ int compare(const Value& a, const Value& b) {
   fail("{} and {} cannot be ordered", a.type_name(), b.type_name());
 }
 
+namespace {
+
+// Ranges remember their numbers only; of those with another step than 1 Python would print the end it was given.
+std::string range_text(const List& l) {
+  const std::int64_t first = l.empty() ? 0 : l.front().as_integer();
+  const bool by_one = l.size() < 2 || l[1].as_integer() == first + 1;
+  HADAL_CHECK(by_one && !l.empty(), "a range cannot be printed; | list makes a list of it");
+  return fmt::format("range({}, {})", first, l.back().as_integer() + 1);
+}
+
+}  // namespace
+
 std::string repr(const Value& v) {
   if (const Text* t = v.text()) return quoted(t->text);
   if (const List* l = v.list()) {
-    std::string out = "[";
+    if (v.kind() == SequenceKind::kRange) return range_text(*l);
+    HADAL_CHECK(v.is_tuple() || v.is_plain_list(), "a {} cannot be printed; | list makes a list of it", v.type_name());
+    std::string out;
     for (std::size_t i = 0; i < l->size(); ++i) out += (i ? ", " : "") + repr((*l)[i]);
-    return out + "]";
+    if (v.is_tuple()) return "(" + out + (l->size() == 1 ? ",)" : ")");
+    return "[" + out + "]";
   }
   if (const Dict* d = v.dict()) {
     std::string out = "{";
@@ -300,14 +374,15 @@ std::string repr(const Value& v) {
   }
   if (const bool* b = v.boolean()) return *b ? "True" : "False";
   if (const auto* i = v.integer()) return std::to_string(*i);
+  if (const BigInteger* big = v.big_integer()) return big->digits;
   if (const double* d = v.floating()) return float_text(*d);
   if (v.is_none()) return "None";
   if (v.is_undefined()) return "Undefined";
-  return std::string("<") + v.type_name() + ">";
+  fail("a {} cannot be printed", v.type_name());
 }
 
 Text to_text(const Value& v) {
-  if (const Text* t = v.text()) return *t;
+  if (const Text* t = v.text_form()) return *t;
   return v.is_undefined() ? Text() : make_text(repr(v), Origin::kUser);
 }
 
@@ -325,7 +400,7 @@ Value from_json(const nlohmann::ordered_json& json, Origin origin) {
       return json.get<std::int64_t>();
     case nlohmann::ordered_json::value_t::number_unsigned:
       if (json.get<std::uint64_t>() <= INT64_MAX) return json.get<std::int64_t>();
-      return json.get<double>();
+      return BigInteger{json.dump()};
     case nlohmann::ordered_json::value_t::number_float:
       return json.get<double>();
     case nlohmann::ordered_json::value_t::string:

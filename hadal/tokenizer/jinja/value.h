@@ -31,6 +31,10 @@ using Dict = std::vector<std::pair<Value, Value>>;  // in insertion order
 struct Namespace {
   std::vector<std::pair<std::string, Value>> fields;
 };
+// An integer beyond 64 bits with a sign, as a document may hold one: its digits. It can be printed and compared.
+struct BigInteger {
+  std::string digits;
+};
 struct Arguments {
   List positional;
   std::vector<std::pair<std::string, Value>> named;
@@ -40,6 +44,9 @@ struct Function {
   std::function<Value(const Arguments&)> call;
 };
 
+// What Python would hold where there are several kinds of sequences: all can be walked through, few can be printed.
+enum class SequenceKind : unsigned char { kList, kTuple, kRange, kView, kGenerator };
+
 // Immutable but for namespaces, which are shared on purpose. Lists and dicts that are nested too deeply or hold too
 // much (each mention counts, as printing would) cannot be made: templates are hostile input, and comparing, printing
 // and freeing values recurse.
@@ -47,7 +54,7 @@ class Value {
  public:
   using Variant = std::variant<Undefined, None, bool, std::int64_t, double, std::shared_ptr<const Text>,
                                std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
-                               std::shared_ptr<const Function>>;
+                               std::shared_ptr<const Function>, std::shared_ptr<const BigInteger>>;
 
   Value() : v_(Undefined{}) {}
   Value(None n) : v_(n) {}
@@ -56,9 +63,10 @@ class Value {
   Value(std::int64_t i) : v_(i) {}
   Value(double d) : v_(d) {}
   Value(Text t) : v_(std::make_shared<const Text>(std::move(t))) {}
-  Value(List l);
+  Value(List l, SequenceKind kind = SequenceKind::kList);
   Value(Dict d);
   Value(std::shared_ptr<Namespace> n) : v_(std::move(n)) {}
+  Value(BigInteger i) : v_(std::make_shared<const BigInteger>(std::move(i))) {}
   Value(Function f) : v_(std::make_shared<const Function>(std::move(f))) {}
 
   bool is_undefined() const { return std::holds_alternative<Undefined>(v_); }
@@ -69,12 +77,16 @@ class Value {
   bool is_number() const { return boolean() || integer() || floating(); }
   const Text* text() const { return get<std::shared_ptr<const Text>>(); }
   const List* list() const { return get<std::shared_ptr<const List>>(); }
+  SequenceKind kind() const { return kind_; }  // of a list
+  bool is_tuple() const { return list() && kind_ == SequenceKind::kTuple; }
+  bool is_plain_list() const { return list() && kind_ == SequenceKind::kList; }
   const Dict* dict() const { return get<std::shared_ptr<const Dict>>(); }
   Namespace* space() const {
     const auto* p = std::get_if<std::shared_ptr<Namespace>>(&v_);
     return p ? p->get() : nullptr;
   }
   const Function* function() const { return get<std::shared_ptr<const Function>>(); }
+  const BigInteger* big_integer() const { return get<std::shared_ptr<const BigInteger>>(); }
   const Undefined* undefined() const { return std::get_if<Undefined>(&v_); }
 
   bool truthy() const;
@@ -82,6 +94,13 @@ class Value {
   std::int64_t as_integer() const;                // of a bool or an integer
   const char* type_name() const;                  // Python's, for errors
   const Value* find(std::string_view key) const;  // in a dict
+  // The same value in the form that some templates expect instead of this one: the JSON text of an object or the object
+  // of a JSON text (`arguments` of a tool call), the empty text of none. It serves only where the value itself would be
+  // an error or be encoded twice; tests, comparisons and truth are those of the value itself.
+  Value with_other_form(Value other) const;
+  const Value* other_form() const { return other_.get(); }
+  const Text* text_form() const { return text() || !other_ ? text() : other_->text(); }
+  const Dict* dict_form() const { return dict() || !other_ ? dict() : other_->dict(); }
   // What walking through it costs, in steps: `weight` all the way down (comparing, printing), `width` at the top alone
   // (copying a list, cutting a text).
   std::size_t weight() const;
@@ -96,9 +115,14 @@ class Value {
   void hold(const Value& inner);
 
   Variant v_;
+  std::shared_ptr<const Value> other_;
   std::size_t inner_weight_ = 0;  // of a list or dict
   int depth_ = 0;
+  SequenceKind kind_ = SequenceKind::kList;
 };
+
+Value tuple_of(List items);
+Value generator_of(List items);
 
 bool equal(const Value& a, const Value& b);
 // Negative, zero, positive; throws for values that Python cannot order.
@@ -109,7 +133,8 @@ Text to_text(const Value& value);
 std::string repr(const Value& value);
 
 struct JsonStyle {
-  int indent = -1;  // spaces; -1: on one line
+  bool indented = false;  // otherwise on one line
+  std::string indent;     // before each line, once a level
   std::string item_separator = ", ";
   std::string key_separator = ": ";
   bool sort_keys = false;
