@@ -1,6 +1,16 @@
-# One CTest entry per test file, named library/file, run from the source folder so that tests/data is found.
+# One CTest entry per test file, named library/file, run from the source folder.
 if(HADAL_TESTS)
   find_package(GTest REQUIRED)
+endif()
+
+# tests/data with its compressed files unpacked: what tests read.
+if(HADAL_TESTS)
+  file(GLOB_RECURSE data CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/data/*)
+  add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/tests/data.stamp
+    COMMAND python3 ${CMAKE_SOURCE_DIR}/tools/test_data.py unpack ${CMAKE_BINARY_DIR}/tests/data
+    COMMAND ${CMAKE_COMMAND} -E touch ${CMAKE_BINARY_DIR}/tests/data.stamp
+    DEPENDS ${data} ${CMAKE_SOURCE_DIR}/tools/test_data.py COMMENT "Unpacking tests/data")
+  add_custom_target(test_data ALL DEPENDS ${CMAKE_BINARY_DIR}/tests/data.stamp)
 endif()
 
 function(hadal_test library file)
@@ -11,7 +21,8 @@ function(hadal_test library file)
   string(REPLACE "/" "_" target "${relative}_${stem}")
   add_executable(${target} ${file})
   target_link_libraries(${target} PRIVATE ${ARGN} GTest::gmock_main nlohmann_json::nlohmann_json)
-  target_compile_definitions(${target} PRIVATE HADAL_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data" HADAL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_compile_definitions(${target} PRIVATE HADAL_TEST_DATA="${CMAKE_BINARY_DIR}/tests/data" HADAL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_dependencies(${target} test_data)
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${relative}/${stem} COMMAND ${target} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endfunction()
@@ -31,7 +42,7 @@ function(hadal_cross_library_tests directory)
     file(RELATIVE_PATH relative ${CMAKE_SOURCE_DIR}/${directory} ${script})
     get_filename_component(folder ${relative} DIRECTORY)
     add_test(NAME ${directory}/${folder}/${stem} COMMAND python3 ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${directory}/${folder}/${stem} PROPERTIES ENVIRONMENT "HADAL=$<TARGET_FILE:hadal>${sanitized}")
+    set_tests_properties(${directory}/${folder}/${stem} PROPERTIES ENVIRONMENT "HADAL=$<TARGET_FILE:hadal>;HADAL_TEST_DATA=${CMAKE_BINARY_DIR}/tests/data${sanitized}")
   endforeach()
   file(GLOB fuzzers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${directory}/fuzz/*_fuzz.cpp)
   foreach(fuzzer IN LISTS fuzzers)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/data/tokenizer/made/*: a small tiktoken.model with vectors of the `tiktoken` package, and a tokenizer with flagged added tokens
 with vectors of the `tokenizers` package, and further vectors of the V3 tokenizer. Needs tiktoken, tokenizers, regex from PyPI."""
-import base64, collections, json, pathlib, random, sys
+import base64, collections, json, lzma, pathlib, random, sys
 import regex, tiktoken, tokenizers
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "tests/data/tokenizer"
@@ -93,7 +93,7 @@ def make_added():
 
 
 def make_v3():
-    t = tokenizers.Tokenizer.from_file(str(DATA / "deepseek-v3/tokenizer.json"))
+    t = tokenizers.Tokenizer.from_str(lzma.open(DATA / "deepseek-v3/tokenizer.json.xz", "rt", encoding="utf-8").read())
     write_lines(OUT / "v3.jsonl", [{"text": x, "ids": t.encode(x).ids} for x in TEXTS + list(texts(2, 600))])
 
 

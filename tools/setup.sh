@@ -66,8 +66,21 @@ run_ninja() {
     ninja -C "$@" >&2 || return 2
     return 0
   fi
-  local log
+  local log reporter status=0
   log=$(mktemp)
-  ninja -C "$@" >"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; return 2; }
+  report_progress "$log" &
+  reporter=$!
+  ninja -C "$@" >"$log" 2>&1 || status=2
+  kill "$reporter" 2>/dev/null && wait "$reporter" 2>/dev/null || true
+  [ "$status" = 0 ] || cat "$log" >&2
   rm -f "$log"
+  return "$status"
+}
+
+# report_progress LOG: every ten seconds, where ninja is; for who sees no terminal's line that changes. Ends with this shell.
+report_progress() {
+  # A sleep that outlives its shell must not hold the reader of stderr.
+  while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+    grep -aE '^\[[0-9]+/[0-9]+\]' "$1" | tail -n 1 | sed -E 's|^\[([0-9]+)/([0-9]+)\].*|hadal: building \1 of \2|' >&2
+  done
 }

@@ -1,5 +1,5 @@
 """hadal bench: rows, formats of output, comparison, faults. What is measured is not judged here."""
-import json, signal, subprocess, time
+import json, pathlib, signal, subprocess, time
 from harness import Case, DATA, HADAL, MINI, main, run
 
 QUICK = ["--runs", "1", "--steps", "2", "--threads", "1"]
@@ -30,7 +30,7 @@ class Bench(Case):
             self.assertAlmostEqual(row["ratio"], row["median"] / row["limit"])
             self.assertIn("read-ref", row["rates"])
             self.assertIn(row["limited_by"], ("read-ref", "fma-ref"))
-        config = json.loads((DATA.parent.parent / "models/mini/config.json").read_text())
+        config = json.loads((pathlib.Path(MINI) / "config.json").read_text())
         per_key = 2 * config["num_hidden_layers"] * config["num_attention_heads"] * (2 * config["kv_lora_rank"] + config["qk_rope_head_dim"])
         self.assertEqual(report["rows"][1]["attention_flops"], per_key * 101.5)  # steps at depths 100 and 101
         active = json.loads(self.ok("inspect", MINI, "--json"))["active_parameters"]

@@ -4,7 +4,7 @@ import json, os, pathlib, struct, subprocess, sys, tempfile, unittest
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HADAL = os.environ.get("HADAL", str(ROOT / "build/hadal"))
 MINI = str(ROOT / "models/mini")
-DATA = ROOT / "tests/data"
+DATA = pathlib.Path(os.environ.get("HADAL_TEST_DATA", ROOT / "build/tests/data"))  # unpacked by the build
 
 
 def run(*args, stdin=b"", **kwargs):
