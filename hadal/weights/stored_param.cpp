@@ -208,10 +208,13 @@ void check_against_config(const ParamSpec& spec, const StoredParam& p, const Con
   const auto& schemes = config.quantization->schemes;
   // A matrix with one group a row fits every group size.
   const auto fits = [&](const WeightScheme& s) {
-    // One scale a row, which every group as long as the row means too.
-    if (s.format == format && s.group_size == 0) return !grouped || p.scheme.group_size >= spec.info.shape[1];
-    return s.format == format && grouped &&
-           (blocks(spec.info.shape[1], s.group_size) == blocks(spec.info.shape[1], p.scheme.group_size));
+    // One scale a row and one group as long as the row are the same.
+    const Index columns = spec.info.shape[1];
+    const bool whole_row = p.scheme.group_size == 0 || p.scheme.group_size >= columns;
+    if (s.format != format) return false;
+    if (s.group_size == 0 || p.scheme.group_size == 0)
+      return whole_row && (s.group_size == 0 || s.group_size >= columns);
+    return blocks(columns, s.group_size) == blocks(columns, p.scheme.group_size);
   };
   if (std::any_of(schemes.begin(), schemes.end(), fits)) return;
   faults.push_back(fmt::format("{}: is {}, but quantization_config of config.json says {}", p.values,

@@ -477,7 +477,8 @@ TEST(Packed, ChannelsAndGroupsOfEightAndFourBitsRun) {
           bf16& stored = scale->data<bf16>()[r * groups + c / size];
           stored = float_to_bf16(0.0005f * static_cast<float>((r + c / size) % 3 + 2) * (bits == 8 ? 1.0f : 16.0f));
           const float s = bf16_to_float(stored);
-          const float code = std::clamp(std::nearbyint(w->data<float>()[r * columns + c] / s), -half, half - 1);
+          const float code = std::clamp(std::nearbyint(w->data<float>()[r * columns + c] / s), -half, half - 1) +
+                             0.0f;  // integers have no negative zero
           auto& word = reinterpret_cast<std::uint32_t&>(packed->data<std::int32_t>()[r * words + c / per_word]);
           word |= static_cast<std::uint32_t>(code + half) << (bits * (c % per_word));
           values->data<float>()[r * columns + c] = code * s;
