@@ -94,15 +94,15 @@ ModelDirectory::ModelDirectory(std::filesystem::path target, const std::string& 
   io::write_text_file_atomically(journal, fingerprint);
 }
 
-ModelDirectory::~ModelDirectory() {
-  if (lock_ >= 0) ::close(lock_);
+ModelDirectory::Lock::~Lock() {
+  if (descriptor >= 0) ::close(descriptor);
 }
 
 void ModelDirectory::lock() {
-  lock_ = ::open(working_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  HADAL_CHECK(lock_ >= 0, "{}: cannot be opened: {}", working_.string(), std::strerror(errno));
+  lock_.descriptor = ::open(working_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  HADAL_CHECK(lock_.descriptor >= 0, "{}: cannot be opened: {}", working_.string(), std::strerror(errno));
   // Where a file system knows no locks there is none.
-  HADAL_CHECK(::flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
+  HADAL_CHECK(::flock(lock_.descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
               "{}: another run is writing it; wait for that, or name another destination", working_.string());
 }
 

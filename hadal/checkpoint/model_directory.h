@@ -35,7 +35,6 @@ class ModelDirectory {
  public:
   // Throws if `target` exists and is not an empty directory.
   ModelDirectory(std::filesystem::path target, const std::string& fingerprint);
-  ~ModelDirectory();
   ModelDirectory(const ModelDirectory&) = delete;
   ModelDirectory& operator=(const ModelDirectory&) = delete;
 
@@ -52,7 +51,15 @@ class ModelDirectory {
   void lock();
 
   std::filesystem::path target_, working_;
-  int lock_ = -1;  // the directory, held while the work goes on
+  // Of the directory, held while the work goes on; also given up when a constructor throws.
+  struct Lock {
+    Lock() = default;
+    ~Lock();
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+    int descriptor = -1;
+  };
+  Lock lock_;
 };
 
 // "5GB" or "5G" (10^9), "500MB", "2GiB" or bytes.

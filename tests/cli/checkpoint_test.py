@@ -1,8 +1,8 @@
 """What convert, verify and inspect make of directories that are not as published: killed runs, changed configs, other folders, end tokens."""
 import json, os, pathlib, shutil, signal, subprocess, time
-from harness import Case, HADAL, MINI, ROOT, main, run
+from harness import Case, DATA, HADAL, MINI, main, run
 
-MODELS = ROOT / "tests/data/golden/models"
+MODELS = DATA / "golden/models"
 
 
 class Directories(Case):
