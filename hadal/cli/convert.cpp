@@ -8,6 +8,7 @@
 #include "hadal/cli/commands.h"
 #include "hadal/cli/options.h"
 #include "hadal/io/json.h"
+#include "hadal/io/utf8_text.h"
 #include "hadal/config/config.h"
 #include "hadal/tokenizer/tokenizer.h"
 
@@ -24,7 +25,7 @@ struct Options {
 checkpoint::CalibrationText calibration_text(const std::filesystem::path& model, const std::string& file) {
   const auto tokenizer = tokenizer::Tokenizer::load(model);
   checkpoint::CalibrationText text;
-  text.ids = tokenizer.encode(io::read_text_file(file), tokenizer::AddedTokenMode::kIgnore);
+  text.ids = tokenizer.encode(io::utf8_text(io::read_text_file(file), file), tokenizer::AddedTokenMode::kIgnore);
   HADAL_CHECK(!text.ids.empty(), "{}: is empty, there is nothing to calibrate with", file);
   const config::Config config = config::load_config(model);
   for (const auto id : text.ids)

@@ -11,6 +11,7 @@
 #include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/io/json.h"
+#include "hadal/io/utf8_text.h"
 #include "hadal/stream/loader.h"
 #include "hadal/tokenizer/tokenizer.h"
 
@@ -50,7 +51,7 @@ void print_text(const Options& o, const eval::PerplexityResult& r, std::size_t b
 }
 
 int run(Options& o) {
-  const std::string text = io::read_text_file(o.file);
+  const std::string text(io::utf8_text(io::read_text_file(o.file), o.file));
   const auto tokenizer = tokenizer::Tokenizer::load(o.model);
   const auto ids = tokenizer.encode(text, tokenizer::AddedTokenMode::kIgnore);
   HADAL_CHECK(!ids.empty(), "{}: is empty, there is nothing to predict", o.file);

@@ -1,5 +1,5 @@
-// Memory for intermediate results: an arena that grows on first use and is then reused, so that steady-state inference
-// allocates nothing. A tensor lives until the innermost Scope that was open when it was made is closed.
+// Memory for intermediate results: an arena that grows when a pass needs more than any before it, and is used again. A
+// tensor lives until the innermost Scope that was open when it was made is closed.
 #pragma once
 
 #include <cstddef>

@@ -320,6 +320,15 @@ class Numbers(Case):
             cached = json.loads(self.ok("perplexity", MINI, DATA / "tokenizer/vectors/wikitext-8192.txt", "--json", "--kv-cache", form))
             self.assertNotEqual(cached["nats_per_token"], r["nats_per_token"])
             self.assertAlmostEqual(cached["nats_per_token"], r["nats_per_token"], delta=bound)
+        # As Windows' programs write text.
+        bom = self.dir / "bom.txt"
+        plain = self.dir / "plain.txt"
+        plain.write_bytes(b"The sea is deep and dark.")
+        bom.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+        nats = [json.loads(self.ok("perplexity", MINI, f, "--json"))["nats_per_token"] for f in (plain, bom)]
+        self.assertEqual(nats[0], nats[1])
+        bom.write_bytes("The sea".encode("utf-16"))
+        self.refused("UTF-16", "perplexity", MINI, bom)
         empty = self.dir / "e"
         empty.write_text("")
         self.refused("is empty", "perplexity", MINI, empty)

@@ -23,13 +23,6 @@ HADAL_INLINE void store_tail(float* p, Index count, Vec v) {
   _mm256_maskstore_ps(p, tail_mask(count), v);
 }
 
-// The one tree in which lanes are added.
-HADAL_INLINE float sum_lanes(Vec v) {
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
-}
-
 // Sixteen E4M3 codes to halves of value * 2^-8: the sign stays on top, exponent and mantissa move to their places in
 // the half, whose exponent bias is 8 larger; subnormals come out right by themselves and NaN codes become NaN.
 HADAL_INLINE __m256i e4m3_to_half_scaled(__m128i codes) {
@@ -55,18 +48,6 @@ HADAL_INLINE Vec load(const f16* p) {
 HADAL_INLINE Vec load(const e4m3* p) {
   return _mm256_cvtph_ps(
       _mm256_castsi256_si128(e4m3_to_half_scaled(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))));
-}
-
-// Sixteen weights as two vectors; for E4M3 cheaper than two loads of eight.
-template <class T>
-HADAL_INLINE void load2(const T* p, Vec& low, Vec& high) {
-  low = load(p);
-  high = load(p + kLanes);
-}
-HADAL_INLINE void load2(const e4m3* p, Vec& low, Vec& high) {
-  const __m256i half = e4m3_to_half_scaled(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  low = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
-  high = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
 }
 
 // The first `count` (< 8) weights, zeros behind. Never reads beyond them.
