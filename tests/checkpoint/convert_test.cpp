@@ -18,12 +18,13 @@
 #include "hadal/io/json.h"
 #include "hadal/stream/loader.h"
 #include "hadal/weights/stored_param.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/support/checkpoints.h"
 
 namespace hadal::checkpoint {
 namespace {
 
 using test::TemporaryDirectory;
+using test::tensors;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -35,17 +36,6 @@ std::map<std::string, std::string> contents(const std::filesystem::path& directo
   std::map<std::string, std::string> out;
   for (const auto& entry : std::filesystem::directory_iterator(directory))
     out[entry.path().filename().string()] = io::read_text_file(entry.path());
-  return out;
-}
-
-std::map<std::string, std::string> tensors(const std::filesystem::path& directory) {
-  std::map<std::string, std::string> out;
-  const io::CheckpointFiles files(directory);
-  for (const std::string& name : files.names()) {
-    const TensorRef t = files.find(name);
-    out[name] = std::string(dtype_name(t.dtype())) +
-                std::string(static_cast<const char*>(t.raw()), static_cast<std::size_t>(t.num_bytes()));
-  }
   return out;
 }
 
