@@ -78,8 +78,7 @@ void Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef
   for (const SequenceRows& s : pass.expanded_sequences()) {
     const Workspace::Scope scope(ctx.workspace);
     const TensorRef q = ops::concatenate_heads(ctx, q_nope.rows(s.begin, s.end), q_pe.rows(s.begin, s.end));  // (9)
-    const TensorRef entries = pass.entries(ctx, layer, s);  // [L, c + rope], as stored
-    ops::expand_and_attend(ctx, q, entries, w_ukv(), {nope, v}, s.cache.length(), softmax_scale,
+    ops::expand_and_attend(ctx, q, pass.entries(layer, s), w_ukv(), {nope, v}, s.cache.length(), softmax_scale,
                            o.rows(s.begin, s.end));  // (2, 5, 10)
   }
 }

@@ -11,8 +11,9 @@ Index mtp_length(const KvCache& cache, Index length, Index depth) {
 
 }  // namespace
 
-CachePools::CachePools(const config::Config& config, Index depths, DType dtype, Index max_pages)
-    : main(std::make_shared<PagePool>(config, config.num_hidden_layers, dtype, max_pages)),
+CachePools::CachePools(const config::Config& config, Index depths, DType dtype, Index max_pages,
+                       std::uint64_t kept_bytes)
+    : main(std::make_shared<PagePool>(config, config.num_hidden_layers, dtype, max_pages, kept_bytes)),
       mtp(std::make_shared<PagePool>(config, 1, dtype, max_pages * depths)),
       mtp_depths(depths) {}
 

@@ -20,6 +20,7 @@ void attend_bounded(Context& ctx, const AbsorbedAttentionArgs& args, Index heads
 const Backend kBackend = {.linear = linear,
                           .absorb = absorb,
                           .expand = expand,
+                          .pack_keys = pack_keys,
                           .attend_expanded = attend_expanded,
                           .attend_absorbed = attend_bounded,
                           .pack_entries = Rows::pack_entries,

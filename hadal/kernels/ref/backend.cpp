@@ -18,6 +18,7 @@ void mixture(Context& ctx, const MixtureArgs& args) {
 const Backend kBackend = {.linear = linear,
                           .absorb = absorb,
                           .expand = expand,
+                          .pack_keys = pack_keys,
                           .attend_expanded = attend_expanded,
                           .attend_absorbed = attend_absorbed,
                           .pack_entries = Rows::pack_entries,
