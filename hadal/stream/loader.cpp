@@ -118,6 +118,14 @@ void say_once(const std::vector<std::string>& notes, const std::filesystem::path
   for (const std::string& note : notes) log_message(level, fmt::format("{}: {}", directory.string(), note));
 }
 
+// Experts of a streamed model may take all the rest, so that it is worth more there.
+std::uint64_t share_for_prompts(const io::CheckpointFiles& files, std::uint64_t memory, bool streamed) {
+  if (streamed) return memory / 8;
+  std::uint64_t weights = 0;
+  for (const io::SafetensorsFile& shard : files.shards()) weights += shard.identity().size;
+  return (memory - std::min(memory, weights)) / 4;
+}
+
 }  // namespace
 
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options) {
@@ -149,8 +157,9 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
                                        options.rearrange ? options.ctx : nullptr);
   model.store = std::move(streaming.store);
   model.streamed = std::move(streaming.experts);
+  std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
+  model.kept_bytes = share_for_prompts(*model.files, memory, model.store != nullptr);
   if (options.ctx && options.rearrange) {
-    std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
     // Of a streamed model the copies take the place of mapped pages that the budget counts.
     if (!model.store) memory -= std::min(memory, owned_bytes);
     group_rows(*options.ctx, model.transformer, *model.files, memory, model.store != nullptr, model.owned);
