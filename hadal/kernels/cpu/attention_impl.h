@@ -124,19 +124,27 @@ void pack_keys(const NewKeysArgs& a, Index head, Index begin, Index end, const K
     }
 }
 
-// Scratch of a tile of queries: packed q, scores, sums.
-struct QueryScratch {
-  float *q, *scores, *out;
+// A tile of queries on its way over the blocks of keys: packed q, weighted sums so far, and per query the largest score
+// and the sum of weights.
+struct QueryTile {
+  Index token, count;
+  float *q, *out, *largest, *sum;
 };
-HADAL_INLINE QueryScratch cut(const ExpandedAttentionArgs& a, float* memory) {
-  QueryScratch s{};
-  s.q = memory;
-  s.scores = s.q + (a.nope + a.rope) * kTileRows + kLanes;
-  s.out = s.scores + kTileRows * kScoreStride;
-  return s;
+// Tiles that go together, so that a block of keys is read from memory once for all of them.
+constexpr Index kTilesTogether = 8;
+
+HADAL_INLINE Index tile_floats(const ExpandedAttentionArgs& a) {
+  return (a.nope + a.rope + panels(a.v) * kPanelLanes + 2) * kTileRows + kLanes;
 }
 Index expanded_scratch_floats(const ExpandedAttentionArgs& a) {
-  return (a.nope + a.rope) * kTileRows + kLanes + kTileRows * kScoreStride + kTileRows * panels(a.v) * kPanelLanes;
+  return kTileRows * kScoreStride + kTilesTogether * tile_floats(a);
+}
+HADAL_INLINE QueryTile cut_tile(const ExpandedAttentionArgs& a, Index token, Index count, float* memory) {
+  QueryTile t{token, count, memory, nullptr, nullptr, nullptr};
+  t.out = t.q + (a.nope + a.rope) * kTileRows + kLanes;
+  t.largest = t.out + panels(a.v) * kPanelLanes * kTileRows;
+  t.sum = t.largest + kTileRows;
+  return t;
 }
 
 // Scores of R queries against one panel of keys.
@@ -189,39 +197,47 @@ HADAL_INLINE void weigh_panel(const float* weights, const float* values, Index k
 }
 
 template <int R>
-void query_tile(const ExpandedAttentionArgs& a, Index head, Index token, Index count, float* memory) {
-  const QueryScratch s = cut(a, memory);
+void begin_tile(const ExpandedAttentionArgs& a, Index head, const QueryTile& t) {
+  const float* q = a.q + t.token * a.q_token_stride + head * a.q_head_stride;
+  transpose_rows(q, a.q_token_stride, t.count, a.nope + a.rope, t.q, R, a.scale);
+  for (int i = 0; i < R; ++i) t.largest[i] = -__builtin_inff(), t.sum[i] = 0;
+  for (Index i = 0; i < R * panels(a.v) * kPanelLanes; ++i) t.out[i] = 0;
+}
+
+// Keys from `begin` on, of one block, as far as somebody here sees them.
+template <int R>
+void tile_block(const ExpandedAttentionArgs& a, Index head, const QueryTile& t, Index begin, float* scores) {
+  const Index last = a.first_position + t.token + t.count;  // one past the last key that somebody here sees
+  if (begin >= last) return;
   const Index depth = a.nope + a.rope, out_stride = panels(a.v) * kPanelLanes;
-  const float* q = a.q + token * a.q_token_stride + head * a.q_head_stride;
-  transpose_rows(q, a.q_token_stride, count, depth, s.q, R, a.scale);
-  float largest[R], sum[R], keep[R];
-  for (int i = 0; i < R; ++i) largest[i] = -__builtin_inff(), sum[i] = 0;
-  for (Index i = 0; i < R * out_stride; ++i) s.out[i] = 0;
-  const Index last = a.first_position + token + count;  // one past the last key that somebody here sees
-  for (Index begin = 0; begin < last; begin += kExpandedBlock) {
-    const Index end = begin + kExpandedBlock < last ? begin + kExpandedBlock : last, n = end - begin;
-    const KeyBlock& block = a.keys[static_cast<std::size_t>(begin / kExpandedBlock)];
-    for (Index j = 0; j < n; j += kPanelLanes)
-      score_panel<R>(s.q, key_panel(block, head, depth, j), depth, s.scores + j);
-    const Index padded = round_up(n, kPanelLanes);
-    for (int i = 0; i < R; ++i) {
-      const Index own = a.first_position + token + (i < count ? i : count - 1) + 1 - begin;
-      keep[i] = weigh(s.scores + i * kScoreStride,
-                      own < 0        ? 0
-                      : own < padded ? own
-                                     : padded,
-                      padded, largest[i], sum[i]);
-    }
-    for (Index c = 0; c < a.v; c += kPanelLanes)
-      weigh_panel<R>(s.scores, value_panel(block, head, depth, c), n, keep, s.out + c, out_stride);
+  const Index n = last - begin < kExpandedBlock ? last - begin : kExpandedBlock;
+  const KeyBlock& block = a.keys[static_cast<std::size_t>(begin / kExpandedBlock)];
+  for (Index j = 0; j < n; j += kPanelLanes)
+    score_panel<R>(t.q, key_panel(block, head, depth, j), depth, scores + j);
+  const Index padded = round_up(n, kPanelLanes);
+  float keep[R];
+  for (int i = 0; i < R; ++i) {
+    const Index own = a.first_position + t.token + (i < t.count ? i : t.count - 1) + 1 - begin;
+    keep[i] = weigh(scores + i * kScoreStride,
+                    own < 0        ? 0
+                    : own < padded ? own
+                                   : padded,
+                    padded, t.largest[i], t.sum[i]);
   }
-  for (Index i = 0; i < count; ++i) {
+  for (Index c = 0; c < a.v; c += kPanelLanes)
+    weigh_panel<R>(scores, value_panel(block, head, depth, c), n, keep, t.out + c, out_stride);
+}
+
+template <int R>
+void end_tile(const ExpandedAttentionArgs& a, Index head, const QueryTile& t) {
+  for (Index i = 0; i < t.count; ++i) {
     if (a.lse)
-      a.lse[(token + i) * a.lse_token_stride + head] = static_cast<float>(double{largest[i]} + __builtin_log(sum[i]));
-    const Vec factor = broadcast(1.0f / sum[i]);
-    float* out = a.out + (token + i) * a.out_token_stride + head * a.out_head_stride;
+      a.lse[(t.token + i) * a.lse_token_stride + head] =
+          static_cast<float>(double{t.largest[i]} + __builtin_log(t.sum[i]));
+    const Vec factor = broadcast(1.0f / t.sum[i]);
+    float* out = a.out + (t.token + i) * a.out_token_stride + head * a.out_head_stride;
     for (Index c = 0; c < a.v; c += kLanes) {
-      const Vec y = mul(load(s.out + i * out_stride + c), factor);
+      const Vec y = mul(load(t.out + i * panels(a.v) * kPanelLanes + c), factor);
       if (a.v - c >= kLanes)
         store(out + c, y);
       else
@@ -230,16 +246,38 @@ void query_tile(const ExpandedAttentionArgs& a, Index head, Index token, Index c
   }
 }
 
-void expanded(const ExpandedAttentionArgs& a, Index head, Index begin, Index end, float* scratch) {
-  for (Index token = begin; token < end; token += kTileRows) {
-    const Index count = end - token < kTileRows ? end - token : kTileRows;
-    if (count == 1)
-      query_tile<1>(a, head, token, count, scratch);
-    else if (count <= 4)
-      query_tile<4>(a, head, token, count, scratch);
-    else
-      query_tile<kTileRows>(a, head, token, count, scratch);
+// Calls f with the height of a tile of `count` queries.
+template <class F>
+HADAL_INLINE void with_height(Index count, const F& f) {
+  if (count == 1)
+    f(std::integral_constant<int, 1>{});
+  else if (count <= 4)
+    f(std::integral_constant<int, 4>{});
+  else
+    f(std::integral_constant<int, kTileRows>{});
+}
+
+// Queries [begin, end), kTilesTogether tiles at most.
+void tiles_together(const ExpandedAttentionArgs& a, Index head, Index begin, Index end, float* scores, float* memory) {
+  QueryTile tiles[kTilesTogether];
+  Index count = 0;
+  for (Index token = begin; token < end; token += kTileRows, ++count) {
+    const Index rows = end - token < kTileRows ? end - token : kTileRows;
+    tiles[count] = cut_tile(a, token, rows, memory + count * tile_floats(a));
+    with_height(rows, [&](auto r) { begin_tile<r>(a, head, tiles[count]); });
   }
+  for (Index key = 0; key < a.first_position + end; key += kExpandedBlock)
+    for (Index i = 0; i < count; ++i)
+      with_height(tiles[i].count, [&](auto r) { tile_block<r>(a, head, tiles[i], key, scores); });
+  for (Index i = 0; i < count; ++i)
+    with_height(tiles[i].count, [&](auto r) { end_tile<r>(a, head, tiles[i]); });
+}
+
+void expanded(const ExpandedAttentionArgs& a, Index head, Index begin, Index end, float* scratch) {
+  constexpr Index kTogether = kTilesTogether * kTileRows;
+  for (Index token = begin; token < end; token += kTogether)
+    tiles_together(a, head, token, end - token < kTogether ? end : token + kTogether, scratch,
+                   scratch + kTileRows * kScoreStride);
 }
 
 // ---- absorbed form: a key's entry serves all heads, so heads are the lanes of scores
