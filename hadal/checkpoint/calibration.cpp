@@ -121,7 +121,8 @@ void Calibration::run(const Block& b) {
     const Observers::Watch watch(ctx_.observers, inputs);
     model::KvCache cache(t.config, 1, w.length, DType::kF32);
     const model::Pass::Run whole{w.length, model::Form::kExpanded, cache};
-    const model::Pass pass(ctx_, t.rotary, std::span(&whole, 1), layer_, *t.experts);
+    model::Pass pass(std::span(&whole, 1), layer_, *t.experts);
+    pass.set_rope(ctx_, t.rotary);
     b.forward(ctx_, x_->rows(w.row, w.row + w.length), pass, layer_);
   }
   if (!b.moe) return;

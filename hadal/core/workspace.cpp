@@ -10,11 +10,29 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kSmallestBlock = std::size_t{1} << 20;
 
+std::size_t rounded_bytes(DType dtype, Index elements) {
+  const std::size_t bytes = static_cast<std::size_t>(elements) * dtype_bytes(dtype);
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 }  // namespace
 
+void WorkspaceNeed::tensor(DType dtype, Index elements) {
+  held_ += rounded_bytes(dtype, elements);
+  most_ = std::max(most_, held_);
+}
+
+void Workspace::reserve(std::size_t bytes) {
+  if (block_ < blocks_.size() && used_ + bytes <= static_cast<std::size_t>(blocks_[block_]->num_bytes())) return;
+  // What lies behind is free, and so is the block that is being filled if nothing is in it.
+  if (used_ > 0) ++block_;
+  blocks_.resize(std::min(block_, blocks_.size()));
+  used_ = 0;
+  blocks_.emplace_back(DType::kU8, Shape{static_cast<Index>(std::max(bytes, kSmallestBlock))});
+}
+
 TensorRef Workspace::tensor(DType dtype, Shape shape) {
-  const std::size_t bytes = static_cast<std::size_t>(shape.num_elements()) * dtype_bytes(dtype);
-  const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const std::size_t rounded = rounded_bytes(dtype, shape.num_elements());
   while (block_ < blocks_.size() && used_ + rounded > static_cast<std::size_t>(blocks_[block_]->num_bytes())) {
     ++block_;
     used_ = 0;
@@ -24,6 +42,9 @@ TensorRef Workspace::tensor(DType dtype, Shape shape) {
                          Shape{static_cast<Index>(std::max(rounded, std::max(kSmallestBlock, allocated_bytes())))});
   auto* begin = static_cast<std::byte*>(blocks_[block_]->raw()) + used_;
   used_ += rounded;
+  std::size_t in_use = used_;
+  for (std::size_t i = 0; i < block_; ++i) in_use += static_cast<std::size_t>(blocks_[i]->num_bytes());
+  most_used_ = std::max(most_used_, in_use);
   return TensorRef(begin, dtype, shape);
 }
 

@@ -2,6 +2,7 @@
 // tensor lives until the innermost Scope that was open when it was made is closed.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -26,7 +27,10 @@ class Workspace {
 
   TensorRef tensor(DType dtype, Shape shape);  // uninitialised, 64-byte aligned
   TensorRef floats(Shape shape) { return tensor(DType::kF32, shape); }
-  std::size_t allocated_bytes() const;  // reserved from the system so far
+  // Makes room for `bytes` more in one piece, so that nothing has to grow as long as they are enough.
+  void reserve(std::size_t bytes);
+  std::size_t allocated_bytes() const;                  // reserved from the system so far
+  std::size_t most_used() const { return most_used_; }  // bytes in use at a time, so far
 
  private:
   void rewind(std::size_t block, std::size_t used);
@@ -34,6 +38,27 @@ class Workspace {
   std::vector<Tensor> blocks_;
   std::size_t block_ = 0;  // the one being filled
   std::size_t used_ = 0;   // bytes of it
+  std::size_t most_used_ = 0;
+};
+
+// What a computation will take of a workspace: the same calls without memory, to know a bound before it runs. Next to
+// whatever allocates stands a function that returns one.
+class WorkspaceNeed {
+ public:
+  void tensor(DType dtype, Index elements);
+  void floats(Index count) { tensor(DType::kF32, count); }
+  // Something that leaves nothing behind, within a Scope of its own,
+  void within(const WorkspaceNeed& other) { most_ = std::max(most_, held_ + other.most_); }
+  // and something whose results stay.
+  void then(const WorkspaceNeed& other) {
+    within(other);
+    held_ += other.held_;
+  }
+
+  std::size_t most() const { return most_; }  // bytes at a time
+
+ private:
+  std::size_t held_ = 0, most_ = 0;
 };
 
 }  // namespace hadal

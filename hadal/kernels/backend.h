@@ -62,6 +62,16 @@ struct Backend {
   void (*embedding)(Context& ctx, const StoredRows& table, std::span<const std::int32_t> ids, View<float, 2> y);
   void (*to_float)(Context& ctx, const StoredRows& from, View<float, 2> to);
   void (*from_float)(Context& ctx, View<const float, 2> from, const StoredRows& to);
+
+  // What the functions above take of ctx.workspace at most, where they take anything. `products` and `args` have
+  // weights, activations and sizes, and no x and y.
+  WorkspaceNeed (*linear_need)(const Context& ctx, std::span<const LinearArgs> products);
+  WorkspaceNeed (*expand_need)(const Context& ctx, const LinearArgs& head);
+  WorkspaceNeed (*attend_expanded_need)(const Context& ctx, const ExpandedAttentionArgs& args, Index tokens);
+  WorkspaceNeed (*attend_absorbed_need)(const Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
+                                        std::span<const CachedSequence> sequences);
+  WorkspaceNeed (*mixture_need)(const Context& ctx, const MixtureSizes& sizes);
+  WorkspaceNeed (*gate_need)(const Context& ctx, Index n_routed_experts);
 };
 
 // The scalar oracle for kRef, the fast kernels of the instruction set otherwise.
@@ -76,5 +86,6 @@ extern const Backend kBackend;
 
 // Network by network, from the back end's other operations.
 void plain_mixture(Context& ctx, const Backend& backend, const MixtureArgs& args);
+WorkspaceNeed plain_mixture_need(const Context& ctx, const Backend& backend, const MixtureSizes& sizes);
 
 }  // namespace hadal::kernels

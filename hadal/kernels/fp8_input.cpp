@@ -34,6 +34,17 @@ Rounded round_input(Context& ctx, const LinearArgs& a, bool ue8m0) {
 
 }  // namespace
 
+WorkspaceNeed fp8_inputs_need(std::span<const LinearArgs> products) {
+  WorkspaceNeed need;
+  for (const LinearArgs& a : products) {
+    if (a.activations != Activations::kFp8 || a.w_dtype != DType::kF8E4M3) continue;
+    need.floats(a.m * a.k);
+    need.floats(a.m * ((a.k + kTile - 1) / kTile));
+    break;
+  }
+  return need;
+}
+
 std::vector<LinearArgs> with_fp8_inputs(Context& ctx, std::span<const LinearArgs> products, bool ue8m0) {
   std::vector<LinearArgs> out(products.begin(), products.end());
   Rounded rounded;

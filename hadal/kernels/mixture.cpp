@@ -43,7 +43,32 @@ View<float, 3> one_head(View<float, 2> v) {
   return {v.data, {v.shape[0], 1, v.shape[1]}, {v.stride[0], v.shape[1], 1}};
 }
 
+WorkspaceNeed product_need(const Context& ctx, const Backend& backend, LinearArgs a, Index rows) {
+  a.m = rows;
+  WorkspaceNeed need;
+  need.floats(rows * a.n);
+  need.within(backend.linear_need(ctx, std::span(&a, 1)));
+  return need;
+}
+
+WorkspaceNeed feed_forward_need(const Context& ctx, const Backend& backend, const NetworkArgs& n, Index rows) {
+  WorkspaceNeed need = product_need(ctx, backend, n.gate, rows);
+  need.then(product_need(ctx, backend, n.up, rows));
+  need.floats(rows * n.gate.n);
+  need.then(product_need(ctx, backend, n.down, rows));
+  return need;
+}
+
 }  // namespace
+
+WorkspaceNeed plain_mixture_need(const Context& ctx, const Backend& backend, const MixtureSizes& s) {
+  WorkspaceNeed need;
+  for (int i = 0; i < 2; ++i) need.floats(s.rows() * s.width);
+  // All tokens may choose the same one.
+  for (const NetworkArgs& n : s.forms) need.within(feed_forward_need(ctx, backend, n, s.tokens));
+  if (s.shared) need.within(feed_forward_need(ctx, backend, *s.shared, s.tokens));
+  return need;
+}
 
 void plain_mixture(Context& ctx, const Backend& backend, const MixtureArgs& a) {
   const Workspace::Scope scope(ctx.workspace);

@@ -26,6 +26,15 @@ struct MixtureArgs {
   View<float, 2> out;                   // [T, D]
 };
 
+// What is known of a mixture before tokens have chosen.
+struct MixtureSizes {
+  Index tokens = 0, width = 0, chosen = 0;  // T, D, K
+  Index networks = 0;                       // that can be chosen
+  std::span<const NetworkArgs> forms = {};  // one of each size, format and layout among them
+  const NetworkArgs* shared = nullptr;
+  Index rows() const { return tokens * chosen; }
+};
+
 // out[t] = sum over slots s of weights[t, s] * outputs[row of (t, s)], in the order of the slots; rows of `outputs` lie
 // as `tokens` and `slots` say.
 struct CombineArgs {

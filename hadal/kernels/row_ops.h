@@ -103,13 +103,20 @@ struct RowOps {
                    View<float, 2> weights) {
     check_scores(args, logits);
     const Workspace::Scope scope(ctx.workspace);
-    const Index floats = 3 * args.n_routed_experts;
+    const Index floats = gate_scratch(args.n_routed_experts);
     const TensorRef scratch = ctx.workspace.tensor(DType::kF64, {ctx.threads.num_threads(), floats});
     for_each_row(ctx, logits.shape[0], args.n_routed_experts * kGateWork, [&](Index t) {
       double* mine = scratch.data<double>() + ThreadPool::current_thread() * floats;
       ref::gate(args, logits.row(t), mine, experts.row(t), weights.row(t));
     });
   }
+
+  static WorkspaceNeed gate_need(const Context& ctx, Index n_routed_experts) {
+    WorkspaceNeed need;
+    need.tensor(DType::kF64, ctx.threads.num_threads() * gate_scratch(n_routed_experts));
+    return need;
+  }
+  static Index gate_scratch(Index n_routed_experts) { return 3 * n_routed_experts; }
 
   static void combine(Context& ctx, const CombineArgs& a) {
     const Index k = a.weights.shape[1], width = a.out.shape[1];

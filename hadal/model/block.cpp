@@ -29,6 +29,19 @@ void Block::forward(Context& ctx, const TensorRef& x, const Pass& pass, Index la
   ops::add_in_place(ctx, x, moe ? moe->forward(ctx, u, pass.experts, layer) : mlp->forward(ctx, u));
 }
 
+WorkspaceNeed Block::need(const Context& ctx, const Pass& pass, Index layer) const {
+  const Index tokens = pass.tokens();
+  WorkspaceNeed attention, feed_forward, need;
+  attention.floats(tokens * input_layernorm.width);
+  attention.then(self_attn.need(ctx, pass, layer));
+  feed_forward.floats(tokens * post_attention_layernorm.width);
+  feed_forward.then(moe ? moe->need(ctx, tokens, pass.experts, layer) : mlp->need(ctx, tokens));
+  need.within(attention);
+  need.within(pass.experts.approach_need(ctx, tokens, layer));
+  need.within(feed_forward);
+  return need;
+}
+
 Mtp::Mtp(const Config& c, bool is_moe, const Part& part)
     : enorm(make_norm(c)),
       hnorm(make_norm(c)),

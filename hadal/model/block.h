@@ -20,6 +20,7 @@ struct Block {
 
   // x [T, hidden], the residual stream, is updated in place. `layer` counts all layers of the model, MTP's last.
   void forward(Context& ctx, const TensorRef& x, const Pass& pass, Index layer) const;
+  WorkspaceNeed need(const Context& ctx, const Pass& pass, Index layer) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {

@@ -63,6 +63,14 @@ struct FeedForward {
     return ctx.observe("mlp_out", down_proj.forward(ctx, inner));
   }
 
+  WorkspaceNeed need(const Context& ctx, Index tokens) const {
+    WorkspaceNeed need = ops::linear_need(ctx, tokens, {&gate_proj.weight});
+    need.then(ops::linear_need(ctx, tokens, {&up_proj.weight}));
+    need.floats(tokens * gate_proj.out_features);
+    need.then(ops::linear_need(ctx, tokens, {&down_proj.weight}));
+    return need;
+  }
+
   ops::FeedForwardRef weights() const { return {&gate_proj.weight, &up_proj.weight, &down_proj.weight}; }
 
   template <class F>

@@ -95,4 +95,39 @@ void Mla::attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef
   ctx.observe("expanded_out", o);
 }
 
+WorkspaceNeed Mla::need(const Context& ctx, const Pass& pass, Index layer) const {
+  const Index tokens = pass.tokens();
+  const Weight& w_q = has_q_lora ? q_a_proj.weight : q_proj.weight;
+  WorkspaceNeed need = ops::linear_need(ctx, tokens, {&w_q, &kv_a_proj_with_mqa.weight});
+  if (has_q_lora) {
+    need.floats(tokens * q_a_layernorm.width);
+    need.then(ops::linear_need(ctx, tokens, {&q_b_proj.weight}));
+  }
+  need.floats(tokens * num_heads * rope);         // q_pe
+  need.floats(tokens * kv_lora_rank);             // c_kv
+  need.floats(tokens * rope);                     // k_pe
+  need.floats(tokens * (kv_lora_rank + rope));    // entries
+  need.floats(tokens * num_heads * v);            // o
+  need.within(attention_need(ctx, pass, layer));
+  need.then(ops::linear_need(ctx, tokens, {&o_proj.weight}));
+  return need;
+}
+
+WorkspaceNeed Mla::attention_need(const Context& ctx, const Pass& pass, Index layer) const {
+  WorkspaceNeed need;
+  if (const Index rows = pass.absorbed(); rows > 0) {
+    need.then(ops::absorb_need(rows, num_heads, kv_b_proj.weight));
+    need.then(ops::attend_absorbed_need(ctx, rows, num_heads, kv_lora_rank, rope, pass.absorbed_rows()));
+    need.then(ops::expand_need(ctx, rows, w_ukv(), nope, v));
+  }
+  for (const SequenceRows& s : pass.expanded_sequences()) {
+    WorkspaceNeed of_sequence;
+    of_sequence.floats(s.count() * num_heads * (nope + rope));  // q
+    of_sequence.within(ops::expand_and_attend_need(ctx, s.count(), num_heads, pass.entries(layer, s), w_ukv(),
+                                                   {nope, v}, s.cache.length()));
+    need.within(of_sequence);
+  }
+  return need;
+}
+
 }  // namespace hadal::model

@@ -32,6 +32,9 @@ struct Mla {
   // as they are. What a sequence gets does not depend on the others.
   TensorRef forward(Context& ctx, const TensorRef& h, const Pass& pass, Index layer) const;
 
+  // What forward takes of ctx.workspace at most.
+  WorkspaceNeed need(const Context& ctx, const Pass& pass, Index layer) const;
+
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
     if (has_q_lora) {
@@ -48,6 +51,7 @@ struct Mla {
   }
 
  private:
+  WorkspaceNeed attention_need(const Context& ctx, const Pass& pass, Index layer) const;
   struct Projected {
     TensorRef q;     // [T, H, nope + rope]
     TensorRef kv_a;  // [T, c + rope]

@@ -30,6 +30,12 @@ ops::Selection Gate::forward(Context& ctx, const TensorRef& u) const {
   return chosen;
 }
 
+WorkspaceNeed Gate::need(const Context& ctx, Index tokens) const {
+  WorkspaceNeed need = ops::linear_unrounded_need(ctx, tokens, linear.weight);
+  need.then(ops::select_experts_need(ctx, tokens, n_routed_experts, rule));
+  return need;
+}
+
 Moe::Moe(const Config& c, const Part& part)
     : gate(c),
       experts(static_cast<std::size_t>(part.experts.count()), FeedForward(c, c.moe_intermediate_size)),
@@ -43,6 +49,18 @@ TensorRef Moe::forward(Context& ctx, const TensorRef& u, TokenDispatcher& dispat
   const RoutedTokens tokens{layer, u, chosen};
   dispatcher.dispatch(ctx, *this, tokens);
   return ctx.observe("moe_out", dispatcher.combine(ctx, *this, tokens));  // (12)
+}
+
+std::vector<ops::FeedForwardRef> Moe::weights() const {
+  std::vector<ops::FeedForwardRef> all;
+  for (const FeedForward& expert : experts) all.push_back(expert.weights());
+  return all;
+}
+
+WorkspaceNeed Moe::need(const Context& ctx, Index tokens, const TokenDispatcher& dispatcher, Index layer) const {
+  WorkspaceNeed need = gate.need(ctx, tokens);
+  need.then(dispatcher.need(ctx, *this, tokens, layer));
+  return need;
 }
 
 }  // namespace hadal::model

@@ -25,6 +25,7 @@ struct Gate {
   TensorRef logits(Context& ctx, const TensorRef& u) const;                // [T, E]
   ops::Selection select(Context& ctx, const TensorRef& logits) const;      // (13-16)
   ops::Selection forward(Context& ctx, const TensorRef& u) const;          // both, observed
+  WorkspaceNeed need(const Context& ctx, Index tokens) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -46,9 +47,12 @@ struct Moe {
   Moe(const Config& c, const Part& part);
   // [T, hidden] -> [T, hidden].
   TensorRef forward(Context& ctx, const TensorRef& u, TokenDispatcher& dispatcher, Index layer) const;
+  // Whatever the tokens choose.
+  WorkspaceNeed need(const Context& ctx, Index tokens, const TokenDispatcher& dispatcher, Index layer) const;
 
   // What the products take; shared() is empty if there are none.
   ops::FeedForwardRef shared() const { return has_shared_experts ? shared_experts.weights() : ops::FeedForwardRef{}; }
+  std::vector<ops::FeedForwardRef> weights() const;  // of the experts
   bool ue8m0() const { return gate.linear.ue8m0; }
 
   template <class F>

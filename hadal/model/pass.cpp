@@ -4,22 +4,32 @@
 
 namespace hadal::model {
 
-Pass::Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index first_layer,
-           TokenDispatcher& dispatcher)
+Pass::Pass(std::span<const Run> runs, Index first_layer, TokenDispatcher& dispatcher)
     : experts(dispatcher), first_layer_(first_layer) {
-  std::vector<Index> positions;
   for (const Run& run : runs) {
     run.cache.reserve(run.count);
-    const auto begin = static_cast<Index>(positions.size());
+    const Index begin = rows_.empty() ? 0 : tokens();
     rows_.push_back({begin, begin + run.count, run.form, run.cache, run.to_come == 0});
     if (run.to_come > 0) run.cache.keep_keys(run.cache.length() + run.count + run.to_come);
-    for (Index i = 0; i < run.count; ++i) positions.push_back(run.cache.length() + i);
     if (run.form == Form::kExpanded) continue;
     HADAL_CHECK(num_absorbed_ + 1 == rows_.size(), "pass: rows in the absorbed form must come before expanded ones");
     ++num_absorbed_;
     absorbed_ = rows_.back().end;
   }
+}
+
+void Pass::set_rope(Context& ctx, const Rotary& rotary) {
+  std::vector<Index> positions;
+  for (const SequenceRows& s : rows_)
+    for (Index i = 0; i < s.count(); ++i) positions.push_back(s.cache.length() + i);
   rope = ops::rope_table(ctx, rotary.inv_freq, positions, rotary.magnitude);
+}
+
+std::vector<ops::CachedRows> Pass::absorbed_rows() const {
+  std::vector<ops::CachedRows> rows;
+  for (const SequenceRows& s : std::span(rows_).first(num_absorbed_))
+    rows.push_back({.begin = s.begin, .end = s.end, .first_position = s.cache.length()});
+  return rows;
 }
 
 void Pass::append(Context& ctx, Index layer, const TensorRef& c_kv, const TensorRef& k_pe) const {

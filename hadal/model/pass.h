@@ -33,11 +33,14 @@ class Pass {
     Index to_come = 0;
   };
   // Makes room in the caches, whose first layer is `first_layer` of the model. Throws InvalidRequest if there is none.
-  Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index first_layer,
-       TokenDispatcher& dispatcher);
+  Pass(std::span<const Run> runs, Index first_layer, TokenDispatcher& dispatcher);
+  // To be called before the layers run.
+  void set_rope(Context& ctx, const Rotary& rotary);
 
   TokenDispatcher& experts;
   ops::RopeTable rope;
+
+  Index tokens() const { return rows_.back().end; }
 
   // Rows [0, absorbed) are computed in the absorbed form, the others in the expanded one.
   Index absorbed() const { return absorbed_; }
@@ -53,6 +56,7 @@ class Pass {
     std::vector<ops::CachedRows> rows;
   };
   Cached cached(Index layer) const;
+  std::vector<ops::CachedRows> absorbed_rows() const;  // the same without the pages
   // All layers have appended: the caches are longer by the pass's tokens.
   void finish() const;
 

@@ -21,6 +21,10 @@ class LocalExperts : public TokenDispatcher {
     }
     return ops::mixture(ctx, tokens.u, tokens.chosen, chosen, moe.shared(), moe.ue8m0());
   }
+  WorkspaceNeed need(const Context& ctx, const Moe& moe, Index tokens, Index) const override {
+    return ops::mixture_need(ctx, tokens, moe.gate.linear.in_features, moe.gate.rule.num_experts_per_tok,
+                             moe.weights(), moe.shared());
+  }
 };
 
 }  // namespace

@@ -29,6 +29,9 @@ class TokenDispatcher {
   virtual void approach(Context& /*ctx*/, Index /*layer*/, const TensorRef& /*x*/) {}
   // Tokens and experts begin to move towards each other.
   virtual void dispatch(Context& ctx, const Moe& moe, const RoutedTokens& tokens) = 0;
+  // What dispatch and combine take of ctx.workspace, whatever the tokens choose, and what approach takes.
+  virtual WorkspaceNeed need(const Context& ctx, const Moe& moe, Index tokens, Index layer) const = 0;
+  virtual WorkspaceNeed approach_need(const Context& /*ctx*/, Index /*tokens*/, Index /*layer*/) const { return {}; }
   // [T, hidden], in ctx.workspace: the chosen experts' outputs, weighted and summed in the order of the slots, and the
   // shared experts' (equation 12).
   virtual TensorRef combine(Context& ctx, const Moe& moe, const RoutedTokens& tokens) = 0;

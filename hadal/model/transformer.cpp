@@ -57,8 +57,10 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) c
   HADAL_CHECK(static_cast<Index>(layers.size()) == config.num_hidden_layers && part.shards == 1,
               "model: this process holds layers [{}, {}) and shard {} of {}, a forward pass needs all", part.layers.begin,
               part.layers.end, part.shard, part.shards);
-  const Pass pass(ctx, rotary, runs(segments, [](SequenceState& s) -> KvCache& { return s.main; }), 0, *experts);
+  Pass pass(runs(segments, [](SequenceState& s) -> KvCache& { return s.main; }), 0, *experts);
+  ctx.workspace.reserve(need(ctx, pass).most());
   experts->begin_pass(ctx.workspace.allocated_bytes() + cache_bytes(segments));
+  pass.set_rope(ctx, rotary);
   const TensorRef x = ctx.observe("embedding", ops::embedding(ctx, embed_tokens, all_ids(segments)));
   for (Index i = 0; i < config.num_hidden_layers; ++i) {
     ctx.observers.boundary(i);
@@ -69,11 +71,20 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) c
   return ctx.observe("final_norm", norm.forward(ctx, x));
 }
 
+WorkspaceNeed Transformer::need(const Context& ctx, const Pass& pass) const {
+  WorkspaceNeed need = ops::rope_table_need(static_cast<Index>(rotary.inv_freq.size()), pass.tokens());
+  need.floats(pass.tokens() * config.hidden_size);
+  for (std::size_t i = 0; i < layers.size(); ++i) need.within(layers[i].need(ctx, pass, static_cast<Index>(i)));
+  need.floats(pass.tokens() * config.hidden_size);
+  return need;
+}
+
 TensorRef Transformer::mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next,
                                   const TensorRef& previous) const {
   const auto d = static_cast<std::size_t>(depth);
   const Index layer = config.num_hidden_layers + depth;
-  const Pass pass(ctx, rotary, runs(next, [&](SequenceState& s) -> KvCache& { return s.mtp[d]; }), layer, *experts);
+  Pass pass(runs(next, [&](SequenceState& s) -> KvCache& { return s.mtp[d]; }), layer, *experts);
+  pass.set_rope(ctx, rotary);
   ctx.observers.boundary(layer);
   const TensorRef embedded = ops::embedding(ctx, mtp[d].embed_tokens, all_ids(next));
   const TensorRef h = mtp[d].forward(ctx, embedded, previous, pass, layer);

@@ -53,6 +53,9 @@ struct Transformer {
     return hidden(ctx, std::span(&segment, 1));
   }
 
+  // What a pass of the main model takes of ctx.workspace at most, results included.
+  WorkspaceNeed need(const Context& ctx, const Pass& pass) const;
+
   // Depth `depth` (0-based) for positions behind state.mtp[depth]: ids[i] of a segment is token i + 1 + depth, previous
   // [T, hidden] the hidden states of the depth before (the main model's for depth 0). Returns hidden states after
   // shared_head.norm.

@@ -152,6 +152,24 @@ std::vector<TensorRef> new_key_blocks(Context& ctx, const HeadSizes& head, Index
   return blocks;
 }
 
+WorkspaceNeed new_key_blocks_need(const HeadSizes& head, Index heads, Index positions) {
+  WorkspaceNeed need;
+  for (Index begin = 0; begin < positions; begin += kKeyBlock)
+    need.floats(heads * key_block_floats(head, padded(std::min(kKeyBlock, positions - begin))));
+  return need;
+}
+
+WorkspaceNeed attend_expanded_need(const Context& ctx, const HeadSizes& head, Index tokens, Index first_position) {
+  ExpandedAttentionArgs args;
+  args.nope = head.nope;
+  args.rope = head.rope;
+  args.v = head.v;
+  args.first_position = first_position;
+  WorkspaceNeed need;
+  need.within(kernels::backend(ctx.isa).attend_expanded_need(ctx, args, tokens));
+  return need;
+}
+
 void pack_keys(Context& ctx, const TensorRef& kv, const TensorRef& k_pe, const HeadSizes& head, Index begin,
                std::span<const TensorRef> blocks) {
   HADAL_CHECK(kv.rank() == 3 && kv.size(2) == head.nope + head.v && k_pe.shape() == Shape({kv.size(0), head.rope}) &&
@@ -209,6 +227,20 @@ TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorR
   const std::vector<CachedSequence> cached = sequences_of(sequences, pages);
   kernels::backend(ctx.isa).attend_absorbed(ctx, args, q_latent.size(1), cached);
   return out;
+}
+
+WorkspaceNeed attend_absorbed_need(const Context& ctx, Index rows, Index heads, Index latent, Index rope,
+                                   std::span<const CachedRows> sequences) {
+  AbsorbedAttentionArgs args;
+  args.latent = latent;
+  args.rope = rope;
+  std::vector<CachedSequence> cached;
+  for (const CachedRows& s : sequences)
+    cached.push_back({.begin = s.begin, .end = s.end, .first_position = s.first_position});
+  WorkspaceNeed need;
+  need.floats(rows * heads * latent);
+  need.within(kernels::backend(ctx.isa).attend_absorbed_need(ctx, args, heads, cached));
+  return need;
 }
 
 }  // namespace hadal::ops

@@ -35,6 +35,9 @@ void pack_keys(Context& ctx, const TensorRef& kv, const TensorRef& k_pe, const H
 void attend_expanded(Context& ctx, const TensorRef& q, std::span<const TensorRef> blocks, const HeadSizes& head,
                      Index first_position, double scale, const TensorRef& out);
 
+WorkspaceNeed new_key_blocks_need(const HeadSizes& head, Index heads, Index positions);
+WorkspaceNeed attend_expanded_need(const Context& ctx, const HeadSizes& head, Index tokens, Index first_position);
+
 // Both: kv [L, H, nope + v] and k_pe [L, rope] are all that the queries see.
 void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, const TensorRef& k_pe, Index first_position,
                      double scale, const TensorRef& out);
@@ -58,5 +61,8 @@ std::vector<TensorRef> pages_of(const TensorRef& entries);
 // q_latent [T, H, latent], q_pe [T, H, rope] -> [T, H, latent].
 TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorRef& q_pe,
                           std::span<const CachedRows> sequences, double scale);
+// Of `sequences` pages are not looked at.
+WorkspaceNeed attend_absorbed_need(const Context& ctx, Index rows, Index heads, Index latent, Index rope,
+                                   std::span<const CachedRows> sequences);
 
 }  // namespace hadal::ops

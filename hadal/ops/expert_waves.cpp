@@ -16,6 +16,12 @@ Selection one_each(Context& ctx, std::span<const Index> expert_of_row) {
   return chosen;
 }
 
+WorkspaceNeed one_each_need(Index rows) {
+  WorkspaceNeed need;
+  for (const DType dtype : {DType::kI32, DType::kF32}) need.tensor(dtype, rows);
+  return need;
+}
+
 }  // namespace
 
 void expert_outputs(Context& ctx, const TensorRef& x, const ExpertGroups& groups, std::span<const Index> wave,
@@ -40,6 +46,24 @@ void expert_outputs(Context& ctx, const TensorRef& x, const ExpertGroups& groups
 TensorRef expert_output(Context& ctx, const TensorRef& x, const FeedForwardRef& expert, bool ue8m0) {
   const std::vector<Index> first(static_cast<std::size_t>(x.size(0)), 0);
   return mixture(ctx, x, one_each(ctx, first), std::span(&expert, 1), FeedForwardRef{}, ue8m0);
+}
+
+WorkspaceNeed expert_waves_need(const Context& ctx, Index tokens, Index width, Index chosen,
+                                std::span<const FeedForwardRef> experts, const FeedForwardRef& shared) {
+  const Index rows = tokens * chosen;
+  WorkspaceNeed wave = one_each_need(rows);
+  wave.floats(rows * width);  // gathered
+  wave.then(mixture_need(ctx, rows, width, 1, experts, {}));
+  WorkspaceNeed need;
+  need.floats(rows * width);  // outputs
+  need.within(wave);
+  if (shared) {
+    need.then(one_each_need(tokens));
+    need.then(mixture_need(ctx, tokens, width, 1, std::span(&shared, 1), {}));
+    need.within(wave);
+  }
+  need.floats(tokens * width);  // combine_experts
+  return need;
 }
 
 }  // namespace hadal::ops

@@ -17,4 +17,8 @@ void expert_outputs(Context& ctx, const TensorRef& x, const ExpertGroups& groups
 // [T, D]: one expert for all rows, the shared one.
 TensorRef expert_output(Context& ctx, const TensorRef& x, const FeedForwardRef& expert, bool ue8m0);
 
+// What T tokens take that come in waves, whatever they choose: all of them in one, and the outputs that it writes.
+WorkspaceNeed expert_waves_need(const Context& ctx, Index tokens, Index width, Index chosen,
+                                std::span<const FeedForwardRef> experts, const FeedForwardRef& shared);
+
 }  // namespace hadal::ops

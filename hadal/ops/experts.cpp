@@ -39,6 +39,23 @@ kernels::NetworkArgs network_args(const Context& ctx, const FeedForwardRef& w, I
           .end = end};
 }
 
+bool same_form(const FeedForwardRef& a, const FeedForwardRef& b) {
+  const auto same = [](const Weight& x, const Weight& y) {
+    return x.values.dtype() == y.values.dtype() && x.values.shape() == y.values.shape() &&
+           x.scale_columns == y.scale_columns;
+  };
+  return same(*a.gate_proj, *b.gate_proj) && same(*a.up_proj, *b.up_proj) && same(*a.down_proj, *b.down_proj);
+}
+
+// As rows, and grouped as far as that is possible.
+void add_layouts(std::vector<kernels::NetworkArgs>& forms, kernels::NetworkArgs network) {
+  for (const bool grouped : {false, true}) {
+    for (kernels::LinearArgs* a : {&network.gate, &network.up, &network.down})
+      a->w_grouped = grouped && kernels::can_group(a->w_dtype, a->n, a->k);
+    forms.push_back(network);
+  }
+}
+
 void check_selection(const char* op, const TensorRef& experts, const TensorRef& weights, Index tokens) {
   HADAL_CHECK(experts.rank() == 2 && experts.shape() == weights.shape() && experts.size(0) == tokens,
               "{}: {} rows, experts {} and weights {}", op, tokens, experts.shape().to_string(),
@@ -71,6 +88,14 @@ Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef&
   kernels::backend(ctx.isa).gate(ctx, args, logits.view<const float, 2>(), out.experts.view<std::int32_t, 2>(),
                                  out.weights.view<float, 2>());
   return out;
+}
+
+WorkspaceNeed select_experts_need(const Context& ctx, Index tokens, Index experts, const GateRule& rule) {
+  WorkspaceNeed need;
+  need.tensor(DType::kI32, tokens * rule.num_experts_per_tok);
+  need.floats(tokens * rule.num_experts_per_tok);
+  need.within(kernels::backend(ctx.isa).gate_need(ctx, experts));
+  return need;
 }
 
 ExpertGroups group_by_expert(const TensorRef& experts, Index n_routed_experts) {
@@ -124,6 +149,28 @@ TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std
                                           .ue8m0 = ue8m0,
                                           .out = out.view<float, 2>()});
   return out;
+}
+
+WorkspaceNeed mixture_need(const Context& ctx, Index tokens, Index width, Index chosen,
+                           std::span<const FeedForwardRef> experts, const FeedForwardRef& shared) {
+  std::vector<kernels::NetworkArgs> forms, common;
+  const FeedForwardRef* before = nullptr;
+  for (const FeedForwardRef& w : experts) {
+    if (before && same_form(*before, w)) continue;
+    add_layouts(forms, network_args(ctx, w, 0, 0));
+    before = &w;
+  }
+  if (shared) common.push_back(network_args(ctx, shared, 0, tokens));
+  WorkspaceNeed need;
+  need.floats(tokens * width);
+  if (tokens > 0)
+    need.within(kernels::backend(ctx.isa).mixture_need(ctx, {.tokens = tokens,
+                                                             .width = width,
+                                                             .chosen = chosen,
+                                                             .networks = static_cast<Index>(experts.size()),
+                                                             .forms = forms,
+                                                             .shared = common.data()}));
+  return need;
 }
 
 TensorRef combine_experts(Context& ctx, const TensorRef& outputs, const ExpertGroups& groups,

@@ -29,6 +29,8 @@ struct Selection {
 // and for a bias that is NaN or infinity, before anything is chosen.
 Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef& bias, const GateRule& rule);
 
+WorkspaceNeed select_experts_need(const Context& ctx, Index tokens, Index experts, const GateRule& rule);
+
 // Which rows go to which expert: for expert e, entries [begin[e], begin[e + 1]) of `token` and `slot` (the token's slot
 // in its selection), ascending in token.
 struct ExpertGroups {
@@ -50,6 +52,10 @@ struct FeedForwardRef {
 // shared(x_t) if there is one. `experts` has an entry per routed expert; those that no token chose may be empty.
 TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
                   const FeedForwardRef& shared, bool ue8m0);
+
+// Whatever T tokens choose, K each, in whatever layout the weights lie then.
+WorkspaceNeed mixture_need(const Context& ctx, Index tokens, Index width, Index chosen,
+                           std::span<const FeedForwardRef> experts, const FeedForwardRef& shared);
 
 // y [T, D] = sum over slots of weights[t, s] * outputs[row of (t, s)], in the order of the slots; outputs [T * k, D]
 // lie in the order of `groups`.

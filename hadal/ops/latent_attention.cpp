@@ -21,11 +21,31 @@ struct HeadGroup {
   std::span<const TensorRef> blocks;
 };
 
+// Positions whose keys and values are made at a time.
+Index piece_positions(const CachedEntries& entries, Index heads, Index per_head) {
+  const Index width = std::max(heads * per_head, entries.fp8.latent + entries.fp8.rope);
+  return std::max<Index>(kPieceFloats / width / kKeyBlock, 1) * kKeyBlock;
+}
+
+WorkspaceNeed make_keys_need(const Context& ctx, const CachedEntries& entries, const Weight& w_ukv, Index heads,
+                             Index begin, Index end) {
+  const Index most = std::min(end - begin / kKeyAlignment * kKeyAlignment,
+                              piece_positions(entries, heads, w_ukv.num_rows() / heads));
+  WorkspaceNeed need;
+  need.floats(most * (entries.fp8.latent + entries.fp8.rope));
+  need.then(linear_not_fp8_need(ctx, most, w_ukv));
+  return need;
+}
+
+// Heads whose keys and values are in memory together.
+Index group_heads(const HeadSizes& head, Index heads, Index keys) {
+  return std::clamp<Index>(kGroupFloats / (keys * key_block_floats(head, 1)), 1, heads);
+}
+
 // Keys and values of positions [begin, end), and of those before them that share a piece of packing.
 void make_keys(Context& ctx, const HeadGroup& g, Index begin, Index end) {
   const Index per_head = g.head.nope + g.head.v, latent = g.w_ukv.num_columns();
-  const Index width = std::max(g.heads * per_head, g.entries.fp8.latent + g.entries.fp8.rope);
-  const Index piece = std::max<Index>(kPieceFloats / width / kKeyBlock, 1) * kKeyBlock;
+  const Index piece = piece_positions(g.entries, g.heads, per_head);
   for (Index at = begin / kKeyAlignment * kKeyAlignment; at < end; at += piece) {
     const Workspace::Scope scope(ctx.workspace);
     const TensorRef some = read_entries(ctx, g.entries, at, std::min(at + piece, end));
@@ -40,6 +60,24 @@ TensorRef as_stored(const CachedEntries& entries, Index page, Index begin, Index
 }
 
 }  // namespace
+
+WorkspaceNeed expand_and_attend_need(const Context& ctx, Index tokens, Index heads, const CachedEntries& entries,
+                                     const Weight& w_ukv, HeadRows rows, Index first_position) {
+  const HeadSizes head{rows.nope, entries.fp8.rope, rows.v};
+  const Index keys = first_position + tokens, per_head = rows.nope + rows.v;
+  WorkspaceNeed need;
+  if (entries.kept) {
+    need.within(make_keys_need(ctx, entries, w_ukv, heads, std::min(entries.kept->length(), first_position), keys));
+    need.within(attend_expanded_need(ctx, head, tokens, first_position));
+    return need;
+  }
+  const Index group = group_heads(head, heads, keys);
+  WorkspaceNeed of_group = new_key_blocks_need(head, group, keys);
+  of_group.within(make_keys_need(ctx, entries, w_ukv.rows(0, group * per_head), group, 0, keys));
+  of_group.within(attend_expanded_need(ctx, head, tokens, first_position));
+  need.within(of_group);
+  return need;
+}
 
 TensorRef read_entries(Context& ctx, const CachedEntries& entries, Index begin, Index end) {
   HADAL_CHECK(0 <= begin && begin < end && (end - 1) / kPageTokens < static_cast<Index>(entries.pages.size()),
@@ -77,7 +115,7 @@ void expand_and_attend(Context& ctx, const TensorRef& q, const CachedEntries& en
     ctx.observe("heads_out", out);
     return;
   }
-  const Index group = std::clamp<Index>(kGroupFloats / (keys * key_block_floats(head, 1)), 1, heads);
+  const Index group = group_heads(head, heads, keys);
   for (Index begin = 0; begin < heads; begin += group) {
     const Workspace::Scope scope(ctx.workspace);
     const Index end = std::min(begin + group, heads);

@@ -31,5 +31,8 @@ struct HeadRows {
 // of each group as "heads_out".
 void expand_and_attend(Context& ctx, const TensorRef& q, const CachedEntries& entries, const Weight& w_ukv,
                        HeadRows rows, Index first_position, double scale, const TensorRef& out);
+// For that many tokens and heads; of `entries` pages are not looked at.
+WorkspaceNeed expand_and_attend_need(const Context& ctx, Index tokens, Index heads, const CachedEntries& entries,
+                                     const Weight& w_ukv, HeadRows rows, Index first_position);
 
 }  // namespace hadal::ops

@@ -29,6 +29,29 @@ TensorRef multiply(Context& ctx, const TensorRef& x, const Weight& w, Activation
   return multiply(ctx, x, std::span(&one, 1), activations, ue8m0)[0];
 }
 
+WorkspaceNeed multiply_need(const Context& ctx, Index rows, std::span<const Weight* const> weights,
+                            Activations activations) {
+  WorkspaceNeed need;
+  std::vector<kernels::LinearArgs> args;
+  for (const Weight* w : weights) {
+    need.floats(rows * w->num_rows());
+    args.push_back(weight_args(*w));
+    args.back().m = rows;
+    args.back().activations = activations;
+  }
+  if (rows > 0) need.within(kernels::backend(ctx.isa).linear_need(ctx, args));
+  return need;
+}
+
+WorkspaceNeed multiply_need(const Context& ctx, Index rows, const Weight& w, Activations activations) {
+  const Weight* one = &w;
+  return multiply_need(ctx, rows, std::span(&one, 1), activations);
+}
+
+Activations not_fp8(const Context& ctx) {
+  return ctx.activations == Activations::kFp8 ? Activations::kF32 : ctx.activations;
+}
+
 // Rows [h * stride + offset, + rows) of w for each of `heads` heads; x [T, heads, .], y [T, heads, .].
 kernels::HeadsArgs heads_args(const char* op, const TensorRef& x, const Weight& w, Index offset, Index stride,
                               Index rows, const TensorRef& y) {
@@ -57,11 +80,23 @@ std::vector<TensorRef> linear_all(Context& ctx, const TensorRef& x, std::initial
 }
 
 TensorRef linear_not_fp8(Context& ctx, const TensorRef& x, const Weight& w) {
-  return multiply(ctx, x, w, ctx.activations == Activations::kFp8 ? Activations::kF32 : ctx.activations, false);
+  return multiply(ctx, x, w, not_fp8(ctx), false);
 }
 
 TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w) {
   return multiply(ctx, x, w, Activations::kF32, false);
+}
+
+WorkspaceNeed linear_need(const Context& ctx, Index rows, std::initializer_list<const Weight*> weights) {
+  return multiply_need(ctx, rows, weights, ctx.activations);
+}
+
+WorkspaceNeed linear_not_fp8_need(const Context& ctx, Index rows, const Weight& w) {
+  return multiply_need(ctx, rows, w, not_fp8(ctx));
+}
+
+WorkspaceNeed linear_unrounded_need(const Context& ctx, Index rows, const Weight& w) {
+  return multiply_need(ctx, rows, w, Activations::kF32);
 }
 
 TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride) {
@@ -82,6 +117,20 @@ void expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Ind
   check_layout("expand", w, ctx.isa);
   if (y.num_elements() > 0)
     kernels::backend(ctx.isa).expand(ctx, heads_args("expand", x, w, offset, stride, y.size(2), y));
+}
+
+WorkspaceNeed absorb_need(Index rows, Index heads, const Weight& w) {
+  WorkspaceNeed need;
+  need.floats(rows * heads * w.num_columns());
+  return need;
+}
+
+WorkspaceNeed expand_need(const Context& ctx, Index rows, const Weight& w, Index offset, Index head_rows) {
+  kernels::LinearArgs head = weight_args(w.rows(offset, offset + head_rows));
+  head.m = rows;
+  WorkspaceNeed need;
+  need.within(kernels::backend(ctx.isa).expand_need(ctx, head));
+  return need;
 }
 
 }  // namespace hadal::ops

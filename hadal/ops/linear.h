@@ -22,6 +22,11 @@ TensorRef linear_not_fp8(Context& ctx, const TensorRef& x, const Weight& w);
 // The same with x never rounded: for the router.
 TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w);
 
+// What they take of ctx.workspace, for a number of rows; results stay.
+WorkspaceNeed linear_need(const Context& ctx, Index rows, std::initializer_list<const Weight*> weights);
+WorkspaceNeed linear_not_fp8_need(const Context& ctx, Index rows, const Weight& w);
+WorkspaceNeed linear_unrounded_need(const Context& ctx, Index rows, const Weight& w);
+
 // y [T, H, C]: per head h, y[t, h] = x[t, h] W_h, where W_h [D, C] is rows [h * stride + offset, + D) of w. Folds W^UK
 // of kv_b_proj into the query. x is [T, H, D].
 TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride);
@@ -29,5 +34,8 @@ TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset
 // Writes y [T, H, D]: per head h, y[t, h] = W_h x[t, h], same slices W_h [D, C]; x is [T, H, C]. Applies W^UV to what
 // absorbed attention gives.
 void expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride, const TensorRef& y);
+
+WorkspaceNeed absorb_need(Index rows, Index heads, const Weight& w);
+WorkspaceNeed expand_need(const Context& ctx, Index rows, const Weight& w, Index offset, Index head_rows);
 
 }  // namespace hadal::ops

@@ -22,6 +22,12 @@ RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::spa
   return table;
 }
 
+WorkspaceNeed rope_table_need(Index pairs, Index positions) {
+  WorkspaceNeed need;
+  for (int i = 0; i < 2; ++i) need.tensor(DType::kF64, positions * pairs);
+  return need;
+}
+
 TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table) {
   if (x.rank() == 2) return rope(ctx, x.split_last(1, x.size(1)), table).reshape(x.shape());
   HADAL_CHECK(x.rank() == 3 && x.size(2) == 2 * table.cos.size(1) && x.size(0) == table.cos.size(0),

@@ -18,6 +18,7 @@ struct RopeTable {
 };
 RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::span<const Index> positions,
                      double magnitude);
+WorkspaceNeed rope_table_need(Index pairs, Index positions);
 
 // x [T, H, rope], or [T, rope] of one head -> the rotated copy; row t of the table is for token t.
 TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table);

@@ -121,9 +121,7 @@ void say_once(const std::vector<std::string>& notes, const std::filesystem::path
 // Experts of a streamed model may take all the rest, so that it is worth more there.
 std::uint64_t share_for_prompts(const io::CheckpointFiles& files, std::uint64_t memory, bool streamed) {
   if (streamed) return memory / 8;
-  std::uint64_t weights = 0;
-  for (const io::SafetensorsFile& shard : files.shards()) weights += shard.identity().size;
-  return (memory - std::min(memory, weights)) / 4;
+  return (memory - std::min(memory, files.total_bytes())) / 4;
 }
 
 }  // namespace

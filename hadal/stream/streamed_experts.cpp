@@ -90,4 +90,23 @@ TensorRef StreamedExperts::combine(Context& ctx, const model::Moe& moe, const mo
   return out;
 }
 
+WorkspaceNeed StreamedExperts::need(const Context& ctx, const model::Moe& moe, Index tokens, Index layer) const {
+  const Index width = moe.gate.linear.in_features, chosen = moe.gate.rule.num_experts_per_tok;
+  const std::vector<ops::FeedForwardRef> experts = moe.weights();
+  WorkspaceNeed need;
+  need.within(approach_need(ctx, tokens, layer));
+  need.within(ops::mixture_need(ctx, tokens, width, chosen, experts, moe.shared()));
+  need.within(ops::expert_waves_need(ctx, tokens, width, chosen, experts, moe.shared()));
+  return need;
+}
+
+WorkspaceNeed StreamedExperts::approach_need(const Context& ctx, Index tokens, Index layer) const {
+  const Ahead& next = ahead_[static_cast<std::size_t>(layer)];
+  WorkspaceNeed need;
+  if (!next.norm) return need;
+  need.floats(tokens * next.norm->width);
+  need.then(next.gate->need(ctx, tokens));
+  return need;
+}
+
 }  // namespace hadal::stream

@@ -21,6 +21,8 @@ class StreamedExperts : public model::TokenDispatcher {
   void approach(Context& ctx, Index layer, const TensorRef& x) override;
   void dispatch(Context& ctx, const model::Moe& moe, const model::RoutedTokens& tokens) override;
   TensorRef combine(Context& ctx, const model::Moe& moe, const model::RoutedTokens& tokens) override;
+  WorkspaceNeed need(const Context& ctx, const model::Moe& moe, Index tokens, Index layer) const override;
+  WorkspaceNeed approach_need(const Context& ctx, Index tokens, Index layer) const override;
 
  private:
   // What is known of a layer before it runs: its norm and its gate.

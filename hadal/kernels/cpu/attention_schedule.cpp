@@ -43,13 +43,24 @@ std::vector<Portion> portions_of(std::span<const CachedSequence> sequences, Inde
   return portions;
 }
 
+// Portions one after another, as many as are worked on together: from `begin` on up to what is returned.
+std::size_t end_of_batch(std::span<const Portion> portions, std::size_t begin, Index latent, Index partial_floats) {
+  // One block more for the packed query.
+  const auto floats = [&](const Portion& p) { return (p.blocks() + 1) * p.heads * latent; };
+  std::size_t end = begin;
+  Index taken = floats(portions[end++]);
+  while (end < portions.size() && portions[end].heads == portions[begin].heads &&
+         taken + floats(portions[end]) <= partial_floats)
+    taken += floats(portions[end++]);
+  return end;
+}
+
 // Portions that are worked on together: every block of each is a piece of the parallel loop, then partial results are
 // put together head by head, in the order of the blocks.
 class AbsorbedBatch {
  public:
-  AbsorbedBatch(Context& ctx, const AbsorbedAttentionArgs& args, std::span<Portion> portions)
-      : ctx_(ctx),
-        kernels_(attention_kernels(ctx.isa)),
+  AbsorbedBatch(const AttentionKernels& kernels, const AbsorbedAttentionArgs& args, std::span<Portion> portions)
+      : kernels_(kernels),
         args_(args),
         portions_(portions),
         width_(args.latent + args.rope) {
@@ -59,27 +70,39 @@ class AbsorbedBatch {
       heads_ = std::max(heads_, portions[i].heads);
     }
     query_floats_ = kernels_.packed_query_floats(args, heads_);
+    scratch_floats_ = kAbsorbedBlock * width_ + kernels_.absorbed_scratch_floats(heads_);
   }
 
-  void run() {
-    const Workspace::Scope scope(ctx_.workspace);
-    const auto blocks = static_cast<Index>(portion_of_.size());
-    queries_ = ctx_.workspace.floats({static_cast<Index>(portions_.size()), query_floats_});
-    largest_ = ctx_.workspace.floats({blocks, heads_});
-    sums_ = ctx_.workspace.floats({blocks, heads_});
-    scratch_floats_ = kAbsorbedBlock * width_ + kernels_.absorbed_scratch_floats(heads_);
-    scratch_ = ctx_.workspace.floats({ctx_.threads.num_threads(), scratch_floats_});
-    parts_ = ctx_.workspace.floats({blocks, heads_, args_.latent});
-    pack_queries();
-    ctx_.threads.parallel_for(blocks, 1, [&](Index block, Index) { attend(block); });
-    merge();
+  // What run() takes.
+  WorkspaceNeed need(Index threads) const {
+    WorkspaceNeed need;
+    need.floats(static_cast<Index>(portions_.size()) * query_floats_);
+    for (int i = 0; i < 2; ++i) need.floats(num_blocks() * heads_);
+    need.floats(threads * scratch_floats_);
+    need.floats(num_blocks() * heads_ * args_.latent);
+    return need;
+  }
+
+  void run(Context& ctx) {
+    const Workspace::Scope scope(ctx.workspace);
+    const Index blocks = num_blocks();
+    queries_ = ctx.workspace.floats({static_cast<Index>(portions_.size()), query_floats_});
+    largest_ = ctx.workspace.floats({blocks, heads_});
+    sums_ = ctx.workspace.floats({blocks, heads_});
+    scratch_ = ctx.workspace.floats({ctx.threads.num_threads(), scratch_floats_});
+    parts_ = ctx.workspace.floats({blocks, heads_, args_.latent});
+    pack_queries(ctx);
+    ctx.threads.parallel_for(blocks, 1, [&](Index block, Index) { attend(block); });
+    merge(ctx);
   }
 
  private:
-  void pack_queries() {
+  Index num_blocks() const { return static_cast<Index>(portion_of_.size()); }
+
+  void pack_queries(Context& ctx) {
     const Index tiles = (heads_ + kHeadTile - 1) / kHeadTile, count = static_cast<Index>(portions_.size()) * tiles;
-    ctx_.threads.parallel_for(
-        count, piece_size(ctx_, count, kHeadTile * width_ * kPackWork, 1), [&](Index begin, Index end) {
+    ctx.threads.parallel_for(
+        count, piece_size(ctx, count, kHeadTile * width_ * kPackWork, 1), [&](Index begin, Index end) {
           for (Index i = begin; i < end; ++i) {
             const Portion& p = portions_[static_cast<std::size_t>(i / tiles)];
             const Index head = i % tiles * kHeadTile;
@@ -127,10 +150,10 @@ class AbsorbedBatch {
     kernels_.absorbed_block(a, entries + kAbsorbedBlock * width_);
   }
 
-  void merge() {
+  void merge(Context& ctx) {
     const auto count = static_cast<Index>(portions_.size()) * heads_;
     const Index work = args_.latent * static_cast<Index>(portion_of_.size() / portions_.size());
-    ctx_.threads.parallel_for(count, piece_size(ctx_, count, work, 1), [&](Index begin, Index end) {
+    ctx.threads.parallel_for(count, piece_size(ctx, count, work, 1), [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i) {
         const Portion& p = portions_[static_cast<std::size_t>(i / heads_)];
         const Index head = i % heads_, block = p.first_block;
@@ -142,7 +165,6 @@ class AbsorbedBatch {
     });
   }
 
-  Context& ctx_;
   const AttentionKernels& kernels_;
   const AbsorbedAttentionArgs& args_;
   std::span<const Portion> portions_;
@@ -153,6 +175,11 @@ class AbsorbedBatch {
   TensorRef largest_, sums_;  // [blocks, heads]
   TensorRef scratch_;
 };
+
+// Of a thread.
+Index query_scratch_floats(const Context& ctx, const ExpandedAttentionArgs& a) {
+  return (attention_kernels(ctx.isa).expanded_scratch_floats(a) + 15) / 16 * 16;
+}
 
 }  // namespace
 
@@ -167,10 +194,16 @@ void pack_keys(Context& ctx, const NewKeysArgs& a, Index heads, std::span<const 
   });
 }
 
+WorkspaceNeed attend_expanded_need(const Context& ctx, const ExpandedAttentionArgs& a, Index) {
+  WorkspaceNeed need;
+  need.floats(ctx.threads.num_threads() * query_scratch_floats(ctx, a));
+  return need;
+}
+
 void attend_expanded(Context& ctx, const ExpandedAttentionArgs& a, Index tokens, Index heads) {
   const AttentionKernels& k = attention_kernels(ctx.isa);
   const Workspace::Scope scope(ctx.workspace);
-  const Index scratch_floats = (k.expanded_scratch_floats(a) + 15) / 16 * 16;
+  const Index scratch_floats = query_scratch_floats(ctx, a);
   const TensorRef scratch = ctx.workspace.floats({ctx.threads.num_threads(), scratch_floats});
   const Index query_pieces = (tokens + kQueriesPerPiece - 1) / kQueriesPerPiece;
   ctx.threads.parallel_for(heads * query_pieces, 1, [&](Index i, Index) {
@@ -181,17 +214,24 @@ void attend_expanded(Context& ctx, const ExpandedAttentionArgs& a, Index tokens,
   });
 }
 
+WorkspaceNeed attend_absorbed_need(const Context& ctx, const AbsorbedAttentionArgs& a, Index heads,
+                                   std::span<const CachedSequence> sequences, Index partial_floats) {
+  WorkspaceNeed need;
+  std::vector<Portion> portions = portions_of(sequences, heads, a.latent, partial_floats);
+  for (std::size_t begin = 0, end = 0; begin < portions.size(); begin = end) {
+    end = end_of_batch(portions, begin, a.latent, partial_floats);
+    need.within(AbsorbedBatch(attention_kernels(ctx.isa), a, std::span(portions).subspan(begin, end - begin))
+                    .need(ctx.threads.num_threads()));
+  }
+  return need;
+}
+
 void attend_absorbed(Context& ctx, const AbsorbedAttentionArgs& a, Index heads,
                      std::span<const CachedSequence> sequences, Index partial_floats) {
   std::vector<Portion> portions = portions_of(sequences, heads, a.latent, partial_floats);
-  // One block more for the packed query.
-  const auto floats = [&](const Portion& p) { return (p.blocks() + 1) * p.heads * a.latent; };
   for (std::size_t begin = 0, end = 0; begin < portions.size(); begin = end) {
-    Index taken = floats(portions[end++]);
-    while (end < portions.size() && portions[end].heads == portions[begin].heads &&
-           taken + floats(portions[end]) <= partial_floats)
-      taken += floats(portions[end++]);
-    AbsorbedBatch(ctx, a, std::span(portions).subspan(begin, end - begin)).run();
+    end = end_of_batch(portions, begin, a.latent, partial_floats);
+    AbsorbedBatch(attention_kernels(ctx.isa), a, std::span(portions).subspan(begin, end - begin)).run(ctx);
   }
 }
 

@@ -15,6 +15,11 @@ void attend_bounded(Context& ctx, const AbsorbedAttentionArgs& args, Index heads
   attend_absorbed(ctx, args, heads, sequences, kPartialFloats);
 }
 
+WorkspaceNeed attend_bounded_need(const Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
+                                  std::span<const CachedSequence> sequences) {
+  return attend_absorbed_need(ctx, args, heads, sequences, kPartialFloats);
+}
+
 }  // namespace
 
 const Backend kBackend = {.linear = linear,
@@ -36,6 +41,12 @@ const Backend kBackend = {.linear = linear,
                           .gather = Rows::gather,
                           .embedding = Rows::embedding,
                           .to_float = Rows::to_float,
-                          .from_float = Rows::from_float};
+                          .from_float = Rows::from_float,
+                          .linear_need = linear_need,
+                          .expand_need = expand_need,
+                          .attend_expanded_need = attend_expanded_need,
+                          .attend_absorbed_need = attend_bounded_need,
+                          .mixture_need = mixture_need,
+                          .gate_need = Rows::gate_need};
 
 }  // namespace hadal::kernels::cpu

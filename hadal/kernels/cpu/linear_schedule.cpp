@@ -44,6 +44,10 @@ Products prepare(Context& ctx, const LinearKernels& k, std::span<const LinearArg
   return out;
 }
 
+Index packed_head_bytes(const LinearKernels& k, const LinearArgs& a) {
+  return (k.packed_bytes(a) + 63) / 64 * 64;
+}
+
 // One parallel loop over the columns of all products.
 void multiply(Context& ctx, std::span<const LinearArgs> all) {
   const Workspace::Scope scope(ctx.workspace);
@@ -72,6 +76,12 @@ void* room_for_input(Context& ctx, const LinearKernels& kernels, const LinearArg
   return ctx.workspace.tensor(DType::kU8, {kernels.packed_bytes(args)}).raw();
 }
 
+WorkspaceNeed input_need(const LinearKernels& kernels, const LinearArgs& args) {
+  WorkspaceNeed need;
+  need.tensor(DType::kU8, kernels.packed_bytes(args));
+  return need;
+}
+
 Index piece_columns(const Context& ctx, std::span<const LinearArgs> products, Index set) {
   const Index threads = ctx.threads.num_threads();
   Index columns = 0, least = 16;
@@ -92,6 +102,22 @@ void linear(Context& ctx, std::span<const LinearArgs> products, bool ue8m0) {
   multiply(ctx, with_fp8_inputs(ctx, products, ue8m0));
 }
 
+WorkspaceNeed linear_need(const Context& ctx, std::span<const LinearArgs> products) {
+  const LinearKernels& k = linear_kernels(ctx.isa);
+  WorkspaceNeed need = fp8_inputs_need(products);
+  Index scratch_bytes = 0;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    LinearArgs a = products[i];
+    if (a.activations == Activations::kFp8) a.activations = Activations::kF32;
+    scratch_bytes = std::max(scratch_bytes, k.scratch_bytes(a));
+    bool packed = false;
+    for (std::size_t j = 0; j < i && !packed; ++j) packed = same_packing(products[j], a);
+    if (!packed) need.then(input_need(k, a));
+  }
+  need.then(ThreadScratch::need(ctx, scratch_bytes));
+  return need;
+}
+
 void absorb(Context& ctx, const HeadsArgs& args) {
   const LinearKernels& k = linear_kernels(ctx.isa);
   const LinearArgs& a = args.first;
@@ -100,11 +126,16 @@ void absorb(Context& ctx, const HeadsArgs& args) {
   });
 }
 
+WorkspaceNeed expand_need(const Context& ctx, const LinearArgs& head) {
+  const LinearKernels& k = linear_kernels(ctx.isa);
+  return ThreadScratch::need(ctx, packed_head_bytes(k, head) + k.scratch_bytes(head));
+}
+
 void expand(Context& ctx, const HeadsArgs& args) {
   const Workspace::Scope scope(ctx.workspace);
   const LinearKernels& k = linear_kernels(ctx.isa);
   const LinearArgs& a = args.first;
-  const Index packed_bytes = (k.packed_bytes(a) + 63) / 64 * 64;
+  const Index packed_bytes = packed_head_bytes(k, a);
   const ThreadScratch scratch(ctx, packed_bytes + k.scratch_bytes(a));
   ctx.threads.parallel_for(args.heads, piece_size(ctx, args.heads, a.m * a.n * a.k, 1), [&](Index begin, Index end) {
     auto* packed = static_cast<std::byte*>(scratch.mine());

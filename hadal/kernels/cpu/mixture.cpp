@@ -32,6 +32,11 @@ LinearArgs columns_of(LinearArgs a, Index begin, Index end, float* y, Index y_st
   return a;
 }
 
+// Gate and up of the rows of one network; with few tokens all networks' results.
+Index piece_bytes(Index most_rows, Index rows, bool few, Index piece) {
+  return std::max(2 * most_rows, few ? rows : 0) * piece * static_cast<Index>(sizeof(float));
+}
+
 class FastMixture {
  public:
   FastMixture(Context& ctx, const MixtureArgs& args)
@@ -98,9 +103,7 @@ class FastMixture {
       for (const LinearArgs* a : {&n.gate, &n.up, &n.down}) scratch = std::max(scratch, kernels_.scratch_bytes(*a));
     }
     kernel_scratch_ = (scratch + 63) / 64 * 64;
-    // Gate and up of the rows of one network; with few tokens all networks' results.
-    const Index piece_rows = std::max(2 * most_rows_, few() ? rows_ : 0);
-    scratch_.emplace(ctx_, kernel_scratch_ + piece_rows * piece() * static_cast<Index>(sizeof(float)));
+    scratch_.emplace(ctx_, kernel_scratch_ + piece_bytes(most_rows_, rows_, few(), piece()));
   }
 
   void* kernel_scratch() const { return scratch_->mine(); }
@@ -210,7 +213,55 @@ class FastMixture {
   std::optional<ThreadScratch> scratch_;
 };
 
+// Whatever tokens choose: packed inputs of all rows, and for each network that can have some a tile that is not full.
+WorkspaceNeed fast_mixture_need(const Context& ctx, const MixtureSizes& s) {
+  const LinearKernels& k = linear_kernels(ctx.isa);
+  const Index rows = s.rows() + (s.shared ? s.tokens : 0);
+  Index inner = 0, scratch = 0, packed = 0, packed_one = 0, packed_shared = 0;
+  const auto packed_inputs = [&](const NetworkArgs& n, Index m) {
+    Index bytes = 0;
+    for (LinearArgs a : {n.gate, n.up, n.down}) {
+      a.m = m;
+      bytes += (k.packed_bytes(a) + 63) / 64 * 64;
+      scratch = std::max(scratch, k.scratch_bytes(a));
+    }
+    // Gate and up mostly share it.
+    LinearArgs up = n.up;
+    up.m = m;
+    return same_packing(n.gate, n.up) ? bytes - (k.packed_bytes(up) + 63) / 64 * 64 : bytes;
+  };
+  for (const NetworkArgs& n : s.forms) {
+    // Few rows may be packed in other tiles than many.
+    packed = std::max({packed, packed_inputs(n, s.rows()),
+                       (s.rows() + kFewRows - 1) / kFewRows * packed_inputs(n, kFewRows)});
+    packed_one = std::max(packed_one, packed_inputs(n, 1));
+    inner = std::max(inner, n.gate.n);
+  }
+  if (s.shared) {
+    packed_shared = packed_inputs(*s.shared, s.tokens);
+    inner = std::max(inner, s.shared->gate.n);
+  }
+  const Index most_networks = std::min(s.networks, s.rows());
+  const bool few = s.tokens <= kFewRows;
+  WorkspaceNeed need;
+  need.floats(rows * inner);
+  // All networks with a row each need no more than their tiles.
+  if (most_networks < s.rows()) need.tensor(DType::kU8, packed);
+  need.tensor(DType::kU8, most_networks * packed_one);
+  need.tensor(DType::kU8, packed_shared);
+  const Index piece = std::max(k.piece_columns, k.many_rows_piece_columns);
+  need.then(ThreadScratch::need(ctx, (scratch + 63) / 64 * 64 + piece_bytes(s.tokens, rows, few, piece)));
+  if (!few) need.floats(rows * s.width);
+  return need;
+}
+
 }  // namespace
+
+WorkspaceNeed mixture_need(const Context& ctx, const MixtureSizes& sizes) {
+  const LinearArgs& first = sizes.forms.empty() ? sizes.shared->gate : sizes.forms[0].gate;
+  return first.activations == Activations::kFp8 ? plain_mixture_need(ctx, kBackend, sizes)
+                                                : fast_mixture_need(ctx, sizes);
+}
 
 void mixture(Context& ctx, const MixtureArgs& args) {
   const LinearArgs& first = args.networks.empty() ? args.shared->gate : args.networks[0].gate;

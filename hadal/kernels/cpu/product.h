@@ -18,6 +18,7 @@ inline bool same_packing(const LinearArgs& a, const LinearArgs& b) {
 
 // Room for the packed input of a product, in ctx.workspace.
 void* room_for_input(Context& ctx, const LinearKernels& kernels, const LinearArgs& args);
+WorkspaceNeed input_need(const LinearKernels& kernels, const LinearArgs& args);
 
 // How many columns a piece of a parallel loop over all these products takes.
 Index piece_columns(const Context& ctx, std::span<const LinearArgs> products, Index set);
@@ -28,6 +29,11 @@ class ThreadScratch {
   ThreadScratch(Context& ctx, Index bytes_each)
       : bytes_((bytes_each + 63) / 64 * 64),
         memory_(ctx.workspace.tensor(DType::kU8, {ctx.threads.num_threads() * bytes_})) {}
+  static WorkspaceNeed need(const Context& ctx, Index bytes_each) {
+    WorkspaceNeed need;
+    need.tensor(DType::kU8, ctx.threads.num_threads() * ((bytes_each + 63) / 64 * 64));
+    return need;
+  }
   void* mine() const { return static_cast<std::byte*>(memory_.raw()) + ThreadPool::current_thread() * bytes_; }
 
  private:

@@ -20,4 +20,12 @@ inline constexpr Index kPartialFloats = Index{9} << 20;
 void attend_absorbed(Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
                      std::span<const CachedSequence> sequences, Index partial_floats);
 
+// See Backend.
+WorkspaceNeed linear_need(const Context& ctx, std::span<const LinearArgs> products);
+WorkspaceNeed expand_need(const Context& ctx, const LinearArgs& head);
+WorkspaceNeed mixture_need(const Context& ctx, const MixtureSizes& sizes);
+WorkspaceNeed attend_expanded_need(const Context& ctx, const ExpandedAttentionArgs& args, Index tokens);
+WorkspaceNeed attend_absorbed_need(const Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
+                                   std::span<const CachedSequence> sequences, Index partial_floats);
+
 }  // namespace hadal::kernels::cpu

@@ -7,11 +7,21 @@
 namespace hadal::kernels::ref {
 namespace {
 
+Index scores_of(Index keys) {
+  return (keys + 7) / 8 * 8;
+}
+
+WorkspaceNeed scores_need(const Context& ctx, Index keys) {
+  WorkspaceNeed need;
+  need.floats(ctx.threads.num_threads() * scores_of(keys));
+  return need;
+}
+
 // Runs one(token, head, scores) for all tokens and heads with scratch for the scores of the longest row.
 template <class One>
 void for_each_query(Context& ctx, Index tokens, Index heads, Index keys, Index width, const One& one) {
   const Workspace::Scope scope(ctx.workspace);
-  const Index longest = (keys + 7) / 8 * 8;
+  const Index longest = scores_of(keys);
   const TensorRef scores = ctx.workspace.floats({ctx.threads.num_threads(), longest});
   ctx.threads.parallel_for(tokens * heads, piece_size(ctx, tokens * heads, longest * width, 1),
                            [&](Index begin, Index end) {
@@ -36,6 +46,22 @@ TensorRef gather_entries(Context& ctx, const CachedSequence& s, Index latent, In
 }
 
 }  // namespace
+
+WorkspaceNeed attend_expanded_need(const Context& ctx, const ExpandedAttentionArgs& a, Index tokens) {
+  return scores_need(ctx, a.first_position + tokens);
+}
+
+WorkspaceNeed attend_absorbed_need(const Context& ctx, const AbsorbedAttentionArgs& a, Index,
+                                   std::span<const CachedSequence> sequences) {
+  WorkspaceNeed need;
+  for (const CachedSequence& s : sequences) {
+    WorkspaceNeed of_sequence;
+    of_sequence.floats(s.keys(s.end - 1) * (a.latent + a.rope));
+    of_sequence.then(scores_need(ctx, s.keys(s.end - 1)));
+    need.within(of_sequence);
+  }
+  return need;
+}
 
 void pack_keys(Context& ctx, const NewKeysArgs& a, Index heads, std::span<const KeyBlock> blocks) {
   const Index first = a.begin / kExpandedBlock, last = (a.end + kExpandedBlock - 1) / kExpandedBlock;

@@ -13,6 +13,10 @@ void mixture(Context& ctx, const MixtureArgs& args) {
   plain_mixture(ctx, kBackend, args);
 }
 
+WorkspaceNeed mixture_need(const Context& ctx, const MixtureSizes& sizes) {
+  return plain_mixture_need(ctx, kBackend, sizes);
+}
+
 }  // namespace
 
 const Backend kBackend = {.linear = linear,
@@ -34,6 +38,12 @@ const Backend kBackend = {.linear = linear,
                           .gather = Rows::gather,
                           .embedding = Rows::embedding,
                           .to_float = Rows::to_float,
-                          .from_float = Rows::from_float};
+                          .from_float = Rows::from_float,
+                          .linear_need = linear_need,
+                          .expand_need = expand_need,
+                          .attend_expanded_need = attend_expanded_need,
+                          .attend_absorbed_need = attend_absorbed_need,
+                          .mixture_need = mixture_need,
+                          .gate_need = Rows::gate_need};
 
 }  // namespace hadal::kernels::ref

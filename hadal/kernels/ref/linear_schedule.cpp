@@ -11,6 +11,14 @@ void linear(Context& ctx, std::span<const LinearArgs> products, bool ue8m0) {
                              [&](Index begin, Index end) { linear(a, begin, end); });
 }
 
+WorkspaceNeed linear_need(const Context&, std::span<const LinearArgs> products) {
+  return fp8_inputs_need(products);
+}
+
+WorkspaceNeed expand_need(const Context&, const LinearArgs&) {
+  return {};
+}
+
 void absorb(Context& ctx, const HeadsArgs& args) {
   const LinearArgs& a = args.first;
   ctx.threads.parallel_for(args.heads, piece_size(ctx, args.heads, a.m * a.n * a.k, 1), [&](Index begin, Index end) {

@@ -13,4 +13,10 @@ void attend_expanded(Context& ctx, const ExpandedAttentionArgs& args, Index toke
 void attend_absorbed(Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
                      std::span<const CachedSequence> sequences);
 
+WorkspaceNeed linear_need(const Context& ctx, std::span<const LinearArgs> products);
+WorkspaceNeed expand_need(const Context& ctx, const LinearArgs& head);
+WorkspaceNeed attend_expanded_need(const Context& ctx, const ExpandedAttentionArgs& args, Index tokens);
+WorkspaceNeed attend_absorbed_need(const Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
+                                   std::span<const CachedSequence> sequences);
+
 }  // namespace hadal::kernels::ref
