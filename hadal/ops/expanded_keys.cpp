@@ -1,18 +1,35 @@
 #include "hadal/ops/expanded_keys.h"
 
+#include <algorithm>
+
 namespace hadal::ops {
+namespace {
+
+// Memory comes in pieces of about this size, which may lie on huge pages.
+constexpr Index kPieceBytes = Index{8} << 20;
+
+Index block_bytes(const HeadSizes& head, Index heads) {
+  return heads * key_block_floats(head) * static_cast<Index>(sizeof(float));
+}
+
+Index piece_blocks(const HeadSizes& head, Index heads) {
+  return std::max<Index>(1, kPieceBytes / std::max<Index>(1, block_bytes(head, heads)));
+}
+
+}  // namespace
 
 std::span<const TensorRef> ExpandedKeys::reserve(const HeadSizes& head, Index heads, Index end) {
-  while (static_cast<Index>(memory_.size()) * kKeyBlock < end) {
-    memory_.emplace_back(DType::kF32, Shape{heads, key_block_floats(head)});
-    blocks_.push_back(memory_.back());
+  while (static_cast<Index>(blocks_.size()) * kKeyBlock < end) {
+    const Index count = piece_blocks(head, heads);
+    memory_.emplace_back(DType::kF32, Shape{count, heads, key_block_floats(head)});
+    for (Index i = 0; i < count; ++i) blocks_.push_back(memory_.back().ref()[i]);
   }
   return blocks_;
 }
 
 std::uint64_t ExpandedKeys::bytes(const HeadSizes& head, Index heads, Index positions) {
-  return static_cast<std::uint64_t>((positions + kKeyBlock - 1) / kKeyBlock * heads * key_block_floats(head)) *
-         sizeof(float);
+  const Index of_piece = piece_blocks(head, heads), blocks = (positions + kKeyBlock - 1) / kKeyBlock;
+  return static_cast<std::uint64_t>((blocks + of_piece - 1) / of_piece * of_piece * block_bytes(head, heads));
 }
 
 }  // namespace hadal::ops

@@ -17,7 +17,7 @@ class ExpandedKeys {
   std::span<const TensorRef> reserve(const HeadSizes& head, Index heads, Index end);
   void set_length(Index length) { length_ = length; }  // within what is reserved
 
-  // What reserve takes, whole blocks.
+  // What reserve takes: whole pieces of some blocks.
   static std::uint64_t bytes(const HeadSizes& head, Index heads, Index positions);
 
  private:
