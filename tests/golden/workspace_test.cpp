@@ -83,7 +83,7 @@ TEST_P(WorkspaceOf, APassIsKnownBeforeItRuns) {
   RandomPasses passes(7);
   double worst = 1;
   // The reference is slow and has one way only.
-  for (int i = 0; i < (isa == Isa::kRef ? 4 : 40); ++i)
+  for (int i = 0; i < (isa == Isa::kRef ? 2 : 20); ++i)
     for (const LoadedModel* model : {&plain, &arranged}) {
       Context ctx(1 + static_cast<int>(passes.draw(3)), isa);
       ctx.activations = activations;
