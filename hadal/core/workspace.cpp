@@ -7,14 +7,14 @@
 namespace hadal {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kTensorAlignment = 64;
 constexpr std::size_t kSmallestBlock = std::size_t{1} << 20;
 
 }  // namespace
 
 TensorRef Workspace::tensor(DType dtype, Shape shape) {
   const std::size_t bytes = static_cast<std::size_t>(shape.num_elements()) * dtype_bytes(dtype);
-  const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const std::size_t rounded = (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
   while (block_ < blocks_.size() && used_ + rounded > static_cast<std::size_t>(blocks_[block_]->num_bytes())) {
     ++block_;
     used_ = 0;

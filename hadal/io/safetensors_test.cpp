@@ -13,6 +13,7 @@
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::io {
+namespace safetensors_test {
 namespace {
 
 using test::TemporaryDirectory;
@@ -203,4 +204,5 @@ TEST(SafetensorsWriter, AFullDiskIsOneSentence) {
 }
 
 }  // namespace
+}  // namespace safetensors_test
 }  // namespace hadal::io

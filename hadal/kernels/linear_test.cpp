@@ -14,6 +14,7 @@
 #include "tests/support/golden.h"
 
 namespace hadal::kernels {
+namespace linear_test {
 namespace {
 
 double worst(const std::vector<float>& a, const std::vector<float>& b) {
@@ -378,4 +379,5 @@ TEST(Quantize, Rule33_ActivationCodesAndScalesAreExact) {
 }
 
 }  // namespace
+}  // namespace linear_test
 }  // namespace hadal::kernels

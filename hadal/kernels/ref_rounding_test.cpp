@@ -8,6 +8,7 @@
 #include "hadal/kernels/test_products.h"
 
 namespace hadal::kernels {
+namespace ref_rounding_test {
 namespace {
 
 std::vector<float> by(Isa isa, const Problem& p) {
@@ -60,4 +61,5 @@ TEST(RefRounding, Int8IsNotTheProductOfUnroundedInputs) {
 }
 
 }  // namespace
+}  // namespace ref_rounding_test
 }  // namespace hadal::kernels

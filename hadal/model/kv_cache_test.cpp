@@ -6,6 +6,7 @@
 #include <memory>
 
 namespace hadal::model {
+namespace kv_cache_test {
 namespace {
 
 config::Config tiny() {
@@ -205,4 +206,5 @@ TEST(KvCache, APoolThatIsUsedUpChangesNothing) {
 }
 
 }  // namespace
+}  // namespace kv_cache_test
 }  // namespace hadal::model

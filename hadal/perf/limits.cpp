@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 
 #include "hadal/kernels/limits.h"
+#include "hadal/perf/statistics.h"
 
 namespace hadal::perf {
 namespace {
@@ -27,12 +27,6 @@ ComputeLoop compute_function(const Loop& loop) {
   if (loop.kind == LoopKind::kInt8Dot) return kernels::avx512bf16::int8_dot_loop;
   if (loop.isa == Isa::kRef) return kernels::ref::fma_loop;
   return loop.isa == Isa::kAvx2 ? kernels::avx2::fma_loop : kernels::avx512::fma_loop;
-}
-
-double seconds_of(const std::function<void()>& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 double read_rate(Context& ctx, Isa isa, const ReadTarget& memory) {

@@ -16,6 +16,7 @@
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::checkpoint {
+namespace calibrate_test {
 namespace {
 
 using test::TemporaryDirectory;
@@ -252,4 +253,5 @@ TEST_F(Calibrated, AKilledRunGoesOnAndEndsTheSame) {
 }
 
 }  // namespace
+}  // namespace calibrate_test
 }  // namespace hadal::checkpoint

@@ -21,6 +21,7 @@
 #include "tests/support/checkpoints.h"
 
 namespace hadal::checkpoint {
+namespace convert_test {
 namespace {
 
 using test::TemporaryDirectory;
@@ -309,4 +310,5 @@ TEST_F(Damaged, ABrokenConfigDoesNotKeepTheValuesFromBeingRead) {
 }
 
 }  // namespace
+}  // namespace convert_test
 }  // namespace hadal::checkpoint

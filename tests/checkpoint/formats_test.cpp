@@ -21,6 +21,7 @@
 #include "tests/support/checkpoints.h"
 
 namespace hadal::checkpoint {
+namespace formats_test {
 namespace {
 
 using test::as_float;
@@ -543,4 +544,5 @@ TEST(Int4, EveryGroupIsFull) {
 }
 
 }  // namespace
+}  // namespace formats_test
 }  // namespace hadal::checkpoint

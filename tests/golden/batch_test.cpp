@@ -11,6 +11,7 @@ namespace hadal::model {
 
 using stream::LoadedModel;
 using stream::load_model;
+namespace batch_test {
 namespace {
 
 // A prompt and an answer that is forced upon the model, token by token.
@@ -144,4 +145,5 @@ INSTANTIATE_TEST_SUITE_P(Models, Batch,
                          });
 
 }  // namespace
+}  // namespace batch_test
 }  // namespace hadal::model

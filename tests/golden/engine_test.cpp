@@ -12,6 +12,7 @@
 #include "hadal/stream/loader.h"
 
 namespace hadal::infer {
+namespace engine_test {
 namespace {
 
 using config::TokenId;
@@ -218,4 +219,5 @@ TEST_F(EngineTest, ABf16CacheStaysCloseToTheF32One) {
 }
 
 }  // namespace
+}  // namespace engine_test
 }  // namespace hadal::infer

@@ -13,6 +13,7 @@ namespace hadal::model {
 
 using stream::LoadedModel;
 using stream::load_model;
+namespace model_test {
 namespace {
 
 constexpr double kLogitTolerance = 2e-4;
@@ -170,4 +171,5 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenModel,
                          });
 
 }  // namespace
+}  // namespace model_test
 }  // namespace hadal::model

@@ -14,6 +14,7 @@ namespace hadal::model {
 using stream::LoadedModel;
 using stream::group_rows;
 using stream::load_model;
+namespace row_groups_test {
 namespace {
 
 const std::filesystem::path kModels = HADAL_TEST_DATA "/golden/models";
@@ -120,4 +121,5 @@ TEST(RowGroupsMemory, CtrlCEndsRearranging) {
 }
 
 }  // namespace
+}  // namespace row_groups_test
 }  // namespace hadal::model

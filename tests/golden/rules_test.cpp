@@ -12,6 +12,7 @@ namespace hadal::model {
 
 using stream::LoadedModel;
 using stream::load_model;
+namespace rules_test {
 namespace {
 
 struct Fixture {
@@ -109,4 +110,5 @@ TEST(Mla, Rule37_KAndVPartsOfKvBKeepTheirOwnScaleRows) {
 }
 
 }  // namespace
+}  // namespace rules_test
 }  // namespace hadal::model

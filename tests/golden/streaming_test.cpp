@@ -19,6 +19,7 @@ using stream::ExpertStats;
 using stream::load_model;
 using stream::LoadedModel;
 using stream::worth_grouping;
+namespace streaming_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -271,4 +272,5 @@ TEST_F(ChangedModel, UseIsRemembered) {
 }
 
 }  // namespace
+}  // namespace streaming_test
 }  // namespace hadal::model

@@ -11,7 +11,7 @@ constexpr Index kKeysPerPiece = 64;
 constexpr Index kQueriesPerPiece = 48;
 constexpr Index kHeadTile = 16;     // heads that are packed together
 constexpr Index kFewestHeads = 32;  // of a query at a time: each time, all of its entries are read
-constexpr Index kPackWork = 4;      // a value moved with a stride, beside a multiply-add
+constexpr Index kStridedWork = 4;      // a value moved with a stride, beside a multiply-add
 
 Index num_blocks(Index keys) {
   return (keys + kAbsorbedBlock - 1) / kAbsorbedBlock;
@@ -78,7 +78,7 @@ class AbsorbedBatch {
   void pack_queries() {
     const Index tiles = (heads_ + kHeadTile - 1) / kHeadTile, count = static_cast<Index>(portions_.size()) * tiles;
     ctx_.threads.parallel_for(
-        count, piece_size(ctx_, count, kHeadTile * width_ * kPackWork, 1), [&](Index begin, Index end) {
+        count, piece_size(ctx_, count, kHeadTile * width_ * kStridedWork, 1), [&](Index begin, Index end) {
           for (Index i = begin; i < end; ++i) {
             const Portion& p = portions_[static_cast<std::size_t>(i / tiles)];
             const Index head = i % tiles * kHeadTile;
