@@ -15,10 +15,9 @@
 
 #include "hadal/core/dtype.h"
 #include "hadal/core/error.h"
+#include "hadal/core/view.h"
 
 namespace hadal {
-
-using Index = std::int64_t;
 
 // Up to 5 dimensions. Sizes are not negative; the empty shape is a scalar with one element.
 class Shape {
@@ -59,23 +58,6 @@ class Shape {
  private:
   std::array<Index, kMaxRank> dims_{};
   int rank_ = 0;
-};
-
-template <class T, int N>
-struct View {
-  T* data;
-  std::array<Index, N> shape;
-  std::array<Index, N> stride;  // in elements; stride[N-1] is 1
-
-  T* row(Index i) const { return data + i * stride[0]; }
-  template <class... I>
-  T& operator()(I... index) const {
-    static_assert(sizeof...(I) == N);
-    Index offset = 0;
-    int d = 0;
-    ((offset += static_cast<Index>(index) * stride[d++]), ...);
-    return data[offset];
-  }
 };
 
 class TensorRef {

@@ -43,26 +43,6 @@ std::span<const config::TokenId> part(std::span<const config::TokenId> ids, Inde
   return ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
 }
 
-// The context computes in another mode until the scope closes.
-class ModeScope {
- public:
-  ModeScope(Context& ctx, const Mode& mode) : ctx_(ctx), isa_(ctx.isa), activations_(ctx.activations) {
-    ctx.isa = mode.isa;
-    ctx.activations = mode.activations;
-  }
-  ~ModeScope() {
-    ctx_.isa = isa_;
-    ctx_.activations = activations_;
-  }
-  ModeScope(const ModeScope&) = delete;
-  ModeScope& operator=(const ModeScope&) = delete;
-
- private:
-  Context& ctx_;
-  Isa isa_;
-  Activations activations_;
-};
-
 class Scorer {
  public:
   Scorer(Context& ctx, const model::Transformer& t, std::span<const config::TokenId> ids,
@@ -71,7 +51,7 @@ class Scorer {
         transformer_(t),
         ids_(ids),
         options_(options),
-        mode_{ctx.isa, ctx.activations, options.cache_dtype} {}
+        mode_{ctx.numerics.isa, ctx.numerics.activations, options.cache_dtype} {}
 
   // All windows in one pass, two with a reference.
   void score(std::span<const Window> windows, PerplexityResult& result) {
@@ -92,9 +72,10 @@ class Scorer {
   }
 
  private:
+  Context context_of(const Mode& mode) const { return ctx_.with({.isa = mode.isa, .activations = mode.activations}); }
+
   // Each window begins anew, with BOS.
   TensorRef hidden(const Mode& mode, std::span<const Window> windows) {
-    const ModeScope scope(ctx_, mode);
     std::vector<std::vector<config::TokenId>> inputs;
     std::vector<model::SequenceState> states;
     for (const Window& w : windows) {
@@ -105,12 +86,13 @@ class Scorer {
     }
     std::vector<model::Segment> segments;
     for (std::size_t i = 0; i < windows.size(); ++i) segments.push_back({inputs[i], states[i], model::Form::kExpanded});
-    return transformer_.hidden(ctx_, segments);
+    Context ctx = context_of(mode);
+    return transformer_.hidden(ctx, segments);
   }
 
   TensorRef logits(const Mode& mode, const TensorRef& rows) {
-    const ModeScope scope(ctx_, mode);
-    return transformer_.logits(ctx_, rows);
+    Context ctx = context_of(mode);
+    return transformer_.logits(ctx, rows);
   }
 
   // Row i of both predicts targets[i].

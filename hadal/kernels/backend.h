@@ -6,12 +6,15 @@
 #include <cstdint>
 #include <span>
 
-#include "hadal/core/context.h"
 #include "hadal/kernels/attention.h"
 #include "hadal/kernels/gate.h"
 #include "hadal/kernels/heads.h"
 #include "hadal/kernels/linear.h"
 #include "hadal/kernels/mixture.h"
+
+namespace hadal {
+class Context;
+}
 
 namespace hadal::kernels {
 

@@ -117,7 +117,7 @@ void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, cons
               q.shape().to_string(), lse.shape().to_string());
   ExpandedAttentionArgs args = expanded_args(q, kv, k_pe, first_position, scale, out);
   if (lse) args.lse = lse.data<float>(), args.lse_token_stride = lse.stride(0);
-  if (q.num_elements() > 0) kernels::backend(ctx.isa).attend_expanded(ctx, args, q.size(0), q.size(1));
+  if (q.num_elements() > 0) kernels::backend(ctx.numerics.isa).attend_expanded(ctx, args, q.size(0), q.size(1));
 }
 
 void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, const TensorRef& k_pe, Index first_position,
@@ -135,7 +135,7 @@ TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorR
   const AbsorbedAttentionArgs args = absorbed_args(q_latent, q_pe, scale, out);
   std::vector<const void*> pages;
   const std::vector<CachedSequence> cached = sequences_of(sequences, pages);
-  kernels::backend(ctx.isa).attend_absorbed(ctx, args, q_latent.size(1), cached);
+  kernels::backend(ctx.numerics.isa).attend_absorbed(ctx, args, q_latent.size(1), cached);
   return out;
 }
 

@@ -43,8 +43,9 @@ TEST_P(Checks, Linear) {
 TEST_P(Checks, TheLayoutOfAWeightIsOneThatTheKernelsRead) {
   const Tensor x = floats({1, 8}), w = floats({64, 8}), heads = floats({1, 1, 8}), out = floats({1, 1, 64});
   for (const Layout layout : {Layout::kRows, Layout::kGroups32, Layout::kGroups64}) {
-    const bool groups32 = layout == Layout::kGroups32 && ctx.isa == Isa::kAvx2,
-               groups64 = layout == Layout::kGroups64 && (ctx.isa == Isa::kAvx512 || ctx.isa == Isa::kAvx512Bf16);
+    const bool groups32 = layout == Layout::kGroups32 && ctx.numerics.isa == Isa::kAvx2,
+               groups64 = layout == Layout::kGroups64 &&
+                          (ctx.numerics.isa == Isa::kAvx512 || ctx.numerics.isa == Isa::kAvx512Bf16);
     const auto expected =
         layout == Layout::kRows || groups32 || groups64 ? HasSubstr("nothing") : HasSubstr("lies in groups of");
     const Weight weight{.values = w, .layout = layout};

@@ -30,7 +30,7 @@ View<const float, 3> heads_of(const TensorRef& x) {
 
 void copy(Context& ctx, const TensorRef& from, const TensorRef& to) {
   const View<const float, 3> y = heads_of(to);
-  kernels::backend(ctx.isa).copy(ctx, heads_of(from), {to.data<float>(), y.shape, y.stride});
+  kernels::backend(ctx.numerics.isa).copy(ctx, heads_of(from), {to.data<float>(), y.shape, y.stride});
 }
 
 }  // namespace
@@ -42,8 +42,9 @@ TensorRef rms_norm(Context& ctx, const TensorRef& x, const TensorRef& weight, do
   HADAL_CHECK(!inverse_rms || inverse_rms.shape() == Shape({x.size(0)}), "rms_norm: x has shape {}, inverse_rms {}",
               x.shape().to_string(), inverse_rms.shape().to_string());
   const TensorRef y = ctx.workspace.floats(x.shape());
-  kernels::backend(ctx.isa).rms_norm(ctx, x.view<const float, 2>(), weight.data<float>(), static_cast<float>(eps),
-                                     y.view<float, 2>(), inverse_rms ? inverse_rms.data<float>() : nullptr);
+  kernels::backend(ctx.numerics.isa)
+      .rms_norm(ctx, x.view<const float, 2>(), weight.data<float>(), static_cast<float>(eps), y.view<float, 2>(),
+                inverse_rms ? inverse_rms.data<float>() : nullptr);
   return y;
 }
 
@@ -54,13 +55,14 @@ TensorRef rms_norm(Context& ctx, const TensorRef& x, const TensorRef& weight, do
 TensorRef swiglu(Context& ctx, const TensorRef& gate, const TensorRef& up) {
   check_same("swiglu", gate, up);
   const TensorRef y = ctx.workspace.floats(gate.shape());
-  kernels::backend(ctx.isa).swiglu(ctx, gate.view<const float, 2>(), up.view<const float, 2>(), y.view<float, 2>());
+  kernels::backend(ctx.numerics.isa)
+      .swiglu(ctx, gate.view<const float, 2>(), up.view<const float, 2>(), y.view<float, 2>());
   return y;
 }
 
 void add_in_place(Context& ctx, const TensorRef& x, const TensorRef& y) {
   check_same("add", x, y);
-  kernels::backend(ctx.isa).add(ctx, y.view<const float, 2>(), x.view<float, 2>());
+  kernels::backend(ctx.numerics.isa).add(ctx, y.view<const float, 2>(), x.view<float, 2>());
 }
 
 TensorRef embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids) {
@@ -71,7 +73,7 @@ TensorRef embedding(Context& ctx, const Weight& table, std::span<const std::int3
     HADAL_CHECK(id >= 0 && id < table.num_rows(), "embedding: token id {} is not below vocab_size {}", id,
                 table.num_rows());
   const TensorRef y = ctx.workspace.floats({static_cast<Index>(ids.size()), table.num_columns()});
-  kernels::backend(ctx.isa).embedding(ctx, stored_rows(table.values), ids, y.view<float, 2>());
+  kernels::backend(ctx.numerics.isa).embedding(ctx, stored_rows(table.values), ids, y.view<float, 2>());
   return y;
 }
 
@@ -102,7 +104,7 @@ TensorRef gather_rows(Context& ctx, const TensorRef& x, std::span<const Index> r
   HADAL_CHECK(x.rank() == 2, "gather_rows: x has shape {}, not [T, D]", x.shape().to_string());
   for (const Index row : rows) HADAL_CHECK(row >= 0 && row < x.size(0), "gather_rows: row {} of {}", row, x.size(0));
   const TensorRef y = ctx.workspace.floats({static_cast<Index>(rows.size()), x.size(1)});
-  kernels::backend(ctx.isa).gather(ctx, x.view<const float, 2>(), rows, y.view<float, 2>());
+  kernels::backend(ctx.numerics.isa).gather(ctx, x.view<const float, 2>(), rows, y.view<float, 2>());
   return y;
 }
 
@@ -110,7 +112,7 @@ void to_float(Context& ctx, const TensorRef& from, const TensorRef& to) {
   HADAL_CHECK(from.rank() == 2 && from.shape() == to.shape(), "to_float: shapes are {} and {}",
               from.shape().to_string(), to.shape().to_string());
   check_float("to_float", from.dtype());
-  kernels::backend(ctx.isa).to_float(ctx, stored_rows(from), to.view<float, 2>());
+  kernels::backend(ctx.numerics.isa).to_float(ctx, stored_rows(from), to.view<float, 2>());
 }
 
 void from_float(Context& ctx, const TensorRef& from, const TensorRef& to) {
@@ -119,7 +121,7 @@ void from_float(Context& ctx, const TensorRef& from, const TensorRef& to) {
   const DType dtype = to.dtype();
   HADAL_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16,
               "from_float: the destination is {}; F32, BF16 and F16 are written", dtype_name(dtype));
-  kernels::backend(ctx.isa).from_float(ctx, from.view<const float, 2>(), stored_rows(to));
+  kernels::backend(ctx.numerics.isa).from_float(ctx, from.view<const float, 2>(), stored_rows(to));
 }
 
 Tensor float_copy(const TensorRef& from) {

@@ -25,9 +25,9 @@ void check_network(Index expert, const FeedForwardRef& w, Index width) {
 }
 
 kernels::LinearArgs product_args(const Context& ctx, const Weight& w) {
-  check_layout("mixture", w, ctx.isa);
+  check_layout("mixture", w, ctx.numerics.isa);
   kernels::LinearArgs a = weight_args(w);
-  a.activations = ctx.activations;
+  a.activations = ctx.numerics.activations;
   return a;
 }
 
@@ -68,8 +68,9 @@ Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef&
                                .bias = bias ? bias.data<float>() : nullptr};
   const Selection out{ctx.workspace.tensor(DType::kI32, {tokens, rule.num_experts_per_tok}),
                       ctx.workspace.floats({tokens, rule.num_experts_per_tok})};
-  kernels::backend(ctx.isa).gate(ctx, args, logits.view<const float, 2>(), out.experts.view<std::int32_t, 2>(),
-                                 out.weights.view<float, 2>());
+  kernels::backend(ctx.numerics.isa)
+      .gate(ctx, args, logits.view<const float, 2>(), out.experts.view<std::int32_t, 2>(),
+            out.weights.view<float, 2>());
   return out;
 }
 
@@ -115,14 +116,15 @@ TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std
     check_network(-1, shared, x.size(1));
     common.push_back(network_args(ctx, shared, 0, x.size(0)));
   }
-  kernels::backend(ctx.isa).mixture(ctx, {.x = x.view<const float, 2>(),
-                                          .weights = chosen.weights.view<const float, 2>(),
-                                          .networks = networks,
-                                          .tokens = groups.token,
-                                          .slots = groups.slot,
-                                          .shared = common.data(),
-                                          .ue8m0 = ue8m0,
-                                          .out = out.view<float, 2>()});
+  kernels::backend(ctx.numerics.isa)
+      .mixture(ctx, {.x = x.view<const float, 2>(),
+                     .weights = chosen.weights.view<const float, 2>(),
+                     .networks = networks,
+                     .tokens = groups.token,
+                     .slots = groups.slot,
+                     .shared = common.data(),
+                     .ue8m0 = ue8m0,
+                     .out = out.view<float, 2>()});
   return out;
 }
 
@@ -134,8 +136,9 @@ TensorRef combine_experts(Context& ctx, const TensorRef& outputs, const ExpertGr
               "combine_experts: outputs {}, weights {}, {} rows in groups", outputs.shape().to_string(),
               weights.shape().to_string(), groups.token.size());
   const TensorRef y = ctx.workspace.floats({weights.size(0), outputs.size(1)});
-  kernels::backend(ctx.isa).combine(ctx, {outputs.view<const float, 2>(), weights.view<const float, 2>(), groups.token,
-                                          groups.slot, y.view<float, 2>()});
+  kernels::backend(ctx.numerics.isa)
+      .combine(ctx, {outputs.view<const float, 2>(), weights.view<const float, 2>(), groups.token, groups.slot,
+                     y.view<float, 2>()});
   return y;
 }
 

@@ -23,13 +23,13 @@ kernels::PackedEntries packed_entries(const char* op, const Fp8Entry& entry, con
 }  // namespace
 
 void pack_entries(Context& ctx, const Fp8Entry& entry, const TensorRef& entries, const TensorRef& stored) {
-  kernels::backend(ctx.isa).pack_entries(ctx, entries.view<const float, 2>(),
-                                         packed_entries("pack_entries", entry, entries, stored));
+  kernels::backend(ctx.numerics.isa)
+      .pack_entries(ctx, entries.view<const float, 2>(), packed_entries("pack_entries", entry, entries, stored));
 }
 
 void unpack_entries(Context& ctx, const Fp8Entry& entry, const TensorRef& stored, const TensorRef& entries) {
-  kernels::backend(ctx.isa).unpack_entries(ctx, packed_entries("unpack_entries", entry, entries, stored),
-                                           entries.view<float, 2>());
+  kernels::backend(ctx.numerics.isa)
+      .unpack_entries(ctx, packed_entries("unpack_entries", entry, entries, stored), entries.view<float, 2>());
 }
 
 }  // namespace hadal::ops

@@ -15,12 +15,12 @@ std::vector<TensorRef> multiply(Context& ctx, const TensorRef& x, std::span<cons
   std::vector<kernels::LinearArgs> args;
   for (const Weight* w : weights) {
     check_matrix("linear", "the weight", *w, x.size(1));
-    check_layout("linear", *w, ctx.isa);
+    check_layout("linear", *w, ctx.numerics.isa);
     y.push_back(ctx.workspace.floats({x.size(0), w->num_rows()}));
     args.push_back(linear_args(x, *w, y.back()));
     args.back().activations = activations;
   }
-  if (x.size(0) > 0) kernels::backend(ctx.isa).linear(ctx, args, ue8m0);
+  if (x.size(0) > 0) kernels::backend(ctx.numerics.isa).linear(ctx, args, ue8m0);
   return y;
 }
 
@@ -48,16 +48,17 @@ kernels::HeadsArgs heads_args(const char* op, const TensorRef& x, const Weight& 
 }  // namespace
 
 TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0) {
-  return multiply(ctx, x, w, ctx.activations, ue8m0);
+  return multiply(ctx, x, w, ctx.numerics.activations, ue8m0);
 }
 
 std::vector<TensorRef> linear_all(Context& ctx, const TensorRef& x, std::initializer_list<const Weight*> weights,
                                   bool ue8m0) {
-  return multiply(ctx, x, weights, ctx.activations, ue8m0);
+  return multiply(ctx, x, weights, ctx.numerics.activations, ue8m0);
 }
 
 TensorRef linear_not_fp8(Context& ctx, const TensorRef& x, const Weight& w) {
-  return multiply(ctx, x, w, ctx.activations == Activations::kFp8 ? Activations::kF32 : ctx.activations, false);
+  return multiply(ctx, x, w,
+                  ctx.numerics.activations == Activations::kFp8 ? Activations::kF32 : ctx.numerics.activations, false);
 }
 
 TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w) {
@@ -70,7 +71,7 @@ TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset
   HADAL_CHECK(!w.is_grouped(), "absorb: the weight lies in {}, rows of heads are read", layout_name(w.layout));
   const TensorRef y = ctx.workspace.floats({x.size(0), x.size(1), w.num_columns()});
   if (y.num_elements() > 0)
-    kernels::backend(ctx.isa).absorb(ctx, heads_args("absorb", x, w, offset, stride, x.size(2), y));
+    kernels::backend(ctx.numerics.isa).absorb(ctx, heads_args("absorb", x, w, offset, stride, x.size(2), y));
   return y;
 }
 
@@ -79,9 +80,9 @@ void expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Ind
               "expand: x has shape {}, not [T, H, C], or y {} not [T, H, D]", x.shape().to_string(),
               y.shape().to_string());
   check_matrix("expand", "the weight", w, x.size(2));
-  check_layout("expand", w, ctx.isa);
+  check_layout("expand", w, ctx.numerics.isa);
   if (y.num_elements() > 0)
-    kernels::backend(ctx.isa).expand(ctx, heads_args("expand", x, w, offset, stride, y.size(2), y));
+    kernels::backend(ctx.numerics.isa).expand(ctx, heads_args("expand", x, w, offset, stride, y.size(2), y));
 }
 
 }  // namespace hadal::ops

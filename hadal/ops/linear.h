@@ -10,8 +10,8 @@
 
 namespace hadal::ops {
 
-// y [T, N] = x [T, K] W^T, x rounded as ctx.activations says. With E4M3 weights, Activations::kFp8 rounds x to 1x128
-// tiles first (`ue8m0`: their scales to powers of two).
+// y [T, N] = x [T, K] W^T, x rounded as ctx.numerics.activations says. With E4M3 weights, Activations::kFp8 rounds x to
+// 1x128 tiles first (`ue8m0`: their scales to powers of two).
 TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0 = false);
 // Several weights applied to one input: as `linear` for each, but x is packed once and the threads meet once.
 std::vector<TensorRef> linear_all(Context& ctx, const TensorRef& x, std::initializer_list<const Weight*> weights,

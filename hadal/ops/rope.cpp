@@ -27,8 +27,9 @@ TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table) {
   HADAL_CHECK(x.rank() == 3 && x.size(2) == 2 * table.cos.size(1) && x.size(0) == table.cos.size(0),
               "rope: x has shape {}, the table {}", x.shape().to_string(), table.cos.shape().to_string());
   const TensorRef y = ctx.workspace.floats(x.shape());
-  kernels::backend(ctx.isa).rope(ctx, x.view<const float, 3>(), table.cos.view<const double, 2>(),
-                                 table.sin.view<const double, 2>(), y.view<float, 3>());
+  kernels::backend(ctx.numerics.isa)
+      .rope(ctx, x.view<const float, 3>(), table.cos.view<const double, 2>(), table.sin.view<const double, 2>(),
+            y.view<float, 3>());
   return y;
 }
 

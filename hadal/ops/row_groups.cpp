@@ -55,7 +55,7 @@ bool can_group_rows(const Weight& w) {
 
 void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::byte* const> to) {
   const std::vector<Piece> pieces = cut(weights);
-  const kernels::LinearKernels& k = kernels::linear_kernels(ctx.isa);
+  const kernels::LinearKernels& k = kernels::linear_kernels(ctx.numerics.isa);
   ctx.threads.parallel_for(static_cast<Index>(pieces.size()), 1, [&](Index i, Index) {
     const Piece& p = pieces[static_cast<std::size_t>(i)];
     const Weight& w = *weights[p.weight];
@@ -64,7 +64,7 @@ void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::b
   for (std::size_t i = 0; i < weights.size(); ++i) {
     Weight& w = *weights[i];
     w.values = TensorRef(to[i], w.values.dtype(), w.values.shape());
-    w.layout = grouped_layout(ctx.isa);
+    w.layout = grouped_layout(ctx.numerics.isa);
   }
 }
 

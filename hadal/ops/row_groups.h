@@ -13,8 +13,8 @@ namespace hadal::ops {
 bool can_group_rows(const Weight& w);
 
 // Copies the values of each weight to to[i] (their size, 64-byte aligned) in groups and makes the weight refer to them.
-// All of them must be ones that can be grouped. What is learned about NaN codes is noted in Weight::clean. ctx.isa must
-// not be kRef.
+// All of them must be ones that can be grouped. What is learned about NaN codes is noted in Weight::clean.
+// ctx.numerics.isa must not be kRef.
 void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::byte* const> to);
 
 }  // namespace hadal::ops

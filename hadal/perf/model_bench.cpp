@@ -140,7 +140,8 @@ double time_prompt(infer::Engine& engine, const infer::Request& request, const R
 TensorRef decode_step(Context& ctx, const model::Transformer& transformer,
                       std::span<model::SequenceState* const> states, std::span<const TokenId> tokens) {
   std::vector<model::Segment> segments;
-  for (std::size_t i = 0; i < states.size(); ++i) segments.push_back({tokens.subspan(i, 1), *states[i], model::Form::kAbsorbed});
+  for (std::size_t i = 0; i < states.size(); ++i)
+    segments.push_back({tokens.subspan(i, 1), *states[i], model::Form::kAbsorbed});
   return transformer.logits(ctx, transformer.hidden(ctx, segments));
 }
 
@@ -177,7 +178,7 @@ Row ModelBench::decode(Context& ctx, const DecodeCase& what, const RunOptions& o
   Row row{.unit = "tok/s", .value = spread_of(speeds)};
   row.name = fmt::format("decode {}", describe(ctx, what, options));
   set_work(row, work, static_cast<double>(what.steps));
-  const Loop attention = fma_loop_of(ctx.isa);
+  const Loop attention = fma_loop_of(ctx.numerics.isa);
   set_limits(row, meter, work, tokens, ctx, &attention);
   return row;
 }
@@ -213,7 +214,7 @@ std::vector<Row> ModelBench::decode_phases(Context& ctx, const DecodeCase& what,
     phases.sample([&] { time_steps(ctx, t, setting, options); });
   }
   return phases.rows("decode", describe(ctx, what, options), work, static_cast<double>(what.steps), meter,
-                     fma_loop_of(ctx.isa));
+                     fma_loop_of(ctx.numerics.isa));
 }
 
 std::vector<Row> ModelBench::prompt_phases(Context& ctx, Index length, const RunOptions& options) {
@@ -229,12 +230,12 @@ std::vector<Row> ModelBench::prompt_phases(Context& ctx, Index length, const Run
     phases.sample([&] { time_prompt(engine, request, options); });
   }
   return phases.rows("prompt", fmt::format("length={} {}", length, describe(ctx, options.cache_dtype)), work, 1, meter,
-                     compute_loop_of(ctx.isa, ctx.activations));
+                     compute_loop_of(ctx.numerics.isa, ctx.numerics.activations));
 }
 
 std::string describe(const Context& ctx, DType cache_dtype) {
-  return fmt::format("threads={} isa={} activations={} kv={}", ctx.threads.num_threads(), isa_name(ctx.isa),
-                     activations_name(ctx.activations),
+  return fmt::format("threads={} isa={} activations={} kv={}", ctx.threads.num_threads(), isa_name(ctx.numerics.isa),
+                     activations_name(ctx.numerics.activations),
                      cache_dtype == DType::kF32    ? "f32"
                      : cache_dtype == DType::kBF16 ? "bf16"
                                                    : "fp8");

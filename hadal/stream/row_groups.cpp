@@ -6,8 +6,8 @@
 
 #include "hadal/core/log.h"
 #include "hadal/core/out_of_memory.h"
-#include "hadal/stream/expert_layout.h"
 #include "hadal/ops/row_groups.h"
+#include "hadal/stream/expert_layout.h"
 
 namespace hadal::stream {
 
@@ -15,9 +15,9 @@ using model::Block;
 using model::Mla;
 using model::Mtp;
 using model::Transformer;
+using weights::is_matrix;
 using weights::ParamInfo;
 using weights::Weight;
-using weights::is_matrix;
 namespace {
 
 // Copied at a time; then the pages that were read are given up.
@@ -117,13 +117,14 @@ class Grouping {
 
 bool worth_grouping(const Context& ctx, const Weight& w) {
   const DType dtype = w.values.dtype();
-  const bool read_by_rows = ctx.activations == Activations::kInt8 && (dtype == DType::kF8E4M3 || dtype == DType::kBF16);
-  return ctx.isa != Isa::kRef && !read_by_rows && ops::can_group_rows(w);
+  const bool read_by_rows =
+      ctx.numerics.activations == Activations::kInt8 && (dtype == DType::kF8E4M3 || dtype == DType::kBF16);
+  return ctx.numerics.isa != Isa::kRef && !read_by_rows && ops::can_group_rows(w);
 }
 
 void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory, bool streamed,
                 std::vector<Tensor>& owned) {
-  if (ctx.isa == Isa::kRef) return;
+  if (ctx.numerics.isa == Isa::kRef) return;
   const auto start = std::chrono::steady_clock::now();
   const auto weights = weights_of(ctx, t, streamed);
   std::uint64_t bytes = 0;

@@ -100,7 +100,7 @@ class StreamedModel : public ::testing::TestWithParam<const char*> {
 
 TEST_P(StreamedModel, RearrangedHasTheBitsOfTheModelInMemory) {
   Context ctx(2);
-  if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
+  if (ctx.numerics.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
   const std::uint64_t memory = least_memory(directory) + 3 * sizes_of(directory).expert_bytes;
   LoadedModel model = load_model(
       directory, {.mtp = true, .stream = {.memory = memory, .counts_directory = {}}, .ctx = &ctx, .rearrange = true});
