@@ -1,5 +1,5 @@
-// How numbers are computed: by which set of kernels, and how activations are rounded. Light, so that kernels can include
-// it.
+// How numbers are computed: by which set of kernels, and how activations are rounded. Light, so that kernels can
+// include it.
 #pragma once
 
 #include <optional>

@@ -28,7 +28,7 @@ kernels::LinearArgs weight_args(const Weight& w) {
   a.w = w.values.raw();
   a.w_dtype = w.values.dtype();
   a.w_stride = w.values.stride(0);
-  a.w_grouped = w.is_grouped();
+  a.w_layout = w.layout;
   if (w.scale) {
     a.w_scale = w.scale.raw();
     a.w_scale_dtype = w.scale.dtype();

@@ -10,7 +10,7 @@ namespace hadal::ops {
 namespace {
 
 constexpr Index kPieceBytes = 1 << 20;
-static_assert(kGroupRows == kernels::kGroupRows && kGroupRows % kCleanRows == 0);
+static_assert(kGroupRows % kCleanRows == 0);
 
 struct Piece {
   std::size_t weight;

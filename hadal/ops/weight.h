@@ -15,9 +15,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 #include "hadal/core/tensor.h"
+#include "hadal/kernels/layout.h"
 
 namespace hadal::ops {
 
@@ -25,18 +25,9 @@ inline constexpr Index kBlock =
     128;  // side of a scale block, and the K extent over which FP8 products are summed first
 
 inline constexpr Index kCleanRows = 32;
-inline constexpr Index kGroupRows = 64;  // whole multiples of it are whole groups of every Layout
-
-// How the values of a matrix lie in memory.
-enum class Layout : std::uint8_t {
-  kRows,      // row by row, as in checkpoints
-  kGroups32,  // groups of 32 rows, dword c of each before dword c + 1 (kernels/linear.h): what AVX2 reads as it lies
-  kGroups64,  // the same with 64 rows: AVX-512
-};
-
-constexpr std::string_view layout_name(Layout layout) {
-  return layout == Layout::kRows ? "rows" : layout == Layout::kGroups32 ? "groups of 32 rows" : "groups of 64 rows";
-}
+using kernels::kGroupRows;  // whole multiples of it are whole groups of every Layout
+using kernels::Layout;
+using kernels::layout_name;
 
 constexpr Index num_blocks(Index n, Index block = kBlock) {
   return (n + block - 1) / block;

@@ -77,7 +77,7 @@ Index piece_columns(const Context& ctx, std::span<const LinearArgs> products, In
   Index columns = 0, least = 16;
   for (const LinearArgs& a : products) {
     columns += a.n;
-    if (a.w_grouped) least = kGroupRows;
+    if (a.w_layout != Layout::kRows) least = kGroupRows;
   }
   if (threads == 1) return columns;
   // Whole sets of columns; fewer where the matrices are too narrow to give every thread a few.
