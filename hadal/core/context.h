@@ -1,4 +1,4 @@
-// What every computation is given: threads, instruction set, how activations are rounded, and who watches. Passed
+// What every computation is given: a device and its memory, threads, how numbers are computed, and who watches. Passed
 // first, by reference; there are no globals.
 #pragma once
 
@@ -13,11 +13,13 @@
 
 namespace hadal {
 
-// Threads, memory for intermediate results, observers of a pass, and how numbers are computed. What with() gives shares
-// the first three.
+// The device that computes, by its memory; threads, memory for intermediate results, observers of a pass; and how
+// numbers are computed. What with() gives shares all but the last.
 class Context {
   struct Shared {
-    explicit Shared(int num_threads) : threads(num_threads) {}
+    Shared(int num_threads, DeviceMemory& device_memory)
+        : memory(device_memory), threads(num_threads), workspace(device_memory) {}
+    DeviceMemory& memory;
     ThreadPool threads;
     Workspace workspace;
     Observers observers;
@@ -25,14 +27,18 @@ class Context {
   std::shared_ptr<Shared> shared_;
 
  public:
-  explicit Context(int num_threads, const Numerics& n) : Context(std::make_shared<Shared>(num_threads), n) {}
+  // `device_memory` must outlive it. On a device other than the host, `numerics.isa` says nothing.
+  explicit Context(int num_threads, const Numerics& n, DeviceMemory& device_memory = host_memory())
+      : Context(std::make_shared<Shared>(num_threads, device_memory), n) {}
   explicit Context(int num_threads = 0, Isa isa = best_isa()) : Context(num_threads, Numerics{.isa = isa}) {}
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  // The same threads, workspace and observers. Not for use at the same time.
+  // The same device, threads, workspace and observers. Not for use at the same time.
   Context with(const Numerics& n) const { return Context(shared_, n); }
 
+  const Device device;
+  DeviceMemory& memory;  // of the device
   ThreadPool& threads;
   Workspace& workspace;
   Observers& observers;
@@ -47,6 +53,8 @@ class Context {
  private:
   Context(std::shared_ptr<Shared> shared, const Numerics& n)
       : shared_(std::move(shared)),
+        device(shared_->memory.device()),
+        memory(shared_->memory),
         threads(shared_->threads),
         workspace(shared_->workspace),
         observers(shared_->observers),

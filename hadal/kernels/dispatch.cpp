@@ -1,5 +1,6 @@
 #include <string>
 
+#include "hadal/core/context.h"
 #include "hadal/core/error.h"
 #include "hadal/kernels/backend.h"
 #include "hadal/kernels/linear.h"
@@ -67,8 +68,8 @@ const LinearKernels& linear_kernels(Isa isa) {
   fail("linear: {} has no fast kernels", isa_name(isa));
 }
 
-const Backend& backend(Isa isa) {
-  return isa == Isa::kRef ? ref::kBackend : cpu::kBackend;
+const Backend& backend(const Context& ctx) {
+  return ctx.numerics.isa == Isa::kRef ? ref::kBackend : cpu::kBackend;
 }
 
 const AttentionKernels& attention_kernels(Isa isa) {

@@ -30,7 +30,7 @@ struct Mla {
 
   // h [T, hidden] -> [T, hidden]. Writes the tokens' entries of `layer` behind the lengths of their caches, which stay
   // as they are. What a sequence gets does not depend on the others.
-  TensorRef forward(Context& ctx, const TensorRef& h, const Pass& pass, Index layer) const;
+  TensorRef forward(Context& ctx, const ConstTensorRef& h, const Pass& pass, Index layer) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -52,11 +52,11 @@ struct Mla {
     TensorRef q;     // [T, H, nope + rope]
     TensorRef kv_a;  // [T, c + rope]
   };
-  Projected project(Context& ctx, const TensorRef& h) const;
-  TensorRef attend(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer) const;
-  void attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer,
+  Projected project(Context& ctx, const ConstTensorRef& h) const;
+  TensorRef attend(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass, Index layer) const;
+  void attend_expanded(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass, Index layer,
                        const TensorRef& o) const;
-  void attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer,
+  void attend_absorbed(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass, Index layer,
                        const TensorRef& o) const;
   const Weight& w_ukv() const { return kv_b_grouped ? kv_b_grouped : kv_b_proj.weight; }
 };

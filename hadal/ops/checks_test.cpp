@@ -82,7 +82,7 @@ TEST_P(Checks, Mixture) {
   };
   const Selection chosen{experts, weights};
   EXPECT_EQ(run(chosen, good, good), "nothing");
-  EXPECT_THAT(run({experts, more}, good, {}), StartsWith("mixture: 2 rows, experts [2, 1] and weights [2, 2]"));
+  EXPECT_THAT(run({experts, more}, good, {}), StartsWith("mixture: x [2, 6], experts [2, 1] and weights [2, 2]"));
   EXPECT_THAT(run(chosen, {}, {}), StartsWith("mixture: expert 0 was chosen and has no weights"));
   EXPECT_THAT(run(chosen, bad, {}), StartsWith("mixture: expert 0 has gate_proj [4, 6], up_proj [3, 6]"));
   EXPECT_THAT(run(chosen, good, turned), StartsWith("mixture: the shared expert's down_proj has shape [4, 6], not 4"));

@@ -11,31 +11,31 @@ bool is_known(DType dtype) {
   return is_quantised(dtype) || dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
 }
 
-bool grid_fits(const Weight& w, const TensorRef& grid) {
+bool grid_fits(const Weight& w, const ConstTensorRef& grid) {
   return grid.rank() == 2 && grid.size(0) >= num_blocks(w.first_row + w.num_rows(), w.scale_rows) &&
          grid.size(1) >= num_blocks(w.num_columns(), w.scale_columns);
 }
 
-void check_grid(const char* op, const char* what, const Weight& w, const TensorRef& grid) {
+void check_grid(const char* op, const char* what, const Weight& w, const ConstTensorRef& grid) {
   HADAL_CHECK(grid_fits(w, grid), "{}: {} {} from row {} has scales or zero points {}, one for {} x {} values", op,
               what, w.values.shape().to_string(), w.first_row, grid.shape().to_string(), w.scale_rows, w.scale_columns);
 }
 
 }  // namespace
 
-kernels::LinearArgs weight_args(const Weight& w) {
+kernels::LinearArgs weight_args(const Context& ctx, const Weight& w) {
   kernels::LinearArgs a;
-  a.w = w.values.raw();
+  a.w = w.values.raw_on(ctx.device);
   a.w_dtype = w.values.dtype();
   a.w_stride = w.values.stride(0);
   a.w_layout = w.layout;
   if (w.scale) {
-    a.w_scale = w.scale.raw();
+    a.w_scale = w.scale.raw_on(ctx.device);
     a.w_scale_dtype = w.scale.dtype();
     a.w_scale_stride = w.scale.stride(0);
     a.scale_rows = w.scale_rows;
     a.scale_columns = w.scale_columns;
-    a.w_zero = w.zero ? static_cast<const std::uint8_t*>(w.zero.raw()) : nullptr;
+    a.w_zero = w.zero ? w.zero.data_on<std::uint8_t>(ctx.device) : nullptr;
     a.w_first_row = w.first_row;
     a.w_clean = w.clean;
   }
@@ -44,11 +44,11 @@ kernels::LinearArgs weight_args(const Weight& w) {
   return a;
 }
 
-kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const TensorRef& y) {
-  kernels::LinearArgs a = weight_args(w);
-  a.x = x.data<float>();
+kernels::LinearArgs linear_args(const Context& ctx, const ConstTensorRef& x, const Weight& w, const TensorRef& y) {
+  kernels::LinearArgs a = weight_args(ctx, w);
+  a.x = x.data_on<float>(ctx.device);
   a.x_stride = x.stride(0);
-  a.y = y.data<float>();
+  a.y = y.data_on<float>(ctx.device);
   a.y_stride = y.stride(0);
   a.m = x.size(0);
   return a;

@@ -8,10 +8,10 @@
 namespace hadal::ops {
 
 // What concerns the weight; x, y, m and how x is rounded are left empty.
-kernels::LinearArgs weight_args(const Weight& w);
+kernels::LinearArgs weight_args(const Context& ctx, const Weight& w);
 
 // x [m, k], y [m, n].
-kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const TensorRef& y);
+kernels::LinearArgs linear_args(const Context& ctx, const ConstTensorRef& x, const Weight& w, const TensorRef& y);
 
 // The layout that the kernels of an instruction set read beside rows; kRows: no other.
 constexpr Layout grouped_layout(Isa isa) {

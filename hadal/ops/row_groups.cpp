@@ -63,7 +63,7 @@ void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::b
   });
   for (std::size_t i = 0; i < weights.size(); ++i) {
     Weight& w = *weights[i];
-    w.values = TensorRef(to[i], w.values.dtype(), w.values.shape());
+    w.values = ConstTensorRef(to[i], w.values.dtype(), w.values.shape());
     w.layout = grouped_layout(ctx.numerics.isa);
   }
 }

@@ -34,9 +34,9 @@ constexpr Index num_blocks(Index n, Index block = kBlock) {
 }
 
 struct Weight {
-  TensorRef values;      // F32, BF16, F16, F8_E4M3, I8 or I32 (packed INT4)
-  TensorRef scale = {};  // the grid: F32, for INT4 also BF16 or F16 as stored; empty for F32, BF16 and F16 values
-  TensorRef zero = {};   // INT4 only: U8, the same grid as `scale`; empty: 8 everywhere
+  ConstTensorRef values;      // F32, BF16, F16, F8_E4M3, I8 or I32 (packed INT4)
+  ConstTensorRef scale = {};  // the grid: F32, for INT4 also BF16 or F16 as stored; empty for F32, BF16 and F16 values
+  ConstTensorRef zero = {};   // INT4 only: U8, the same grid as `scale`; empty: 8 everywhere
   Index scale_rows = kBlock;
   Index scale_columns = kBlock;
   Index packed_columns = 0;  // K of an INT4 matrix

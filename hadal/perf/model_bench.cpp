@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "hadal/core/random.h"
+#include "hadal/core/transfer.h"
 #include "hadal/infer/engine.h"
 #include "hadal/perf/phases.h"
 
@@ -22,10 +23,11 @@ double cache_value_bytes(const model::KvCache& cache, const config::Config& c) {
 // Entries as if `depth` tokens had been there: how long attention takes does not depend on their values.
 void fill(Context& ctx, const config::Config& c, model::KvCache& cache, Index depth, std::uint64_t seed) {
   const Workspace::Scope scope(ctx.workspace);
-  const TensorRef entries = ctx.workspace.floats({std::min(kFillRows, depth), c.kv_cache_width()});
+  const Tensor numbers(DType::kF32, {std::min(kFillRows, depth), c.kv_cache_width()});
   const Philox random(seed, 1);
-  for (Index i = 0; i < entries.num_elements(); ++i)
-    entries.data<float>()[i] = static_cast<float>(random.uniform(static_cast<std::uint64_t>(i)) * 2 - 1);
+  for (Index i = 0; i < numbers->num_elements(); ++i)
+    numbers->data<float>()[i] = static_cast<float>(random.uniform(static_cast<std::uint64_t>(i)) * 2 - 1);
+  const TensorRef entries = to_device(ctx, numbers);
   while (cache.length() < depth) {
     const Index count = std::min(kFillRows, depth - cache.length());
     cache.reserve(count);
@@ -83,14 +85,14 @@ double time_steps(Context& ctx, const model::Transformer& t, DecodeSetting& s, c
   for (Index i = 0; i < s.what.steps; ++i) {
     o.poll();
     const Workspace::Scope scope(ctx.workspace);
-    const TensorRef logits = decode_step(ctx, t, s.pointers, s.step(i));
-    const auto rows = logits.view<float, 2>();
+    const OnHost logits(ctx, decode_step(ctx, t, s.pointers, s.step(i)));
+    const auto rows = logits->view<float, 2>();
     ctx.threads.parallel_for(rows.shape[0], 1, [&](Index begin, Index end) {
       for (Index row = begin; row < end; ++row)
         sampler.sample({rows.row(row), static_cast<std::size_t>(rows.shape[1])}, {}, {}, 0,
                        static_cast<std::uint64_t>(i));
     });
-    ctx.observe("sampled", logits);
+    ctx.observe("sampled", *logits);
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   s.rewind();

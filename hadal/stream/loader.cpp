@@ -68,15 +68,17 @@ class Binder {
   Weight repack(const StoredParam& stored, const Shape& shape) {
     const ops::AwqMatrix from = awq_matrix(stored, files_);
     const Shape grid{shape[0], from.scales.size(0)};
-    Weight w{.values = owned_.emplace_back(DType::kI32, Shape{shape[0], ops::num_blocks(shape[1], 8)}),
-             .scale = owned_.emplace_back(from.scales.dtype(), grid),
-             .zero = owned_.emplace_back(DType::kU8, grid),
-             .scale_rows = 1,
-             .scale_columns = stored.scheme.group_size,
-             .packed_columns = shape[1]};
-    ops::repack_awq(from, 0, shape[0], w.values, w.zero, w.scale, threads_);
+    const TensorRef codes = owned_.emplace_back(DType::kI32, Shape{shape[0], ops::num_blocks(shape[1], 8)}),
+                    scale = owned_.emplace_back(from.scales.dtype(), grid),
+                    zero = owned_.emplace_back(DType::kU8, grid);
+    ops::repack_awq(from, 0, shape[0], codes, zero, scale, threads_);
     release(stored);
-    return w;
+    return {.values = codes,
+            .scale = scale,
+            .zero = zero,
+            .scale_rows = 1,
+            .scale_columns = stored.scheme.group_size,
+            .packed_columns = shape[1]};
   }
 
   const io::CheckpointFiles& files_;
@@ -85,7 +87,7 @@ class Binder {
   std::vector<std::string> faults_;
 };
 
-bool same_bytes(const TensorRef& a, const TensorRef& b) {
+bool same_bytes(const ConstTensorRef& a, const ConstTensorRef& b) {
   if (!a || !b) return !a && !b;
   return a.dtype() == b.dtype() && a.shape() == b.shape() &&
          std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;

@@ -30,8 +30,8 @@ std::uint64_t room_for(const Weight& w) {
 
 // Tensors that are read row by row, by address.
 std::set<const void*> read_by_rows(const Transformer& t) {
-  std::set<const void*> rows = {t.embed_tokens.values.raw()};
-  for (const Mtp& module : t.mtp) rows.insert(module.embed_tokens.values.raw());
+  std::set<const void*> rows = {t.embed_tokens.values.address()};
+  for (const Mtp& module : t.mtp) rows.insert(module.embed_tokens.values.address());
   return rows;
 }
 
@@ -47,8 +47,8 @@ std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Trans
   std::map<const void*, std::vector<Weight*>> all;
   std::set<const Weight*> absorbed;
   const auto add = [&](Weight& w) {
-    if (w.values && worth_grouping(ctx, w) && !rows.contains(w.values.raw()) && !absorbed.contains(&w))
-      all[w.values.raw()].push_back(&w);
+    if (w.values && worth_grouping(ctx, w) && !rows.contains(w.values.address()) && !absorbed.contains(&w))
+      all[w.values.address()].push_back(&w);
   };
   const auto add_kv_b = [&](Mla& attention) {
     absorbed.insert(&attention.kv_b_proj.weight);
@@ -68,9 +68,9 @@ std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Trans
 void free_sources(const std::map<const void*, std::vector<Weight*>>& rearranged, Transformer& t,
                   std::vector<Tensor>& owned) {
   std::set<const void*> used;
-  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { used.insert(w.values.raw()); });
+  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { used.insert(w.values.address()); });
   std::erase_if(
-      owned, [&](const Tensor& tensor) { return rearranged.contains(tensor->raw()) && !used.contains(tensor->raw()); });
+      owned, [&](const Tensor& tensor) { return rearranged.contains(tensor->address()) && !used.contains(tensor->address()); });
 }
 
 // Rearranges weights batch by batch, each into its place in one block of memory.

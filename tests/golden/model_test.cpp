@@ -27,7 +27,7 @@ struct How {
   Activations activations = Activations::kF32;
 };
 
-void append(Tensors& all, const std::string& name, const TensorRef& value) {
+void append(Tensors& all, const std::string& name, const ConstTensorRef& value) {
   std::vector<float>& to = all[name];
   const Tensor copy = Tensor::copy_of(value);
   for (Index i = 0; i < copy->num_elements(); ++i)
@@ -38,7 +38,7 @@ void append(Tensors& all, const std::string& name, const TensorRef& value) {
 Tensors compute(const LoadedModel& model, const std::vector<TokenId>& ids, const How& run) {
   Tensors all;
   // What is made a group of heads at a time, or is not part of a layer, has other rows with other chunks.
-  Trace trace([&](const std::string& name, const TensorRef& value) {
+  Trace trace([&](const std::string& name, const ConstTensorRef& value) {
     for (const char* part : {".keys_values", ".heads_out", ".embedding", ".final_norm", ".logits"})
       if (name.ends_with(part)) return;
     append(all, name, value);
@@ -94,7 +94,7 @@ class GoldenModel : public ::testing::TestWithParam<std::tuple<const char*, Isa>
   How run{.isa = std::get<1>(GetParam())};
 
   std::vector<TokenId> ids(const std::string& set) const {
-    const TensorRef t = golden.tensor(*golden.find(set + ".ids"));
+    const ConstTensorRef t = golden.tensor(*golden.find(set + ".ids"));
     return {t.data<std::int32_t>(), t.data<std::int32_t>() + t.num_elements()};
   }
 };

@@ -20,7 +20,7 @@ namespace {
 const std::filesystem::path kModels = HADAL_TEST_DATA "/golden/models";
 constexpr Index kPrompt = 37, kTotal = 41;
 
-void append(std::vector<float>& all, const TensorRef& t) {
+void append(std::vector<float>& all, const ConstTensorRef& t) {
   all.insert(all.end(), t.data<float>(), t.data<float>() + t.num_elements());
 }
 

@@ -40,7 +40,7 @@ std::vector<TokenId> some_ids(const Config& c) {
 
 std::vector<float> logits_of(const LoadedModel& model, const How& how) {
   std::vector<float> main, mtp;
-  const auto append = [](std::vector<float>& all, const TensorRef& t) {
+  const auto append = [](std::vector<float>& all, const ConstTensorRef& t) {
     all.insert(all.end(), t.data<float>(), t.data<float>() + t.num_elements());
   };
   Context ctx(how.threads);
