@@ -36,6 +36,9 @@ struct PackedEntries {
 };
 
 struct Backend {
+  // The layout that it reads beside rows; kRows: no other.
+  Layout (*packed_layout)(const Numerics& numerics);
+
   // Products of one input: all have the same x and m. `ue8m0`: kFp8 rounds its scales to powers of two.
   void (*linear)(Context& ctx, std::span<const LinearArgs> products, bool ue8m0);
   void (*absorb)(Context& ctx, const HeadsArgs& args);
@@ -74,6 +77,9 @@ namespace ref {
 extern const Backend kBackend;
 }
 namespace cpu {
+extern const Backend kBackend;
+}
+namespace gpu {  // of the folder kernels/gpu, or stub/gpu.cpp, which throws, where HADAL_BACKENDS does not name it
 extern const Backend kBackend;
 }
 

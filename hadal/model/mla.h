@@ -20,8 +20,6 @@ struct Mla {
   RmsNorm q_a_layernorm;
   bool has_q_lora = false;
   Linear kv_a_proj_with_mqa, kv_b_proj, o_proj;
-  // kv_b_proj once more, rearranged for what multiplies by all of its rows (row_groups.h); empty: it serves everything.
-  Weight kv_b_grouped;
   RmsNorm kv_a_layernorm;
 
   Mla() = default;
@@ -53,12 +51,12 @@ struct Mla {
     TensorRef kv_a;  // [T, c + rope]
   };
   Projected project(Context& ctx, const ConstTensorRef& h) const;
-  TensorRef attend(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass, Index layer) const;
-  void attend_expanded(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass, Index layer,
-                       const TensorRef& o) const;
-  void attend_absorbed(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass, Index layer,
-                       const TensorRef& o) const;
-  const Weight& w_ukv() const { return kv_b_grouped ? kv_b_grouped : kv_b_proj.weight; }
+  TensorRef attend(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
+                   Index layer) const;
+  void attend_expanded(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
+                       Index layer, const TensorRef& o) const;
+  void attend_absorbed(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
+                       Index layer, const TensorRef& o) const;
 };
 
 }  // namespace hadal::model

@@ -21,13 +21,11 @@ void check_network(Index expert, const FeedForwardRef& w, Index width) {
   check_matrix("mixture", (whose + "'s up_proj").c_str(), *w.up_proj, width);
   check_matrix("mixture", (whose + "'s down_proj").c_str(), *w.down_proj, w.gate_proj->num_rows());
   fail("mixture: {} has gate_proj {}, up_proj {} and down_proj {} for rows of {}", whose,
-       w.gate_proj->values.shape().to_string(), w.up_proj->values.shape().to_string(),
-       w.down_proj->values.shape().to_string(), width);
+       w.gate_proj->shape().to_string(), w.up_proj->shape().to_string(), w.down_proj->shape().to_string(), width);
 }
 
 kernels::LinearArgs product_args(const Context& ctx, const Weight& w) {
-  check_layout("mixture", w, ctx.numerics.isa);
-  kernels::LinearArgs a = weight_args(ctx, w);
+  kernels::LinearArgs a = weight_args(ctx, "mixture", w);
   a.activations = ctx.numerics.activations;
   return a;
 }

@@ -15,9 +15,8 @@ std::vector<TensorRef> multiply(Context& ctx, const ConstTensorRef& x, std::span
   std::vector<kernels::LinearArgs> args;
   for (const Weight* w : weights) {
     check_matrix("linear", "the weight", *w, x.size(1));
-    check_layout("linear", *w, ctx.numerics.isa);
     y.push_back(ctx.workspace.floats({x.size(0), w->num_rows()}));
-    args.push_back(linear_args(ctx, x, *w, y.back()));
+    args.push_back(linear_args(ctx, "linear", x, *w, y.back()));
     args.back().activations = activations;
   }
   if (x.size(0) > 0) kernels::backend(ctx).linear(ctx, args, ue8m0);
@@ -35,10 +34,10 @@ kernels::HeadsArgs heads_args(const Context& ctx, const char* op, const ConstTen
   const Index heads = x.size(1), last = (heads - 1) * stride + offset + rows;
   HADAL_CHECK(offset >= 0 && rows >= 0 && stride >= 0 && last <= w.num_rows(),
               "{}: {} heads of {} rows at {}, {} apart, do not fit the weight {}", op, heads, rows, offset, stride,
-              w.values.shape().to_string());
-  HADAL_CHECK(!w.is_grouped() || stride % kGroupRows == 0, "{}: heads {} rows apart cut groups of {}", op, stride,
-              kGroupRows);
-  return {.first = linear_args(ctx, x.slice(1, 0, 1), w.rows(offset, offset + rows), y.slice(1, 0, 1)),
+              w.shape().to_string());
+  Weight first = w.rows(offset, offset + rows);
+  if (stride % kGroupRows != 0) first = rows_form(op, first);
+  return {.first = linear_args(ctx, op, x.slice(1, 0, 1), first, y.slice(1, 0, 1)),
           .heads = heads,
           .x_stride = x.stride(1),
           .y_stride = y.stride(1),
@@ -68,10 +67,10 @@ TensorRef linear_unrounded(Context& ctx, const ConstTensorRef& x, const Weight& 
 TensorRef absorb(Context& ctx, const ConstTensorRef& x, const Weight& w, Index offset, Index stride) {
   HADAL_CHECK(x.rank() == 3, "absorb: x has shape {}, not [T, H, D]", x.shape().to_string());
   check_matrix("absorb", "the weight", w, w.num_columns());
-  HADAL_CHECK(!w.is_grouped(), "absorb: the weight lies in {}, rows of heads are read", layout_name(w.layout));
   const TensorRef y = ctx.workspace.floats({x.size(0), x.size(1), w.num_columns()});
   if (y.num_elements() > 0)
-    kernels::backend(ctx).absorb(ctx, heads_args(ctx, "absorb", x, w, offset, stride, x.size(2), y));
+    kernels::backend(ctx).absorb(ctx,
+                                 heads_args(ctx, "absorb", x, rows_form("absorb", w), offset, stride, x.size(2), y));
   return y;
 }
 
@@ -80,7 +79,6 @@ void expand(Context& ctx, const ConstTensorRef& x, const Weight& w, Index offset
               "expand: x has shape {}, not [T, H, C], or y {} not [T, H, D]", x.shape().to_string(),
               y.shape().to_string());
   check_matrix("expand", "the weight", w, x.size(2));
-  check_layout("expand", w, ctx.numerics.isa);
   if (y.num_elements() > 0)
     kernels::backend(ctx).expand(ctx, heads_args(ctx, "expand", x, w, offset, stride, y.size(2), y));
 }

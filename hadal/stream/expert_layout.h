@@ -38,12 +38,7 @@ struct ExpertLayout {
 // All tensors that the weights of an expert refer to: f(tensor).
 template <class F>
 void for_each_tensor(FeedForward& expert, F&& f) {
-  static_assert(sizeof(Weight) == 3 * sizeof(ConstTensorRef) + 5 * sizeof(Index) + sizeof(void*),
-                "a new ConstTensorRef of Weight belongs below");
-  expert.for_each_param("", [&](const std::string&, Weight& weight, const ParamInfo&) {
-    for (ConstTensorRef* tensor : {&weight.values, &weight.scale, &weight.zero})
-      if (*tensor) f(*tensor);
-  });
+  expert.for_each_param("", [&](const std::string&, Weight& weight, const ParamInfo&) { weight.for_each_tensor(f); });
 }
 
 // Where a tensor lies in the files; nothing if it has memory of its own.

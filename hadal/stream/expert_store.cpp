@@ -255,7 +255,7 @@ void ExpertStore::rearrange(Slot& slot) {
     ctx.threads.parallel_for(bytes, std::max<Index>(1, bytes / 16), [&](Index begin, Index end) {
       std::memcpy(at + begin, copy + begin, static_cast<std::size_t>(end - begin));
     });
-    weight.values = place;
+    weight.packed.values = std::exchange(weight.values, {});
     ++stats_.rearranged;
   });
 }

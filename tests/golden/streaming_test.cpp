@@ -108,9 +108,9 @@ TEST_P(StreamedModel, RearrangedHasTheBitsOfTheModelInMemory) {
   int grouped = 0;
   bool experts_can = false;
   model.transformer.for_each_param([&](const std::string& name, Weight& w, const ParamInfo& info) {
-    grouped += w.is_grouped();
+    grouped += static_cast<bool>(w.packed);
     if (!info.routed_expert) return;
-    EXPECT_FALSE(w.is_grouped()) << name;
+    EXPECT_FALSE(w.packed) << name;
     experts_can = experts_can || worth_grouping(ctx, w);
   });
   EXPECT_GT(grouped, 0);
