@@ -69,6 +69,7 @@ const LinearKernels& linear_kernels(Isa isa) {
 }
 
 const Backend& backend(const Context& ctx) {
+  if (ctx.device.kind == Device::Kind::kGpu) return gpu::kBackend;
   return ctx.numerics.isa == Isa::kRef ? ref::kBackend : cpu::kBackend;
 }
 

@@ -8,6 +8,7 @@
 
 #include "hadal/core/log.h"
 #include "hadal/io/free_memory.h"
+#include "hadal/stream/device_weights.h"
 #include "hadal/stream/row_groups.h"
 #include "hadal/weights/checkpoint.h"
 #include "hadal/weights/faults.h"
@@ -102,9 +103,10 @@ void share_repeated(Transformer& t) {
   if (!t.lm_head.weight) t.lm_head.weight = t.embed_tokens;
   for (Mtp& module : t.mtp) {
     if (!module.embed_tokens || same_bytes(module.embed_tokens, t.embed_tokens)) module.embed_tokens = t.embed_tokens;
-    HADAL_CHECK(module.embed_tokens,
-                "part: the checkpoint does not repeat model.embed_tokens for its MTP layers, so that they need the part "
-                "that holds layer 0");
+    HADAL_CHECK(
+        module.embed_tokens,
+        "part: the checkpoint does not repeat model.embed_tokens for its MTP layers, so that they need the part "
+        "that holds layer 0");
     Weight& head = module.shared_head.head.weight;
     if (!head || same_bytes(head, t.lm_head.weight)) head = t.lm_head.weight;
   }
@@ -151,6 +153,11 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
                                        options.rearrange ? options.ctx : nullptr);
   model.store = std::move(streaming.store);
   model.streamed = std::move(streaming.experts);
+  if (options.ctx && !options.ctx->device.is_host()) {
+    HADAL_CHECK(!model.store, "memory: routed experts cannot come from disk on {} yet; give more --memory",
+                device_name(options.ctx->device));
+    move_to_device(*options.ctx, model.transformer, model.owned);
+  }
   if (options.ctx && options.rearrange) {
     std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
     // Of a streamed model the copies take the place of mapped pages that the budget counts.
