@@ -3,6 +3,8 @@
 # of it: both export kernels::KIND::kBackend.
 set(HADAL_BACKENDS "cpu" CACHE STRING "Folders of hadal/kernels to build, e.g. cpu;gpu")
 set(HADAL_DEVICE_KINDS gpu)
+list(JOIN HADAL_DEVICE_KINDS "|" kinds)
+set(HADAL_BACKEND_FOLDERS "/hadal/kernels/(stub|${kinds})/")  # libraries of their own
 if(NOT "cpu" IN_LIST HADAL_BACKENDS)
   message(FATAL_ERROR "HADAL_BACKENDS is \"${HADAL_BACKENDS}\"; cpu has to be among them")
 endif()

@@ -16,7 +16,7 @@ endfunction()
 function(hadal_library name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/hadal/${name}/*.cpp)
-  list(FILTER sources EXCLUDE REGEX "/hadal/kernels/(stub|gpu)/")  # hadal_backends
+  list(FILTER sources EXCLUDE REGEX "${HADAL_BACKEND_FOLDERS}")
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")

@@ -11,7 +11,8 @@
 namespace hadal::test {
 namespace {
 
-// One reservation, handed out from front to back; nothing is used again.
+// One reservation, handed out from front to back, and anew when everything has been given back: opening it takes as
+// long as it has pages in use.
 class ToyMemory : public DeviceMemory {
  public:
   ToyMemory() {
@@ -41,9 +42,12 @@ class ToyMemory : public DeviceMemory {
     const std::size_t at = used_;
     used_ += (bytes / kLine + 1) * kLine;
     if (used_ > kBytes) throw OutOfMemory("toy: the device is full");
+    ++pieces_;
     return begin_ + at;
   }
-  void free(void*) noexcept override {}
+  void free(void*) noexcept override {
+    if (--pieces_ == 0) used_ = 0;
+  }
   void copy_from_host(void* to, const void* from, std::size_t bytes) override { copy(to, from, bytes); }
   void copy_to_host(void* to, const void* from, std::size_t bytes) override { copy(to, from, bytes); }
   void copy_within(void* to, const void* from, std::size_t bytes) override { copy(to, from, bytes); }
@@ -61,6 +65,7 @@ class ToyMemory : public DeviceMemory {
 
   std::byte* begin_ = nullptr;
   std::size_t used_ = 0;
+  int pieces_ = 0;
   int opened_ = 0;
 };
 

@@ -38,45 +38,43 @@ struct Both {
 
 class ToyBackend : public ::testing::TestWithParam<const char*> {};
 
-// A prompt in the expanded form in two chunks, tokens in the absorbed one, MTP layers, every format of the cache.
-TEST_P(ToyBackend, AWholeModelHasTheBitsOfTheHost) {
-  for (const Activations activations : {Activations::kF32, Activations::kFp8}) {
-    Both both(GetParam(), activations);
-    const auto ids = some_ids(both.host->transformer.config, 24);
-    for (const DType cache : {DType::kF32, DType::kBF16, DType::kF8E4M3}) {
-      const eval::LogitsOptions options{.chunk = 12, .decode_from = 20, .cache_dtype = cache};
-      const auto expected = eval::compute_logits(both.host_ctx, both.host->transformer, ids, options);
-      const auto got = eval::compute_logits(both.toy_ctx, both.toy->transformer, ids, options);
-      ASSERT_EQ(got.size(), expected.size());
-      for (const auto& [name, rows] : expected)
-        EXPECT_TRUE(got.at(name).bytes == rows.bytes) << name << " " << dtype_name(cache);
-    }
-  }
+// A prompt in the expanded form in two chunks, tokens in the absorbed one, MTP layers.
+void expect_same_bits(const std::string& name, Activations activations, DType cache) {
+  Both both(name, activations);
+  const auto ids = some_ids(both.host->transformer.config, 12);
+  const eval::LogitsOptions options{.chunk = 5, .decode_from = 9, .cache_dtype = cache};
+  const auto expected = eval::compute_logits(both.host_ctx, both.host->transformer, ids, options);
+  const auto got = eval::compute_logits(both.toy_ctx, both.toy->transformer, ids, options);
+  ASSERT_EQ(got.size(), expected.size());
+  for (const auto& [part, rows] : expected) EXPECT_TRUE(got.at(part).bytes == rows.bytes) << part;
 }
 
-TEST_P(ToyBackend, AnEngineSamplesTheSameTokens) {
-  Both both(GetParam());
+TEST(ToyBackend, AWholeModelHasTheBitsOfTheHost) {
+  expect_same_bits("v3-tiny", Activations::kF32, DType::kF32);
+}
+TEST(ToyBackend, SoHaveFp8WeightsActivationsAndCache) {
+  expect_same_bits("v3-tiny-fp8", Activations::kFp8, DType::kF8E4M3);
+}
+TEST(ToyBackend, SoHasV2WithACacheInBf16) {
+  expect_same_bits("v2-lite-tiny", Activations::kF32, DType::kBF16);
+}
+
+TEST(ToyBackend, AnEngineSamplesTheSameTokens) {
+  Both both("v3-tiny");
   const auto ids = some_ids(both.host->transformer.config, 9);
   const auto answer = [&](Context& ctx, const stream::LoadedModel& model) {
     infer::Engine engine(ctx, model.transformer, {.context = 32});
     infer::Request request;
     request.prompt = ids;
-    request.max_tokens = 6;
+    request.max_tokens = 4;
     request.sampling = {.temperature = 0.7, .seed = 5};
     return engine.generate(request).tokens;
   };
   EXPECT_EQ(answer(both.toy_ctx, *both.toy), answer(both.host_ctx, *both.host));
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, ToyBackend, ::testing::Values("v3-tiny", "v3-tiny-fp8", "v2-lite-tiny"),
-                         [](const auto& p) {
-                           std::string name(p.param);
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
-
 // Two sequences part in the middle of a page, which is copied on the device.
-TEST(ToyDevice, AForkedCacheOwnsItsLastPage) {
+TEST(ToyBackend, AForkedCacheOwnsItsLastPage) {
   Both both("v3-tiny");
   const auto ids = some_ids(both.host->transformer.config, 12);
   const auto forked = [&](Context& ctx, const model::Transformer& t) {
@@ -92,7 +90,7 @@ TEST(ToyDevice, AForkedCacheOwnsItsLastPage) {
   EXPECT_EQ(std::memcmp(got->raw(), expected->raw(), static_cast<std::size_t>(got->num_bytes())), 0);
 }
 
-TEST(ToyDevice, TheHostCannotTouchItsMemory) {
+TEST(ToyBackend, TheHostCannotTouchItsMemory) {
   Context ctx(1, Numerics{Isa::kRef}, test::toy_memory());
   const Tensor one = Tensor::zeros(DType::kF32, {1});
   const TensorRef there = to_device(ctx, one);
