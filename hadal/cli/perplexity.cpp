@@ -58,7 +58,7 @@ int run(PerplexityCommand& o) {
   const auto ctx = o.compute.make_context();
   if (!o.against.empty()) o.perplexity.reference = eval::Mode{.activations = parse_activations("--against", o.against)};
   // Two instruction sets read the same weights: as they are stored.
-  const bool one_isa = !o.perplexity.reference || o.perplexity.reference->isa == ctx->isa;
+  const bool one_isa = !o.perplexity.reference || o.perplexity.reference->isa == ctx->numerics.isa;
   const stream::LoadedModel model = stream::load_model(
       o.model, {.stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange() && one_isa});
   const StatsAtEnd stats(o.compute.stats && !o.json, model.store.get());

@@ -20,11 +20,11 @@ TensorRef Workspace::tensor(DType dtype, Shape shape) {
     used_ = 0;
   }
   if (block_ == blocks_.size())
-    blocks_.emplace_back(DType::kU8,
-                         Shape{static_cast<Index>(std::max(rounded, std::max(kSmallestBlock, allocated_bytes())))});
-  auto* begin = static_cast<std::byte*>(blocks_[block_]->raw()) + used_;
+    blocks_.emplace_back(
+        DType::kU8, Shape{static_cast<Index>(std::max(rounded, std::max(kSmallestBlock, allocated_bytes())))}, memory_);
+  auto* begin = static_cast<std::byte*>(blocks_[block_]->raw_on(memory_.device())) + used_;
   used_ += rounded;
-  return TensorRef(begin, dtype, shape);
+  return TensorRef(begin, dtype, shape, memory_.device());
 }
 
 std::size_t Workspace::allocated_bytes() const {
@@ -41,7 +41,7 @@ void Workspace::rewind(std::size_t block, std::size_t used) {
     const auto total = static_cast<Index>(allocated_bytes());
     blocks_.clear();
     try {
-      blocks_.emplace_back(DType::kU8, Shape{total});
+      blocks_.emplace_back(DType::kU8, Shape{total}, memory_);
     } catch (const OutOfMemory&) {
       // Scopes end here, also while an exception is on its way: whoever needs a block next will ask again.
     }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "hadal/core/context.h"
 #include "hadal/kernels/backend.h"
 #include "hadal/kernels/test_products.h"
 
@@ -15,7 +16,7 @@ std::vector<float> by(Isa isa, const Problem& p) {
   Context ctx(2, isa);
   std::vector<float> y;
   LinearArgs a = p.args(y);
-  backend(isa).linear(ctx, std::span(&a, 1), false);
+  backend(ctx).linear(ctx, std::span(&a, 1), false);
   return y;
 }
 

@@ -1,7 +1,6 @@
 #include "hadal/model/kv_cache.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "hadal/ops/elementwise.h"
@@ -50,19 +49,17 @@ void KvCache::reserve(Index count) {
 void KvCache::own_last_page() {
   PagePool::PageId& page = page_table_[static_cast<std::size_t>(length() / kPageTokens)];
   const PagePool::PageId copy = pool_->take();
-  for (Index layer = 0; layer < pool_->layers(); ++layer) {
-    const TensorRef from = pool_->entries(page, layer).rows(0, length() % kPageTokens);
-    std::memcpy(pool_->entries(copy, layer).raw(), from.raw(), static_cast<std::size_t>(from.num_bytes()));
-  }
+  pool_->copy(page, copy, length() % kPageTokens);
   pool_->release(std::exchange(page, copy));
 }
 
-void KvCache::write(Context& ctx, Index layer, const TensorRef& entries) {
+void KvCache::write(Context& ctx, Index layer, const ConstTensorRef& entries) {
   for (Index begin = 0, end = 0; begin < entries.size(0); begin = end) {
     const Index row = (length() + begin) % kPageTokens;
     end = std::min(entries.size(0), begin + kPageTokens - row);
     const PagePool::PageId page = page_table_[static_cast<std::size_t>((length() + begin) / kPageTokens)];
-    const TensorRef from = entries.rows(begin, end), to = pool_->entries(page, layer).rows(row, row + end - begin);
+    const ConstTensorRef from = entries.rows(begin, end);
+    const TensorRef to = pool_->entries(page, layer).rows(row, row + end - begin);
     if (dtype() == DType::kF8E4M3)
       ops::pack_entries(ctx, fp8_entry(), from, to);
     else
@@ -70,8 +67,8 @@ void KvCache::write(Context& ctx, Index layer, const TensorRef& entries) {
   }
 }
 
-std::vector<TensorRef> KvCache::pages(Index layer, Index count) const {
-  std::vector<TensorRef> pages;
+std::vector<ConstTensorRef> KvCache::pages(Index layer, Index count) const {
+  std::vector<ConstTensorRef> pages;
   const Index tokens = length() + count;
   for (Index begin = 0; begin < tokens; begin += kPageTokens)
     pages.push_back(pool_->entries(page_table_[static_cast<std::size_t>(begin / kPageTokens)], layer)
@@ -79,12 +76,12 @@ std::vector<TensorRef> KvCache::pages(Index layer, Index count) const {
   return pages;
 }
 
-TensorRef KvCache::read(Context& ctx, Index layer, Index count) const {
-  const std::vector<TensorRef> stored = pages(layer, count);
+ConstTensorRef KvCache::read(Context& ctx, Index layer, Index count) const {
+  const std::vector<ConstTensorRef> stored = pages(layer, count);
   if (dtype() == DType::kF32 && stored.size() == 1) return stored[0];
   const TensorRef copy = ctx.workspace.floats({length() + count, fp8_entry().latent + fp8_entry().rope});
   Index row = 0;
-  for (const TensorRef& page : stored) {
+  for (const ConstTensorRef& page : stored) {
     const TensorRef to = copy.rows(row, row + page.size(0));
     row += page.size(0);
     if (dtype() == DType::kF8E4M3)

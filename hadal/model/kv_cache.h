@@ -21,8 +21,9 @@ class KvCache {
  public:
   KvCache(std::shared_ptr<PagePool> pool, Index capacity) : pool_(std::move(pool)), capacity_(capacity) {}
   // With a pool of its own.
-  KvCache(const config::Config& config, Index num_layers, Index capacity, DType dtype = DType::kF32)
-      : KvCache(std::make_shared<PagePool>(config, num_layers, dtype), capacity) {}
+  KvCache(const config::Config& config, Index num_layers, Index capacity, DType dtype = DType::kF32,
+          DeviceMemory& memory = host_memory())
+      : KvCache(std::make_shared<PagePool>(config, num_layers, dtype, 0, memory), capacity) {}
   ~KvCache() { release_from(0); }
   KvCache(KvCache&& other) noexcept;
   KvCache& operator=(KvCache&& other) noexcept;
@@ -39,13 +40,13 @@ class KvCache {
   // The same, but the lack of pages is an InvalidRequest too.
   void reserve(Index count);
   // Stores the entries [count, kv_lora_rank + rope] of one layer behind the current length, where there is room.
-  void write(Context& ctx, Index layer, const TensorRef& entries);
+  void write(Context& ctx, Index layer, const ConstTensorRef& entries);
   // Entries [0, length + count) of a layer as float32, one after another: a reference where they are so, otherwise a
   // copy in ctx.workspace.
-  TensorRef read(Context& ctx, Index layer, Index count) const;
+  ConstTensorRef read(Context& ctx, Index layer, Index count) const;
   // The same entries as they lie in memory, a page at a time: F32 or BF16 [128, width], or U8 [128,
   // fp8_entry().bytes()]; the last one is shorter.
-  std::vector<TensorRef> pages(Index layer, Index count) const;
+  std::vector<ConstTensorRef> pages(Index layer, Index count) const;
   DType dtype() const { return pool_->dtype(); }
   const ops::Fp8Entry& fp8_entry() const { return pool_->fp8_entry(); }
   // After every layer has written its entries.

@@ -119,7 +119,7 @@ TEST(KvCache, PagesAreTheEntriesInOrderHoweverTheyWereWritten) {
   for (const Index count : {1, 126, 1, 1, 300, 127}) append(ctx, cache, count, 1000);
   expect_tokens(ctx, cache, 0, 556, 1000);
   Index row = 0;
-  for (const TensorRef& page : cache.pages(2, 0)) {
+  for (const ConstTensorRef& page : cache.pages(2, 0)) {
     EXPECT_EQ(page.size(0), std::min<Index>(128, 556 - row));
     for (Index i = 0; i < page.size(0); ++i, ++row)
       EXPECT_EQ((page.view<float, 2>()(i, 0)), 1000.5f + static_cast<float>(row));

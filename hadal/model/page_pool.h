@@ -25,7 +25,9 @@ class PagePool {
   using PageId = std::int32_t;
 
   // `dtype` is F32, BF16 or F8_E4M3 (ops/latent_entry.h). `max_pages` 0: as many as there is memory.
-  PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages = 0);
+  // Pages are on the device of `memory`, which must outlive them.
+  PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages = 0,
+           DeviceMemory& memory = host_memory());
 
   // A page with one reference. Ask available() first: throws Error if there is none.
   PageId take();
@@ -37,6 +39,9 @@ class PagePool {
   TensorRef entries(PageId page, Index layer) const {
     return pages_[static_cast<std::size_t>(page)].memory.ref()[layer];
   }
+
+  // The first `tokens` entries of every layer.
+  void copy(PageId from, PageId to, Index tokens);
 
   Index layers() const { return layers_; }
   DType dtype() const { return dtype_; }
@@ -57,6 +62,7 @@ class PagePool {
   DType dtype_;
   Index row_size_;  // elements of a stored entry: values, or bytes in FP8
   Index max_pages_;
+  DeviceMemory& memory_;
   std::vector<Page> pages_;
   std::vector<PageId> free_;
 };

@@ -21,12 +21,12 @@ Pass::Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index 
   rope = ops::rope_table(ctx, rotary.inv_freq, positions, rotary.magnitude);
 }
 
-void Pass::append(Context& ctx, Index layer, const TensorRef& c_kv, const TensorRef& k_pe) const {
+void Pass::append(Context& ctx, Index layer, const ConstTensorRef& c_kv, const ConstTensorRef& k_pe) const {
   const TensorRef entries = ops::concatenate(ctx, c_kv, k_pe);
   for (const SequenceRows& s : rows_) s.cache.write(ctx, layer - first_layer_, entries.rows(s.begin, s.end));
 }
 
-TensorRef Pass::entries(Context& ctx, Index layer, const SequenceRows& s) const {
+ConstTensorRef Pass::entries(Context& ctx, Index layer, const SequenceRows& s) const {
   return s.cache.read(ctx, layer - first_layer_, s.count());
 }
 

@@ -14,7 +14,8 @@ struct CachePools {
   Index mtp_depths = 0;
 
   // max_pages limits the main model's, 0: as many as there is memory; MTP has enough for as many tokens.
-  CachePools(const config::Config& config, Index mtp_depths, DType dtype, Index max_pages = 0);
+  CachePools(const config::Config& config, Index mtp_depths, DType dtype, Index max_pages = 0,
+             DeviceMemory& memory = host_memory());
   std::uint64_t bytes() const { return main->bytes() + mtp->bytes(); }
 };
 

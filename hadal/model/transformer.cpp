@@ -49,8 +49,8 @@ Transformer::Transformer(const Config& c, const Part& held)
       mtp.emplace_back(c, c.is_moe_layer(i), part);
 }
 
-CachePools Transformer::new_pools(DType cache_dtype, Index max_pages) const {
-  return {config, static_cast<Index>(mtp.size()), cache_dtype, max_pages};
+CachePools Transformer::new_pools(DType cache_dtype, Index max_pages, DeviceMemory& memory) const {
+  return {config, static_cast<Index>(mtp.size()), cache_dtype, max_pages, memory};
 }
 
 TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) const {
@@ -70,7 +70,7 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) c
 }
 
 TensorRef Transformer::mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next,
-                                  const TensorRef& previous) const {
+                                  const ConstTensorRef& previous) const {
   const auto d = static_cast<std::size_t>(depth);
   const Index layer = config.num_hidden_layers + depth;
   const Pass pass(ctx, rotary, runs(next, [&](SequenceState& s) -> KvCache& { return s.mtp[d]; }), layer, *experts);

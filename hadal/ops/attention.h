@@ -13,8 +13,8 @@ namespace hadal::ops {
 
 // q [T, H, nope + rope]; kv [L, H, nope + v] with k_nope and v side by side; k_pe [L, rope]. Query t stands at position
 // first_position + t. Writes out [T, H, v].
-void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, const TensorRef& k_pe, Index first_position,
-                     double scale, const TensorRef& out);
+void attend_expanded(Context& ctx, const ConstTensorRef& q, const ConstTensorRef& kv, const ConstTensorRef& k_pe,
+                     Index first_position, double scale, const TensorRef& out);
 
 // Entries of a page of a cache.
 inline constexpr Index kPageTokens = 128;
@@ -25,15 +25,15 @@ inline constexpr Index kPageTokens = 128;
 struct CachedRows {
   Index begin = 0, end = 0;
   Index first_position = 0;
-  std::span<const TensorRef> pages = {};
+  std::span<const ConstTensorRef> pages = {};
   Fp8Entry fp8 = {};
 };
 
 // A cache in one piece [L, ...] as pages.
-std::vector<TensorRef> pages_of(const TensorRef& entries);
+std::vector<ConstTensorRef> pages_of(const ConstTensorRef& entries);
 
 // q_latent [T, H, latent], q_pe [T, H, rope] -> [T, H, latent].
-TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorRef& q_pe,
+TensorRef attend_absorbed(Context& ctx, const ConstTensorRef& q_latent, const ConstTensorRef& q_pe,
                           std::span<const CachedRows> sequences, double scale);
 
 }  // namespace hadal::ops

@@ -15,7 +15,7 @@ struct HeadRows {
 // v), c]. Query t stands at position first_position + t. Writes out [T, H, v]. Keys and values are made a group of
 // heads at a time, so that they take at most 64 MiB or one head's. Observers see them as "keys_values", and the result
 // of each group as "heads_out".
-void expand_and_attend(Context& ctx, const TensorRef& q, const TensorRef& entries, const Weight& w_ukv, HeadRows rows,
-                       Index first_position, double scale, const TensorRef& out);
+void expand_and_attend(Context& ctx, const ConstTensorRef& q, const ConstTensorRef& entries, const Weight& w_ukv,
+                       HeadRows rows, Index first_position, double scale, const TensorRef& out);
 
 }  // namespace hadal::ops

@@ -95,7 +95,7 @@ Loop compute_loop_of(Isa isa, Activations activations) {
 
 ReadTarget::ReadTarget(stream::LoadedModel& model) {
   model.transformer.for_each_param([&](const std::string&, weights::Weight& weight, const weights::ParamInfo&) {
-    if (weight) add(weight.values.raw(), static_cast<std::size_t>(weight.values.num_bytes()));
+    if (weight) add(weight.any_form().raw(), static_cast<std::size_t>(weight.any_form().num_bytes()));
   });
   if (bytes_ < kSmallest) allocate(kSmallest);
 }

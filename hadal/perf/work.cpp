@@ -7,7 +7,7 @@ namespace {
 
 double stored_bytes(const std::string&, const weights::Weight& weight, const weights::ParamInfo&) {
   double bytes = 0;
-  for (const TensorRef& part : {weight.values, weight.scale, weight.zero})
+  for (const ConstTensorRef& part : {weight.any_form(), weight.scale, weight.zero})
     if (part) bytes += static_cast<double>(part.num_bytes());
   return bytes;
 }
@@ -57,7 +57,7 @@ Work PassWork::linears() const {
   return sum;
 }
 
-void TouchedExperts::on_value(std::string_view name, const TensorRef& value) {
+void TouchedExperts::on_value(std::string_view name, const ConstTensorRef& value) {
   if (name != "topk_idx") return;
   const auto chosen = value.view<std::int32_t, 2>();
   for (Index t = 0; t < chosen.shape[0]; ++t)

@@ -48,7 +48,7 @@ class AbsorbedBatch {
  public:
   AbsorbedBatch(Context& ctx, const AbsorbedAttentionArgs& args, std::span<Portion> portions)
       : ctx_(ctx),
-        kernels_(attention_kernels(ctx.isa)),
+        kernels_(attention_kernels(ctx.numerics.isa)),
         args_(args),
         portions_(portions),
         width_(args.latent + args.rope) {
@@ -156,7 +156,7 @@ class AbsorbedBatch {
 }  // namespace
 
 void attend_expanded(Context& ctx, const ExpandedAttentionArgs& a, Index tokens, Index heads) {
-  const AttentionKernels& k = attention_kernels(ctx.isa);
+  const AttentionKernels& k = attention_kernels(ctx.numerics.isa);
   const Index keys = a.first_position + tokens;
   const Workspace::Scope scope(ctx.workspace);
   const PackedHeads packed{ctx.workspace.floats({k.packed_keys_floats(a, heads, keys)}).data<float>(),

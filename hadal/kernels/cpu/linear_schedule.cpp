@@ -47,7 +47,7 @@ Products prepare(Context& ctx, const LinearKernels& k, std::span<const LinearArg
 // One parallel loop over the columns of all products.
 void multiply(Context& ctx, std::span<const LinearArgs> all) {
   const Workspace::Scope scope(ctx.workspace);
-  const LinearKernels& k = linear_kernels(ctx.isa);
+  const LinearKernels& k = linear_kernels(ctx.numerics.isa);
   Index work = 0;
   for (const LinearArgs& a : all) work += a.m * a.n * a.k;
   const bool small = work < kSmallWork;
@@ -77,7 +77,7 @@ Index piece_columns(const Context& ctx, std::span<const LinearArgs> products, In
   Index columns = 0, least = 16;
   for (const LinearArgs& a : products) {
     columns += a.n;
-    if (a.w_grouped) least = kGroupRows;
+    if (a.w_layout != Layout::kRows) least = kGroupRows;
   }
   if (threads == 1) return columns;
   // Whole sets of columns; fewer where the matrices are too narrow to give every thread a few.
@@ -93,7 +93,7 @@ void linear(Context& ctx, std::span<const LinearArgs> products, bool ue8m0) {
 }
 
 void absorb(Context& ctx, const HeadsArgs& args) {
-  const LinearKernels& k = linear_kernels(ctx.isa);
+  const LinearKernels& k = linear_kernels(ctx.numerics.isa);
   const LinearArgs& a = args.first;
   ctx.threads.parallel_for(args.heads, piece_size(ctx, args.heads, a.m * a.n * a.k, 1), [&](Index begin, Index end) {
     for (Index h = begin; h < end; ++h) k.transposed(head_args(args, h), 0, a.k);
@@ -102,7 +102,7 @@ void absorb(Context& ctx, const HeadsArgs& args) {
 
 void expand(Context& ctx, const HeadsArgs& args) {
   const Workspace::Scope scope(ctx.workspace);
-  const LinearKernels& k = linear_kernels(ctx.isa);
+  const LinearKernels& k = linear_kernels(ctx.numerics.isa);
   const LinearArgs& a = args.first;
   const Index packed_bytes = (k.packed_bytes(a) + 63) / 64 * 64;
   const ThreadScratch scratch(ctx, packed_bytes + k.scratch_bytes(a));

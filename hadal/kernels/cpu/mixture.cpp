@@ -36,7 +36,7 @@ class FastMixture {
  public:
   FastMixture(Context& ctx, const MixtureArgs& args)
       : ctx_(ctx),
-        kernels_(linear_kernels(ctx.isa)),
+        kernels_(linear_kernels(ctx.numerics.isa)),
         args_(args),
         tokens_(args.x.shape[0]),
         width_(args.x.shape[1]),

@@ -9,13 +9,18 @@ namespace {
 constexpr RowKernels kRows = {rms_norm, swiglu, axpy, to_float};
 using Rows = RowOps<kRows>;
 
+Layout packed_layout(const Numerics&) {
+  return Layout::kRows;
+}
+
 void mixture(Context& ctx, const MixtureArgs& args) {
   plain_mixture(ctx, kBackend, args);
 }
 
 }  // namespace
 
-const Backend kBackend = {.linear = linear,
+const Backend kBackend = {.packed_layout = packed_layout,
+                          .linear = linear,
                           .absorb = absorb,
                           .expand = expand,
                           .attend_expanded = attend_expanded,
