@@ -145,11 +145,12 @@ TEST_P(Linear, AnotherInstructionSetsLayoutIsAnError) {
   const LinearKernels& kernels = linear_kernels(isa);
   for (const Layout layout : {Layout::kGroups32, Layout::kGroups64, Layout::kDevice}) {
     a.w_layout = layout;
-    if (layout == kernels.groups)
+    if (layout == kernels.groups) {
       EXPECT_NO_THROW(kernels.packed_bytes(a));
-    else
+    } else {
       EXPECT_THROW(kernels.packed_bytes(a), Error);
-    if (layout != kernels.groups) EXPECT_THROW(kernels.multiply(a, nullptr, 0, 128, nullptr, nullptr), Error);
+      EXPECT_THROW(kernels.multiply(a, nullptr, 0, 128, nullptr, nullptr), Error);
+    }
     EXPECT_THROW(kernels.transposed(a, 0, 128), Error);
     EXPECT_THROW(ref::linear(a, 0, 128), Error);
     EXPECT_THROW(ref::linear_transposed(a, 0, 3), Error);
