@@ -62,8 +62,10 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
       model_(stream::load_model(directory,
                                 {.stream = options.stream(), .ctx = ctx_.get(), .rearrange = options.rearrange()})),
       defaults_(io::load_generation_config(directory)) {
-  engine_options_ = {
-      .context = options.context, .chunk = options.chunk, .cache_dtype = options.cache_dtype(), .num_tokens = 0};
+  engine_options_ = {.context = options.context,
+                     .chunk = options.chunk,
+                     .cache_dtype = options.cache_dtype(),
+                     .kept_bytes = model_.kept_bytes};
   if (tokenizer::Tokenizer::exists(directory)) {
     tokenizer_ = tokenizer::Tokenizer::load(directory);
     engine_options_.num_tokens = tokenizer_->vocab_size();

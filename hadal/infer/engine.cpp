@@ -10,7 +10,7 @@ Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOption
     : ctx_(ctx),
       transformer_(transformer),
       options_(resolve(options, transformer.config)),
-      pools_(transformer.new_pools(options_.cache_dtype, options_.max_pages, ctx.memory)),
+      pools_(transformer.new_pools(options_.cache_dtype, options_.max_pages, options_.kept_bytes, ctx.memory)),
       schedule_{
           .limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk, .pages = options_.max_pages}} {
   for (Index i = 0; i < options_.sequences; ++i) slots_.push_back({.sequence = Sequence(pools_, options_)});

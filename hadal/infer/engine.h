@@ -52,6 +52,8 @@ class Engine {
 
   const EngineOptions& options() const { return options_; }
   Index context() const { return options_.context; }
+  // Memory that prompts which have not ended hold for their next chunk.
+  std::uint64_t kept_bytes() const { return pools_.main->kept_keys().taken(); }
   // Forgets what ended sequences have left in their caches.
   void reset();
 

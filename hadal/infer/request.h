@@ -49,6 +49,9 @@ struct EngineOptions {
   TokenId num_tokens = 0;  // ids from here on are never sampled; 0: vocab_size
   Index sequences = 1;     // that run at a time
   Index max_pages = 0;     // of 128 tokens (model/page_pool.h), for the caches of all that run; 0: no limit
+  // Memory in which prompts of several chunks keep their keys and values, all together. Of a layer that does not fit
+  // each chunk makes all of them again; no bit changes.
+  std::uint64_t kept_bytes = std::uint64_t{1} << 30;
 };
 
 // The options with their zeros filled in; throws Error for what the model does not allow.

@@ -30,6 +30,7 @@ void Sequence::start(Request request) {
 
 void Sequence::end(FinishReason reason) {
   ended_ = true;
+  state_.forget_keys();
   completion_.finish_reason = reason;
   completion_.tokens.assign(answer().begin(), answer().end());
   if (!completion_.tokens.empty())
@@ -37,9 +38,9 @@ void Sequence::end(FinishReason reason) {
 }
 
 model::Segment Sequence::next(Index rows) {
-  const Index behind = static_cast<Index>(ids_.size()) - length();
-  return {std::span(ids_).subspan(static_cast<std::size_t>(length()), static_cast<std::size_t>(std::min(rows, behind))),
-          state_, in_prompt() ? model::Form::kExpanded : model::Form::kAbsorbed};
+  const Index behind = static_cast<Index>(ids_.size()) - length(), count = std::min(rows, behind);
+  return {std::span(ids_).subspan(static_cast<std::size_t>(length()), static_cast<std::size_t>(count)), state_,
+          in_prompt() ? model::Form::kExpanded : model::Form::kAbsorbed, behind - count};
 }
 
 void Sequence::prompt_ended() {

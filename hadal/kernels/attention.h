@@ -10,16 +10,42 @@
 
 namespace hadal::kernels {
 
-// Expanded form (prompts): keys and values per head. Query t sits at position first_position + t and sees keys
-// [0, first_position + t].
+// Expanded form (prompts): keys and values per head. They are made once, and lie in blocks of positions as the kernels
+// of an instruction set read them; what they look like there is those kernels' business.
+inline constexpr Index kExpandedBlock = 256;
+
+// Where a piece of packing may begin.
+inline constexpr Index kKeyAlignment = 32;
+
+// Floats of one head in a block with room for `room` positions, a multiple of kKeyAlignment.
+constexpr Index key_block_floats(Index nope, Index rope, Index v, Index room) {
+  return room * (nope + rope + (v + 31) / 32 * 32);
+}
+
+// kExpandedBlock positions of several heads; of the last block there may be room for fewer.
+struct KeyBlock {
+  float* data = nullptr;
+  Index head_stride = 0;
+  Index room = 0;  // positions
+  float* head(Index h) const { return data + h * head_stride; }
+};
+
+// Keys and values of positions [begin, end), as kv_b_proj gives them.
+struct NewKeysArgs {
+  const float* kv = nullptr;  // [end - begin, heads, nope + v]: k_nope and v side by side
+  Index kv_token_stride = 0, kv_head_stride = 0;
+  const float* k_pe = nullptr;  // [end - begin, rope], shared by the heads
+  Index k_pe_stride = 0;
+  Index nope = 0, rope = 0, v = 0;
+  Index begin = 0, end = 0;  // begin is a multiple of kKeyAlignment
+};
+
+// Query t sits at position first_position + t and sees keys [0, first_position + t].
 struct ExpandedAttentionArgs {
   const float* q = nullptr;  // [T, heads, nope + rope]: strides below
   Index q_token_stride = 0, q_head_stride = 0;
-  const float* kv = nullptr;  // [L, heads, nope + v]: k_nope and v side by side, as kv_b_proj gives them
-  Index kv_token_stride = 0, kv_head_stride = 0;
-  const float* k_pe = nullptr;  // [L, rope], shared by the heads
-  Index k_pe_stride = 0;
-  float* out = nullptr;  // [T, heads, v]
+  std::span<const KeyBlock> keys = {};  // those that are seen, from position 0
+  float* out = nullptr;                 // [T, heads, v]
   Index out_token_stride = 0, out_head_stride = 0;
   float* lse = nullptr;  // [T, heads], unless null: log of the sum of exp(score), which a backward pass needs
   Index lse_token_stride = 0;
@@ -45,6 +71,7 @@ struct AbsorbedAttentionArgs {
 
 // One (token, head) each; `scores` is scratch of first_position + token + 1 floats, rounded up to 8.
 namespace ref {
+void pack_keys(const NewKeysArgs& args, Index head, Index begin, Index end, const KeyBlock& to);
 void attend_expanded(const ExpandedAttentionArgs& args, Index token, Index head, float* scores);
 void attend_absorbed(const AbsorbedAttentionArgs& args, Index token, Index head, float* scores);
 }  // namespace ref
@@ -52,14 +79,7 @@ void attend_absorbed(const AbsorbedAttentionArgs& args, Index token, Index head,
 // The fast kernels, in blocks of keys that begin at fixed positions: within a block, scores are chains over the head
 // dimension, exponentials are taken relative to the largest score so far, sums over keys are chains in the order of the
 // positions. A query's result therefore depends on its own keys only, and on no instruction set.
-inline constexpr Index kExpandedBlock = 256;
 inline constexpr Index kAbsorbedBlock = 128;
-
-// Keys and values of every head, repacked for tiles of queries.
-struct PackedHeads {
-  float* keys = nullptr;    // [heads][panels of keys][nope + rope][lanes of a panel]
-  float* values = nullptr;  // [heads][panels of v][keys][lanes of a panel]
-};
 
 // Entries of a cache as they are stored: F32, BF16 or FP8 (U8, parts as in ops/latent_entry.h).
 struct StoredEntries {
@@ -102,15 +122,11 @@ struct CachedSequence {
 };
 
 struct AttentionKernels {
-  // Expanded form. Sizes in floats, for all heads of `args`; `keys` is first_position + tokens.
-  Index (*packed_keys_floats)(const ExpandedAttentionArgs& args, Index heads, Index keys);
-  Index (*packed_values_floats)(const ExpandedAttentionArgs& args, Index heads, Index keys);
-  // Keys [begin, end) of one head; begin is a multiple of 32.
-  void (*pack)(const ExpandedAttentionArgs& args, Index head, Index keys, Index begin, Index end,
-               const PackedHeads& to);
+  // Expanded form. Positions [begin, end) of one head, which lie in one block; begin is a multiple of kKeyAlignment.
+  void (*pack_keys)(const NewKeysArgs& args, Index head, Index begin, Index end, const KeyBlock& to);
   Index (*expanded_scratch_floats)(const ExpandedAttentionArgs& args);
-  void (*expanded)(const ExpandedAttentionArgs& args, const PackedHeads& packed, Index head, Index keys, Index begin,
-                   Index end, float* scratch);  // queries [begin, end)
+  void (*expanded)(const ExpandedAttentionArgs& args, Index head, Index begin, Index end,
+                   float* scratch);  // queries [begin, end)
 
   // Absorbed form.
   Index (*packed_query_floats)(const AbsorbedAttentionArgs& args, Index heads);

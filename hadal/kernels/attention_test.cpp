@@ -66,11 +66,6 @@ struct Expanded {
     a.q = q.data();
     a.q_token_stride = heads * (nope + rope);
     a.q_head_stride = nope + rope;
-    a.kv = kv.data();
-    a.kv_token_stride = heads * (nope + v);
-    a.kv_head_stride = nope + v;
-    a.k_pe = pe.data();
-    a.k_pe_stride = rope;
     a.out = out.data();
     a.out_token_stride = heads * v;
     a.out_head_stride = v;
@@ -81,29 +76,61 @@ struct Expanded {
     a.scale = 0.3f;
     return a;
   }
+  NewKeysArgs new_keys(Index begin, Index end) const {
+    NewKeysArgs a;
+    a.kv = kv.data() + begin * heads * (nope + v);
+    a.kv_token_stride = heads * (nope + v);
+    a.kv_head_stride = nope + v;
+    a.k_pe = pe.data() + begin * rope;
+    a.k_pe_stride = rope;
+    a.nope = nope;
+    a.rope = rope;
+    a.v = v;
+    a.begin = begin;
+    a.end = end;
+    return a;
+  }
   std::vector<float> expected() const {
     std::vector<float> out, scores(static_cast<std::size_t>(first + tokens + 8));
-    const ExpandedAttentionArgs a = args(out);
+    const PackedKeys packed(*this, ref::pack_keys, first + tokens);
+    ExpandedAttentionArgs a = args(out);
+    a.keys = packed.blocks;
     for (Index t = 0; t < tokens; ++t)
       for (Index h = 0; h < heads; ++h) ref::attend_expanded(a, t, h, scores.data());
     return out;
   }
-  // Queries [begin, end) of the tokens, or all.
-  std::vector<float> run(Isa isa, Index begin = 0, Index end = -1) const {
+  // Queries [begin, end) of the tokens, or all; keys packed `chunk` positions at a time.
+  std::vector<float> run(Isa isa, Index begin = 0, Index end = -1, Index chunk = 1024) const {
     std::vector<float> out;
-    const ExpandedAttentionArgs a = args(out);
     const AttentionKernels& k = attention_kernels(isa);
-    const Index keys = first + tokens;
-    const Tensor packed_keys = poisoned(k.packed_keys_floats(a, heads, keys)),
-                 packed_values = poisoned(k.packed_values_floats(a, heads, keys)),
-                 scratch = poisoned(k.expanded_scratch_floats(a));
-    const PackedHeads packed{packed_keys->data<float>(), packed_values->data<float>()};
-    for (Index h = 0; h < heads; ++h) {
-      for (Index key = 0; key < keys; key += 64) k.pack(a, h, keys, key, std::min<Index>(key + 64, keys), packed);
-      k.expanded(a, packed, h, keys, begin, end < 0 ? tokens : end, scratch->data<float>());
-    }
+    const PackedKeys packed(*this, k.pack_keys, chunk);
+    ExpandedAttentionArgs a = args(out);
+    a.keys = packed.blocks;
+    const Tensor scratch = poisoned(k.expanded_scratch_floats(a));
+    for (Index h = 0; h < heads; ++h) k.expanded(a, h, begin, end < 0 ? tokens : end, scratch->data<float>());
     return out;
   }
+
+  // The last block has room for what there is.
+  struct PackedKeys {
+    PackedKeys(const Expanded& e, decltype(&ref::pack_keys) pack, Index chunk) {
+      const Index keys = e.first + e.tokens;
+      for (Index begin = 0; begin < keys; begin += kExpandedBlock) {
+        const Index room = (std::min(kExpandedBlock, keys - begin) + kKeyAlignment - 1) / kKeyAlignment * kKeyAlignment;
+        const Index floats = key_block_floats(e.nope, e.rope, e.v, room);
+        memory.push_back(poisoned(e.heads * floats));
+        blocks.push_back({memory.back()->data<float>(), floats, room});
+      }
+      for (Index begin = 0, end = 0; begin < keys; begin = end) {
+        end = std::min({begin + chunk, keys, (begin / kExpandedBlock + 1) * kExpandedBlock});
+        const Index from = begin / kKeyAlignment * kKeyAlignment;
+        for (Index h = 0; h < e.heads; ++h)
+          pack(e.new_keys(from, end), h, from, end, blocks[static_cast<std::size_t>(from / kExpandedBlock)]);
+      }
+    }
+    std::vector<Tensor> memory;
+    std::vector<KeyBlock> blocks;
+  };
 };
 
 TEST_P(Attention, ExpandedAgreesWithTheReference) {
@@ -128,6 +155,15 @@ TEST_P(Attention, Rule18_AQueryHasTheSameBitsAloneAndAmongOthersAndOnEveryInstru
     }
   const auto avx2 = e.run(Isa::kAvx2);
   EXPECT_EQ(std::memcmp(avx2.data(), whole.data(), whole.size() * sizeof(float)), 0);
+}
+
+TEST_P(Attention, KeysMayBePackedInChunksOfAnyLength) {
+  const Expanded e(30, 500, 20, 40);
+  const auto whole = e.run(GetParam());
+  for (const Index chunk : {1, 7, 33, 100, 300}) {
+    const auto chunks = e.run(GetParam(), 0, -1, chunk);
+    ASSERT_EQ(std::memcmp(chunks.data(), whole.data(), whole.size() * sizeof(float)), 0) << chunk;
+  }
 }
 
 TEST_P(Attention, LargeScoresDoNotOverflow) {

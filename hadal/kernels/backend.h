@@ -44,6 +44,8 @@ struct Backend {
   void (*absorb)(Context& ctx, const HeadsArgs& args);
   void (*expand)(Context& ctx, const HeadsArgs& args);
 
+  // `blocks` are all of a sequence's, from position 0.
+  void (*pack_keys)(Context& ctx, const NewKeysArgs& args, Index heads, std::span<const KeyBlock> blocks);
   void (*attend_expanded)(Context& ctx, const ExpandedAttentionArgs& args, Index tokens, Index heads);
   void (*attend_absorbed)(Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
                           std::span<const CachedSequence> sequences);

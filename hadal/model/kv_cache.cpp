@@ -11,13 +11,17 @@ KvCache::KvCache(KvCache&& other) noexcept
     : pool_(other.pool_),
       capacity_(other.capacity_),
       page_table_(std::exchange(other.page_table_, {})),
-      forms_(std::exchange(other.forms_, {})) {}
+      forms_(std::exchange(other.forms_, {})),
+      kept_keys_(std::exchange(other.kept_keys_, {})),
+      kept_positions_(std::exchange(other.kept_positions_, 0)) {}
 
 KvCache& KvCache::operator=(KvCache&& other) noexcept {
   std::swap(pool_, other.pool_);
   std::swap(capacity_, other.capacity_);
   std::swap(page_table_, other.page_table_);
   std::swap(forms_, other.forms_);
+  std::swap(kept_keys_, other.kept_keys_);
+  std::swap(kept_positions_, other.kept_positions_);
   return *this;
 }
 
@@ -76,25 +80,30 @@ std::vector<ConstTensorRef> KvCache::pages(Index layer, Index count) const {
   return pages;
 }
 
-ConstTensorRef KvCache::read(Context& ctx, Index layer, Index count) const {
-  const std::vector<ConstTensorRef> stored = pages(layer, count);
-  if (dtype() == DType::kF32 && stored.size() == 1) return stored[0];
-  const TensorRef copy = ctx.workspace.floats({length() + count, fp8_entry().latent + fp8_entry().rope});
-  Index row = 0;
-  for (const ConstTensorRef& page : stored) {
-    const TensorRef to = copy.rows(row, row + page.size(0));
-    row += page.size(0);
-    if (dtype() == DType::kF8E4M3)
-      ops::unpack_entries(ctx, fp8_entry(), page, to);
-    else
-      ops::to_float(ctx, page, to);
-  }
-  return copy;
+ops::CachedEntries KvCache::entries(Index layer, Index count) {
+  const auto i = static_cast<std::size_t>(layer);
+  return {pages(layer, count), fp8_entry(), i < kept_keys_.size() ? &kept_keys_[i] : nullptr};
+}
+
+void KvCache::keep_keys(Index positions) {
+  if (positions <= kept_positions_) return;
+  forget_keys();
+  KeptKeysMemory& memory = pool_->kept_keys();
+  for (Index layers = memory.take(pool_->layers(), positions); layers > 0; --layers)
+    kept_keys_.emplace_back(memory.device());
+  kept_positions_ = positions;
+}
+
+void KvCache::forget_keys() {
+  pool_->kept_keys().give_back(static_cast<Index>(kept_keys_.size()), kept_positions_);
+  kept_keys_.clear();
+  kept_positions_ = 0;
 }
 
 void KvCache::truncate(Index length) {
   HADAL_CHECK(length >= 0 && length <= this->length(), "kv cache: cannot cut {} tokens to {}", this->length(), length);
   forms_.resize(static_cast<std::size_t>(length));
+  forget_keys();
   release_from(static_cast<std::size_t>(pages_for(length)));
 }
 

@@ -8,6 +8,7 @@
 
 #include "hadal/core/context.h"
 #include "hadal/model/page_pool.h"
+#include "hadal/ops/latent_attention.h"
 
 namespace hadal::model {
 
@@ -23,8 +24,11 @@ class KvCache {
   // With a pool of its own.
   KvCache(const config::Config& config, Index num_layers, Index capacity, DType dtype = DType::kF32,
           DeviceMemory& memory = host_memory())
-      : KvCache(std::make_shared<PagePool>(config, num_layers, dtype, 0, memory), capacity) {}
-  ~KvCache() { release_from(0); }
+      : KvCache(std::make_shared<PagePool>(config, num_layers, dtype, 0, 0, memory), capacity) {}
+  ~KvCache() {
+    forget_keys();
+    release_from(0);
+  }
   KvCache(KvCache&& other) noexcept;
   KvCache& operator=(KvCache&& other) noexcept;
 
@@ -41,12 +45,16 @@ class KvCache {
   void reserve(Index count);
   // Stores the entries [count, kv_lora_rank + rope] of one layer behind the current length, where there is room.
   void write(Context& ctx, Index layer, const ConstTensorRef& entries);
-  // Entries [0, length + count) of a layer as float32, one after another: a reference where they are so, otherwise a
-  // copy in ctx.workspace.
-  ConstTensorRef read(Context& ctx, Index layer, Index count) const;
-  // The same entries as they lie in memory, a page at a time: F32 or BF16 [128, width], or U8 [128,
-  // fp8_entry().bytes()]; the last one is shorter.
+  // Entries [0, length + count) of a layer as they lie in memory, a page at a time: F32 or BF16 [128, width], or U8
+  // [128, fp8_entry().bytes()]; the last one is shorter.
   std::vector<ConstTensorRef> pages(Index layer, Index count) const;
+  // The same for attention in the expanded form, with the keys and values that are kept of them.
+  ops::CachedEntries entries(Index layer, Index count);
+
+  // For a prompt of several passes that ends with `positions` tokens in the cache: keys and values of as many layers as
+  // there is memory for are kept from pass to pass, until forget_keys() or truncate().
+  void keep_keys(Index positions);
+  void forget_keys();
   DType dtype() const { return pool_->dtype(); }
   const ops::Fp8Entry& fp8_entry() const { return pool_->fp8_entry(); }
   // After every layer has written its entries.
@@ -65,6 +73,8 @@ class KvCache {
   Index capacity_;
   std::vector<PagePool::PageId> page_table_;  // of tokens [128 i, 128 (i + 1))
   std::vector<Form> forms_;
+  std::vector<ops::ExpandedKeys> kept_keys_;  // of the first layers
+  Index kept_positions_ = 0;                  // what their memory was taken for
 };
 
 }  // namespace hadal::model

@@ -77,8 +77,7 @@ void Mla::attend_expanded(Context& ctx, const ConstTensorRef& q_nope, const Cons
   for (const SequenceRows& s : pass.expanded_sequences()) {
     const Workspace::Scope scope(ctx.workspace);
     const TensorRef q = ops::concatenate_heads(ctx, q_nope.rows(s.begin, s.end), q_pe.rows(s.begin, s.end));  // (9)
-    const ConstTensorRef entries = pass.entries(ctx, layer, s);  // [L, c + rope], as stored
-    ops::expand_and_attend(ctx, q, entries, kv_b_proj.weight, {nope, v}, s.cache.length(), softmax_scale,
+    ops::expand_and_attend(ctx, q, pass.entries(layer, s), kv_b_proj.weight, {nope, v}, s.cache.length(), softmax_scale,
                            o.rows(s.begin, s.end));  // (2, 5, 10)
   }
 }

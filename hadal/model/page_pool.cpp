@@ -1,19 +1,39 @@
 #include "hadal/model/page_pool.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "hadal/core/transfer.h"
 
 namespace hadal::model {
 
-PagePool::PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages,
+KeptKeysMemory::KeptKeysMemory(const config::Config& config, std::uint64_t limit, DeviceMemory& device)
+    : head_{config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim},
+      heads_(config.num_attention_heads),
+      device_(device),
+      limit_(limit) {}
+
+Index KeptKeysMemory::take(Index layers, Index positions) {
+  const std::uint64_t of_layer = ops::ExpandedKeys::bytes(head_, heads_, positions);
+  const Index fit = of_layer == 0 ? 0 : static_cast<Index>((limit_ - taken_) / of_layer);
+  const Index taken = std::min(layers, fit);
+  taken_ += static_cast<std::uint64_t>(taken) * of_layer;
+  return taken;
+}
+
+void KeptKeysMemory::give_back(Index layers, Index positions) {
+  taken_ -= static_cast<std::uint64_t>(layers) * ops::ExpandedKeys::bytes(head_, heads_, positions);
+}
+
+PagePool::PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages, std::uint64_t kept_bytes,
                    DeviceMemory& memory)
     : fp8_entry_{.latent = config.kv_lora_rank, .rope = config.qk_rope_head_dim},
       layers_(layers),
       dtype_(dtype),
       row_size_(dtype == DType::kF8E4M3 ? fp8_entry_.bytes() : config.kv_cache_width()),
       max_pages_(max_pages > 0 ? max_pages : std::numeric_limits<PageId>::max()),
-      memory_(memory) {
+      memory_(memory),
+      kept_keys_(config, kept_bytes, memory) {
   HADAL_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF8E4M3,
               "kv cache: dtype {} is not supported; F32, BF16 and F8_E4M3 are", dtype_name(dtype));
 }

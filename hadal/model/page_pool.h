@@ -8,7 +8,7 @@
 
 #include "hadal/config/config.h"
 #include "hadal/core/tensor.h"
-#include "hadal/ops/attention.h"
+#include "hadal/ops/expanded_keys.h"
 #include "hadal/ops/latent_entry.h"
 
 namespace hadal::model {
@@ -19,14 +19,34 @@ inline Index pages_for(Index tokens) {
   return (tokens + kPageTokens - 1) / kPageTokens;
 }
 
+// Memory for what prompts that run in chunks keep of their attention (ops/expanded_keys.h), within a limit that all
+// sequences share.
+class KeptKeysMemory {
+ public:
+  // `device` must outlive what is kept.
+  KeptKeysMemory(const config::Config& config, std::uint64_t limit, DeviceMemory& device = host_memory());
+
+  // As many layers, of at most `layers`, as there is room for at `positions` positions each; that room is taken.
+  Index take(Index layers, Index positions);
+  void give_back(Index layers, Index positions);
+  DeviceMemory& device() const { return device_; }
+  std::uint64_t taken() const { return taken_; }  // bytes, whether used already or not
+
+ private:
+  ops::HeadSizes head_;
+  Index heads_;
+  DeviceMemory& device_;
+  std::uint64_t limit_, taken_ = 0;
+};
+
 // One thread at a time. Memory grows as pages are first used, and is kept for the next ones.
 class PagePool {
  public:
   using PageId = std::int32_t;
 
-  // `dtype` is F32, BF16 or F8_E4M3 (ops/latent_entry.h). `max_pages` 0: as many as there is memory.
-  // Pages are on the device of `memory`, which must outlive them.
-  PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages = 0,
+  // `dtype` is F32, BF16 or F8_E4M3 (ops/latent_entry.h). `max_pages` 0: as many as there is memory. `kept_bytes`: what
+  // prompts may keep beside them. All is on the device of `memory`, which must outlive it.
+  PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages = 0, std::uint64_t kept_bytes = 0,
            DeviceMemory& memory = host_memory());
 
   // A page with one reference. Ask available() first: throws Error if there is none.
@@ -49,7 +69,9 @@ class PagePool {
   Index available() const;  // pages that take() would give
   Index in_use() const { return static_cast<Index>(pages_.size() - free_.size()); }
   std::uint64_t page_bytes() const;
-  std::uint64_t bytes() const { return pages_.size() * page_bytes(); }  // of memory, in use or kept
+  KeptKeysMemory& kept_keys() { return kept_keys_; }
+  // Of memory, in use or kept for later, and what prompts keep.
+  std::uint64_t bytes() const { return pages_.size() * page_bytes() + kept_keys_.taken(); }
 
  private:
   struct Page {
@@ -63,6 +85,7 @@ class PagePool {
   Index row_size_;  // elements of a stored entry: values, or bytes in FP8
   Index max_pages_;
   DeviceMemory& memory_;
+  KeptKeysMemory kept_keys_;
   std::vector<Page> pages_;
   std::vector<PageId> free_;
 };

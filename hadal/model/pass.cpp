@@ -11,7 +11,8 @@ Pass::Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index 
   for (const Run& run : runs) {
     run.cache.reserve(run.count);
     const auto begin = static_cast<Index>(positions.size());
-    rows_.push_back({begin, begin + run.count, run.form, run.cache});
+    rows_.push_back({begin, begin + run.count, run.form, run.cache, run.to_come == 0});
+    if (run.to_come > 0) run.cache.keep_keys(run.cache.length() + run.count + run.to_come);
     for (Index i = 0; i < run.count; ++i) positions.push_back(run.cache.length() + i);
     if (run.form == Form::kExpanded) continue;
     HADAL_CHECK(num_absorbed_ + 1 == rows_.size(), "pass: rows in the absorbed form must come before expanded ones");
@@ -26,8 +27,8 @@ void Pass::append(Context& ctx, Index layer, const ConstTensorRef& c_kv, const C
   for (const SequenceRows& s : rows_) s.cache.write(ctx, layer - first_layer_, entries.rows(s.begin, s.end));
 }
 
-ConstTensorRef Pass::entries(Context& ctx, Index layer, const SequenceRows& s) const {
-  return s.cache.read(ctx, layer - first_layer_, s.count());
+ops::CachedEntries Pass::entries(Index layer, const SequenceRows& s) const {
+  return s.cache.entries(layer - first_layer_, s.count());
 }
 
 Pass::Cached Pass::cached(Index layer) const {
@@ -41,7 +42,10 @@ Pass::Cached Pass::cached(Index layer) const {
 }
 
 void Pass::finish() const {
-  for (const SequenceRows& s : rows_) s.cache.advance(s.count(), s.form);
+  for (const SequenceRows& s : rows_) {
+    s.cache.advance(s.count(), s.form);
+    if (s.last) s.cache.forget_keys();
+  }
 }
 
 }  // namespace hadal::model

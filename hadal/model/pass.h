@@ -18,16 +18,19 @@ struct SequenceRows {
   Index begin, end;
   Form form;
   KvCache& cache;
+  bool last;  // nothing of the prompt is left for later passes
   Index count() const { return end - begin; }
 };
 
 class Pass {
  public:
-  // How many tokens are run behind which cache, and how. Rows in the absorbed form come first.
+  // How many tokens are run behind which cache, and how; how many of the prompt come in later passes. Rows in the
+  // absorbed form come first.
   struct Run {
     Index count;
     Form form;
     KvCache& cache;
+    Index to_come = 0;
   };
   // Makes room in the caches, whose first layer is `first_layer` of the model. Throws InvalidRequest if there is none.
   Pass(Context& ctx, const Rotary& rotary, std::span<const Run> runs, Index first_layer,
@@ -42,8 +45,8 @@ class Pass {
 
   // c_kv [T, kv_lora_rank] and k_pe [T, rope] of all rows become entries of `layer` behind their caches' lengths.
   void append(Context& ctx, Index layer, const ConstTensorRef& c_kv, const ConstTensorRef& k_pe) const;
-  // What one sequence's rows look at, entries [L, kv_lora_rank + rope] in F32, the rows' own included.
-  ConstTensorRef entries(Context& ctx, Index layer, const SequenceRows& s) const;
+  // What one sequence's rows in the expanded form look at, their own entries included.
+  ops::CachedEntries entries(Index layer, const SequenceRows& s) const;
   // What rows [0, absorbed) look at, as stored, page by page.
   struct Cached {
     std::vector<std::vector<ConstTensorRef>> pages;  // of each sequence

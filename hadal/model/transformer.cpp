@@ -15,7 +15,8 @@ std::vector<TokenId> all_ids(std::span<const Segment> segments) {
 template <class CacheOf>
 std::vector<Pass::Run> runs(std::span<const Segment> segments, const CacheOf& cache_of) {
   std::vector<Pass::Run> all;
-  for (const Segment& s : segments) all.push_back({static_cast<Index>(s.ids.size()), s.form, cache_of(s.state)});
+  for (const Segment& s : segments)
+    all.push_back({static_cast<Index>(s.ids.size()), s.form, cache_of(s.state), s.to_come});
   return all;
 }
 
@@ -49,16 +50,17 @@ Transformer::Transformer(const Config& c, const Part& held)
       mtp.emplace_back(c, c.is_moe_layer(i), part);
 }
 
-CachePools Transformer::new_pools(DType cache_dtype, Index max_pages, DeviceMemory& memory) const {
-  return {config, static_cast<Index>(mtp.size()), cache_dtype, max_pages, memory};
+CachePools Transformer::new_pools(DType cache_dtype, Index max_pages, std::uint64_t kept_bytes,
+                                  DeviceMemory& memory) const {
+  return {config, static_cast<Index>(mtp.size()), cache_dtype, max_pages, kept_bytes, memory};
 }
 
 TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) const {
   HADAL_CHECK(static_cast<Index>(layers.size()) == config.num_hidden_layers && part.shards == 1,
               "model: this process holds layers [{}, {}) and shard {} of {}, a forward pass needs all", part.layers.begin,
               part.layers.end, part.shard, part.shards);
-  experts->begin_pass(ctx.workspace.allocated_bytes() + cache_bytes(segments));
   const Pass pass(ctx, rotary, runs(segments, [](SequenceState& s) -> KvCache& { return s.main; }), 0, *experts);
+  experts->begin_pass(ctx.workspace.allocated_bytes() + cache_bytes(segments));
   const TensorRef x = ctx.observe("embedding", ops::embedding(ctx, embed_tokens, all_ids(segments)));
   for (Index i = 0; i < config.num_hidden_layers; ++i) {
     ctx.observers.boundary(i);

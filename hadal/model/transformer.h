@@ -12,11 +12,13 @@
 namespace hadal::model {
 
 // Tokens that a forward pass runs behind what a sequence holds, and how. A sequence may occur only once in a pass;
-// those in the absorbed form come first.
+// those in the absorbed form come first. `to_come`: how many tokens of the prompt are left for later passes, which need
+// not make its keys and values again then, as far as the pools' kept_bytes go; it changes no bit.
 struct Segment {
   std::span<const TokenId> ids;
   SequenceState& state;
   Form form;
+  Index to_come = 0;
 };
 
 struct Transformer {
@@ -35,11 +37,12 @@ struct Transformer {
   Transformer(const Config& c, const Part& held);
 
   // Memory for the caches of sequences; SequenceState(pools, capacity) makes one.
-  CachePools new_pools(DType cache_dtype, Index max_pages = 0, DeviceMemory& memory = host_memory()) const;
+  CachePools new_pools(DType cache_dtype, Index max_pages = 0, std::uint64_t kept_bytes = 0,
+                       DeviceMemory& memory = host_memory()) const;
   // A sequence with memory of its own.
   SequenceState new_sequence(Index capacity, DType cache_dtype = DType::kF32,
                              DeviceMemory& memory = host_memory()) const {
-    return {new_pools(cache_dtype, 0, memory), capacity};
+    return {new_pools(cache_dtype, 0, 0, memory), capacity};
   }
 
   // Runs the segments' ids at the positions behind their state.main and returns their hidden states after the final

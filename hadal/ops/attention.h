@@ -11,8 +11,31 @@
 
 namespace hadal::ops {
 
-// q [T, H, nope + rope]; kv [L, H, nope + v] with k_nope and v side by side; k_pe [L, rope]. Query t stands at position
-// first_position + t. Writes out [T, H, v].
+// Sizes of a head: its keys have nope + rope values, its values v.
+struct HeadSizes {
+  Index nope = 0, rope = 0, v = 0;
+};
+
+// Keys and values as attention reads them, kKeyBlock positions at a time: a block is F32 [H, key_block_floats], so that
+// its rows are heads. The last one may have room for fewer positions, a multiple of kKeyAlignment.
+inline constexpr Index kKeyBlock = 256;
+inline constexpr Index kKeyAlignment = 32;
+Index key_block_floats(const HeadSizes& head, Index room = kKeyBlock);
+
+// Blocks in ctx.workspace for the given number of positions.
+std::vector<TensorRef> new_key_blocks(Context& ctx, const HeadSizes& head, Index heads, Index positions);
+
+// kv [n, H, nope + v] with k_nope and v side by side, and k_pe [n, rope], of positions `begin` (a multiple of
+// kKeyAlignment) on, to their places in the blocks of a sequence.
+void pack_keys(Context& ctx, const ConstTensorRef& kv, const ConstTensorRef& k_pe, const HeadSizes& head, Index begin,
+               std::span<const TensorRef> blocks);
+
+// q [T, H, nope + rope]; query t stands at position first_position + t and the blocks have all keys that it sees. Writes
+// out [T, H, v].
+void attend_expanded(Context& ctx, const ConstTensorRef& q, std::span<const TensorRef> blocks, const HeadSizes& head,
+                     Index first_position, double scale, const TensorRef& out);
+
+// Both: kv [L, H, nope + v] and k_pe [L, rope] are all that the queries see.
 void attend_expanded(Context& ctx, const ConstTensorRef& q, const ConstTensorRef& kv, const ConstTensorRef& k_pe,
                      Index first_position, double scale, const TensorRef& out);
 

@@ -126,6 +126,10 @@ std::string describe(const Context& ctx, const DecodeCase& what, const RunOption
   return fmt::format("depth={} batch={} {}", what.depth, what.sequences, perf::describe(ctx, o.cache_dtype));
 }
 
+infer::EngineOptions engine_options(const stream::LoadedModel& model, Index length, const RunOptions& o) {
+  return {.context = length, .chunk = o.chunk, .cache_dtype = o.cache_dtype, .kept_bytes = model.kept_bytes};
+}
+
 double time_prompt(infer::Engine& engine, const infer::Request& request, const RunOptions& o) {
   engine.reset();
   const auto on_prompt = [&](Index, Index) {
@@ -190,7 +194,7 @@ Row ModelBench::prompt(Context& ctx, Index length, const RunOptions& options) {
   const model::Transformer& t = model_.transformer;
   const infer::Request request = random_request(length, t.config.vocab_size, options);
   const PassWork work = count_prompt(ctx, t, work_, request.prompt, options);
-  infer::Engine engine(ctx, t, {.context = length, .chunk = options.chunk, .cache_dtype = options.cache_dtype});
+  infer::Engine engine(ctx, t, engine_options(model_, length, options));
   LimitMeter meter(ctx, memory(), loops_for(ctx));
   std::vector<double> speeds;
   for (Index run = 0; run < options.runs; ++run) {
@@ -224,7 +228,7 @@ std::vector<Row> ModelBench::prompt_phases(Context& ctx, Index length, const Run
   const model::Transformer& t = model_.transformer;
   const infer::Request request = random_request(length, t.config.vocab_size, options);
   const PassWork work = count_prompt(ctx, t, work_, request.prompt, options);
-  infer::Engine engine(ctx, t, {.context = length, .chunk = options.chunk, .cache_dtype = options.cache_dtype});
+  infer::Engine engine(ctx, t, engine_options(model_, length, options));
   LimitMeter meter(ctx, memory(), loops_for(ctx));
   PhaseMeter phases(ctx);
   for (Index run = 0; run < options.runs; ++run) {

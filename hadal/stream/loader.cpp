@@ -122,6 +122,17 @@ void say_once(const std::vector<std::string>& notes, const std::filesystem::path
   for (const std::string& note : notes) log_message(level, fmt::format("{}: {}", directory.string(), note));
 }
 
+// Nobody says how much memory a device has.
+constexpr std::uint64_t kDeviceShareForPrompts = std::uint64_t{1} << 30;
+
+// Experts of a streamed model may take all the rest, so that it is worth more there.
+std::uint64_t share_for_prompts(const io::CheckpointFiles& files, std::uint64_t memory, bool streamed) {
+  if (streamed) return memory / 8;
+  std::uint64_t weights = 0;
+  for (const io::SafetensorsFile& shard : files.shards()) weights += shard.identity().size;
+  return (memory - std::min(memory, weights)) / 4;
+}
+
 }  // namespace
 
 LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions& options) {
@@ -158,8 +169,11 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
                 device_name(options.ctx->device));
     move_to_device(*options.ctx, model.transformer, model.owned);
   }
+  std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
+  model.kept_bytes = options.ctx && !options.ctx->device.is_host()
+                         ? kDeviceShareForPrompts
+                         : share_for_prompts(*model.files, memory, model.store != nullptr);
   if (options.ctx && options.rearrange) {
-    std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
     // Of a streamed model the copies take the place of mapped pages that the budget counts.
     if (!model.store) memory -= std::min(memory, owned_bytes);
     group_rows(*options.ctx, model.transformer, *model.files, memory, model.store != nullptr, model.owned);

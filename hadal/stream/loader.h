@@ -38,6 +38,9 @@ struct LoadedModel {
   std::vector<Tensor> owned;
   std::unique_ptr<ExpertStore> store = {};
   std::unique_ptr<StreamedExperts> streamed = {};
+  // A share of the memory beside the weights, in which prompts may keep what their next chunk needs again
+  // (infer::EngineOptions::kept_bytes).
+  std::uint64_t kept_bytes = 0;
 };
 
 // Throws Error with one sentence (line) per missing tensor, wrong shape, dtype or scale, all at once. So does a tensor

@@ -109,6 +109,71 @@ TEST_P(Batch, Rule18_NorWithACacheInFp8) {
   }
 }
 
+// Keys and values of no layer, of some and of all, beside those of another sequence.
+TEST_P(Batch, Rule18_BitsDoNotDependOnWhatAPromptKeepsBetweenItsChunks) {
+  const Transformer& t = model.transformer;
+  const config::Config& c = t.config;
+  constexpr Index kPrompt = 90;
+  const auto prompt = std::span(ids).first(kPrompt);
+  const ops::HeadSizes head{c.qk_nope_head_dim, c.qk_rope_head_dim, c.v_head_dim};
+  const std::uint64_t layer = ops::ExpandedKeys::bytes(head, c.num_attention_heads, kPrompt);
+  const std::vector<float> whole = compute(t, {{{prompt.begin(), prompt.end()}, {}}}, 1, isa)[0].main;
+  const auto all_layers = static_cast<std::uint64_t>(c.num_hidden_layers);
+  for (const DType dtype : {DType::kF32, DType::kF8E4M3})
+    for (const Index chunk : {1, 7, 32, 45})
+      for (const std::uint64_t layers : {std::uint64_t{0}, std::uint64_t{1}, all_layers, 3 * all_layers}) {
+        Context ctx(2, isa);
+        const CachePools pools = t.new_pools(dtype, 0, layers * layer);
+        SequenceState state(pools, kPrompt), other(pools, kPrompt);
+        std::vector<float> logits, expected = whole;
+        if (dtype != DType::kF32) expected = compute(t, {{{prompt.begin(), prompt.end()}, {}}}, 1, isa, dtype)[0].main;
+        for (Index begin = 0; begin < kPrompt; begin += chunk) {
+          const Index end = std::min(begin + chunk, kPrompt);
+          const auto part = prompt.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+          const std::vector<Segment> segments = {{part, other, Form::kExpanded, kPrompt - end},
+                                                 {part, state, Form::kExpanded, kPrompt - end}};
+          const Workspace::Scope scope(ctx.workspace);
+          append(logits, t.logits(ctx, t.hidden(ctx, segments)).rows(end - begin, 2 * (end - begin)));
+          EXPECT_EQ(pools.main->kept_keys().taken(), end == kPrompt ? 0 : std::min(layers, 2 * all_layers) * layer);
+        }
+        EXPECT_TRUE(same_bits(logits, expected)) << chunk << " tokens a chunk, " << layers << " layers";
+      }
+}
+
+TEST_P(Batch, WhatAPromptKeepsIsForgottenWithItsTokens) {
+  const Transformer& t = model.transformer;
+  Context ctx(1, isa);
+  const CachePools pools = t.new_pools(DType::kF32, 0, std::uint64_t{1} << 30);
+  SequenceState state(pools, 100), fresh(pools, 100);
+  const auto run = [&](SequenceState& s, Index begin, Index end, Index to_come) {
+    const Segment segment{std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
+                          s, Form::kExpanded, to_come};
+    return t.hidden(ctx, std::span(&segment, 1));
+  };
+  run(state, 0, 40, 20);
+  EXPECT_GT(pools.main->kept_keys().taken(), 0u);
+  state.truncate(10);
+  EXPECT_EQ(pools.main->kept_keys().taken(), 0u);
+  // Other tokens in their place; a pass that ends early; then what a fresh sequence gets.
+  run(state, 60, 80, 20);
+  int asked = 0;
+  Poll poll([&] {
+    if (++asked == 2) throw Interrupted("enough");
+  });
+  {
+    const Observers::Watch watch(ctx.observers, poll);
+    EXPECT_THROW(run(state, 5, 25, 5), Interrupted);
+  }
+  const TensorRef last = run(state, 80, 100, 0);
+  run(fresh, 0, 10, 0);
+  run(fresh, 60, 80, 0);
+  const TensorRef expected = run(fresh, 80, 100, 0);
+  EXPECT_EQ(0, std::memcmp(last.raw(), expected.raw(), static_cast<std::size_t>(expected.num_bytes())));
+  run(state, 0, 20, 20);
+  { const SequenceState gone = std::move(state); }
+  EXPECT_EQ(pools.main->kept_keys().taken(), 0u);
+}
+
 TEST_P(Batch, ASequenceWithoutRoomLeavesAllAsTheyWere) {
   Context ctx(1, isa);
   SequenceState roomy = model.transformer.new_sequence(10), full = model.transformer.new_sequence(2);

@@ -177,6 +177,27 @@ TEST_F(EngineTest, FewPagesMakeRequestsWaitAndChangeNoAnswer) {
   }
 }
 
+TEST_F(EngineTest, Rule18_WhatPromptsKeepChangesNoAnswer) {
+  std::vector<Request> all;
+  for (TokenId i = 0; i < 3; ++i) {
+    std::vector<TokenId> prompt(static_cast<std::size_t>(300 + 70 * i));
+    for (std::size_t t = 0; t < prompt.size(); ++t) prompt[t] = 5 + static_cast<TokenId>(t) * (i + 3) % 4000;
+    all.push_back(greedy(prompt, 6));
+  }
+  for (const std::uint64_t kept : {std::uint64_t{0}, std::uint64_t{4} << 20, std::uint64_t{1} << 30}) {
+    Engine engine(ctx, model.transformer, {.chunk = 100, .sequences = 2, .kept_bytes = kept});
+    std::vector<RequestId> ids;
+    for (const Request& r : all) ids.push_back(engine.submit(r));
+    const RequestId cancelled = engine.submit(all[2]);
+    while (engine.unfinished() > 1) engine.step();
+    engine.step();
+    engine.cancel(cancelled);
+    for (std::size_t i = 0; i < all.size(); ++i)
+      EXPECT_EQ(engine.take(ids[i]).tokens, Engine(ctx, model.transformer).generate(all[i]).tokens) << i << " " << kept;
+    EXPECT_EQ(engine.kept_bytes(), 0u);
+  }
+}
+
 TEST_F(EngineTest, AStepThatFailsLeavesAllWhereTheyWere) {
   Engine engine(ctx, model.transformer, {.chunk = 4, .sequences = 2});
   const Request request = greedy({0, 4084, 1061, 14, 334, 998, 322, 2280, 16, 4085}, 8);

@@ -48,7 +48,7 @@ TEST(KvCache, Rule17_HoldsTheNormalisedLatentAndTheRotatedPart) {
   SequenceState state = f.transformer().new_sequence(64);
   f.transformer().hidden(f.ctx, f.ids, Form::kExpanded, state);
   for (Index layer = 0; layer < c.num_hidden_layers; ++layer) {
-    const ConstTensorRef entries = state.main.read(f.ctx, layer, 0);
+    const ConstTensorRef entries = ops::read_entries(f.ctx, state.main.entries(layer, 0), 0, state.main.length());
     const std::string name = "layer" + std::to_string(layer);
     EXPECT_LE(largest_difference(entries.columns(0, c.kv_lora_rank), f.tensor(name + ".latent")), 2e-5) << name;
     EXPECT_LE(largest_difference(entries.columns(c.kv_lora_rank, entries.size(1)), f.tensor(name + ".k_rope")), 2e-5);
@@ -61,7 +61,7 @@ TEST(Mla, Rule19a_LatentNormsUse1e6WhateverTheConfigSays) {
   const auto latent_error = [&] {
     SequenceState state = f.transformer().new_sequence(64);
     f.transformer().hidden(f.ctx, f.ids, Form::kExpanded, state);
-    const ConstTensorRef entries = state.main.read(f.ctx, 0, 0);
+    const ConstTensorRef entries = ops::read_entries(f.ctx, state.main.entries(0, 0), 0, state.main.length());
     return largest_difference(entries.columns(0, f.transformer().config.kv_lora_rank), f.tensor("layer0.latent"));
   };
   const double right = latent_error();

@@ -102,6 +102,7 @@ const Backend kBackend = {.packed_layout = [](const Numerics&) { return Layout::
                           .linear = OnToy<&Backend::linear>::run,
                           .absorb = OnToy<&Backend::absorb>::run,
                           .expand = OnToy<&Backend::expand>::run,
+                          .pack_keys = OnToy<&Backend::pack_keys>::run,
                           .attend_expanded = OnToy<&Backend::attend_expanded>::run,
                           .attend_absorbed = OnToy<&Backend::attend_absorbed>::run,
                           .pack_entries = OnToy<&Backend::pack_entries>::run,

@@ -59,11 +59,12 @@ TEST(ToyBackend, SoHasV2WithACacheInBf16) {
   expect_same_bits("v2-lite-tiny", Activations::kF32, DType::kBF16);
 }
 
+// The prompt's keys and values are kept on the device from chunk to chunk.
 TEST(ToyBackend, AnEngineSamplesTheSameTokens) {
   Both both("v3-tiny");
   const auto ids = some_ids(both.host->transformer.config, 9);
   const auto answer = [&](Context& ctx, const stream::LoadedModel& model) {
-    infer::Engine engine(ctx, model.transformer, {.context = 32});
+    infer::Engine engine(ctx, model.transformer, {.context = 32, .chunk = 4});
     infer::Request request;
     request.prompt = ids;
     request.max_tokens = 4;

@@ -79,18 +79,15 @@ HADAL_INLINE void add_products(const float* a, Index a_step, Index a_row, const 
 HADAL_INLINE Index panels(Index n) {
   return (n + kPanelLanes - 1) / kPanelLanes;
 }
-Index packed_keys_floats(const ExpandedAttentionArgs& a, Index heads, Index keys) {
-  return heads * panels(keys) * (a.nope + a.rope) * kPanelLanes;
+// Of one head in a block: keys [panels of positions][nope + rope][lanes of a panel], then values [panels of v][positions
+// that there is room for][lanes of a panel].
+HADAL_INLINE float* key_panel(const KeyBlock& block, Index head, Index depth, Index key) {
+  return block.head(head) + key / kPanelLanes * depth * kPanelLanes;
 }
-Index packed_values_floats(const ExpandedAttentionArgs& a, Index heads, Index keys) {
-  return heads * panels(a.v) * keys * kPanelLanes;
+HADAL_INLINE float* value_panel(const KeyBlock& block, Index head, Index depth, Index c) {
+  return block.head(head) + block.room * depth + c / kPanelLanes * block.room * kPanelLanes;
 }
-HADAL_INLINE float* key_panel(const ExpandedAttentionArgs& a, const PackedHeads& p, Index head, Index keys, Index key) {
-  return p.keys + (head * panels(keys) + key / kPanelLanes) * (a.nope + a.rope) * kPanelLanes;
-}
-HADAL_INLINE float* value_panel(const ExpandedAttentionArgs& a, const PackedHeads& p, Index head, Index keys, Index c) {
-  return p.values + (head * panels(a.v) + c / kPanelLanes) * keys * kPanelLanes;
-}
+static_assert(kKeyAlignment % kPanelLanes == 0 && kExpandedBlock % kKeyAlignment == 0);
 
 // Transposes `count` (up to kLanes) rows of `columns` floats, times `scale`: to[c * stride + row]. Whole vectors are
 // stored; with a stride below kLanes the next column overwrites what is too much.
@@ -109,19 +106,20 @@ HADAL_INLINE void transpose_rows(const float* from, Index row_stride, Index coun
   }
 }
 
-void pack_heads(const ExpandedAttentionArgs& a, Index head, Index keys, Index begin, Index end, const PackedHeads& to) {
-  const float* kv = a.kv + head * a.kv_head_stride;
-  for (Index key = begin; key < end; key += kLanes) {
-    const Index count = keys - key < kLanes ? keys - key : kLanes;
-    float* panel = key_panel(a, to, head, keys, key) + key % kPanelLanes;
-    transpose_rows(kv + key * a.kv_token_stride, a.kv_token_stride, count, a.nope, panel, kPanelLanes);
-    transpose_rows(a.k_pe + key * a.k_pe_stride, a.k_pe_stride, count, a.rope, panel + a.nope * kPanelLanes,
-                   kPanelLanes);
+void pack_keys(const NewKeysArgs& a, Index head, Index begin, Index end, const KeyBlock& to) {
+  const float* kv = a.kv + (begin - a.begin) * a.kv_token_stride + head * a.kv_head_stride;
+  const float* pe = a.k_pe + (begin - a.begin) * a.k_pe_stride;
+  const Index depth = a.nope + a.rope, first = begin % kExpandedBlock, rows = end - begin;
+  for (Index i = 0; i < rows; i += kLanes) {
+    const Index count = rows - i < kLanes ? rows - i : kLanes;
+    float* panel = key_panel(to, head, depth, first + i) + (first + i) % kPanelLanes;
+    transpose_rows(kv + i * a.kv_token_stride, a.kv_token_stride, count, a.nope, panel, kPanelLanes);
+    transpose_rows(pe + i * a.k_pe_stride, a.k_pe_stride, count, a.rope, panel + a.nope * kPanelLanes, kPanelLanes);
   }
-  for (Index key = begin; key < (end < keys ? end : keys); ++key)
+  for (Index i = 0; i < rows; ++i)
     for (Index c = 0; c < a.v; c += kLanes) {
-      const float* p = kv + key * a.kv_token_stride + a.nope + c;
-      float* row = value_panel(a, to, head, keys, c) + key * kPanelLanes + c % kPanelLanes;
+      const float* p = kv + i * a.kv_token_stride + a.nope + c;
+      float* row = value_panel(to, head, depth, c) + (first + i) * kPanelLanes + c % kPanelLanes;
       store(row, a.v - c >= kLanes ? load(p) : load_first(p, a.v - c));
     }
 }
@@ -191,8 +189,7 @@ HADAL_INLINE void weigh_panel(const float* weights, const float* values, Index k
 }
 
 template <int R>
-void query_tile(const ExpandedAttentionArgs& a, const PackedHeads& packed, Index head, Index keys, Index token,
-                Index count, float* memory) {
+void query_tile(const ExpandedAttentionArgs& a, Index head, Index token, Index count, float* memory) {
   const QueryScratch s = cut(a, memory);
   const Index depth = a.nope + a.rope, out_stride = panels(a.v) * kPanelLanes;
   const float* q = a.q + token * a.q_token_stride + head * a.q_head_stride;
@@ -203,8 +200,9 @@ void query_tile(const ExpandedAttentionArgs& a, const PackedHeads& packed, Index
   const Index last = a.first_position + token + count;  // one past the last key that somebody here sees
   for (Index begin = 0; begin < last; begin += kExpandedBlock) {
     const Index end = begin + kExpandedBlock < last ? begin + kExpandedBlock : last, n = end - begin;
+    const KeyBlock& block = a.keys[static_cast<std::size_t>(begin / kExpandedBlock)];
     for (Index j = 0; j < n; j += kPanelLanes)
-      score_panel<R>(s.q, key_panel(a, packed, head, keys, begin + j), depth, s.scores + j);
+      score_panel<R>(s.q, key_panel(block, head, depth, j), depth, s.scores + j);
     const Index padded = round_up(n, kPanelLanes);
     for (int i = 0; i < R; ++i) {
       const Index own = a.first_position + token + (i < count ? i : count - 1) + 1 - begin;
@@ -215,8 +213,7 @@ void query_tile(const ExpandedAttentionArgs& a, const PackedHeads& packed, Index
                       padded, largest[i], sum[i]);
     }
     for (Index c = 0; c < a.v; c += kPanelLanes)
-      weigh_panel<R>(s.scores, value_panel(a, packed, head, keys, c) + begin * kPanelLanes, n, keep, s.out + c,
-                     out_stride);
+      weigh_panel<R>(s.scores, value_panel(block, head, depth, c), n, keep, s.out + c, out_stride);
   }
   for (Index i = 0; i < count; ++i) {
     if (a.lse)
@@ -233,16 +230,15 @@ void query_tile(const ExpandedAttentionArgs& a, const PackedHeads& packed, Index
   }
 }
 
-void expanded(const ExpandedAttentionArgs& a, const PackedHeads& packed, Index head, Index keys, Index begin, Index end,
-              float* scratch) {
+void expanded(const ExpandedAttentionArgs& a, Index head, Index begin, Index end, float* scratch) {
   for (Index token = begin; token < end; token += kTileRows) {
     const Index count = end - token < kTileRows ? end - token : kTileRows;
     if (count == 1)
-      query_tile<1>(a, packed, head, keys, token, count, scratch);
+      query_tile<1>(a, head, token, count, scratch);
     else if (count <= 4)
-      query_tile<4>(a, packed, head, keys, token, count, scratch);
+      query_tile<4>(a, head, token, count, scratch);
     else
-      query_tile<kTileRows>(a, packed, head, keys, token, count, scratch);
+      query_tile<kTileRows>(a, head, token, count, scratch);
   }
 }
 
@@ -491,10 +487,9 @@ void merge_blocks(const float* largest, const float* sum, Index head_stride, con
   }
 }
 
-constexpr AttentionKernels kTable = {
-    packed_keys_floats,  packed_values_floats, pack_heads,   expanded_scratch_floats, expanded,
-    packed_query_floats, pack_query,           unpack_entry, absorbed_scratch_floats, absorbed_block,
-    merge_blocks};
+constexpr AttentionKernels kTable = {pack_keys,  expanded_scratch_floats, expanded,       packed_query_floats,
+                                     pack_query, unpack_entry,            absorbed_scratch_floats, absorbed_block,
+                                     merge_blocks};
 
 }  // namespace
 }  // namespace hadal::kernels::HADAL_ISA

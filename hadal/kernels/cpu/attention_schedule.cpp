@@ -8,6 +8,7 @@ namespace hadal::kernels::cpu {
 namespace {
 
 constexpr Index kKeysPerPiece = 64;
+static_assert(kExpandedBlock % kKeysPerPiece == 0 && kKeysPerPiece % kKeyAlignment == 0);
 constexpr Index kQueriesPerPiece = 48;
 constexpr Index kHeadTile = 16;     // heads that are packed together
 constexpr Index kFewestHeads = 32;  // of a query at a time: each time, all of its entries are read
@@ -155,24 +156,27 @@ class AbsorbedBatch {
 
 }  // namespace
 
+void pack_keys(Context& ctx, const NewKeysArgs& a, Index heads, std::span<const KeyBlock> blocks) {
+  const AttentionKernels& k = attention_kernels(ctx.numerics.isa);
+  // Pieces begin at multiples of their size, so that none reaches into a second block.
+  const Index first = a.begin / kKeysPerPiece, pieces = (a.end + kKeysPerPiece - 1) / kKeysPerPiece - first;
+  ctx.threads.parallel_for(heads * pieces, 1, [&](Index i, Index) {
+    const Index at = (first + i % pieces) * kKeysPerPiece;
+    k.pack_keys(a, i / pieces, std::max(at, a.begin), std::min(at + kKeysPerPiece, a.end),
+                blocks[static_cast<std::size_t>(at / kExpandedBlock)]);
+  });
+}
+
 void attend_expanded(Context& ctx, const ExpandedAttentionArgs& a, Index tokens, Index heads) {
   const AttentionKernels& k = attention_kernels(ctx.numerics.isa);
-  const Index keys = a.first_position + tokens;
   const Workspace::Scope scope(ctx.workspace);
-  const PackedHeads packed{ctx.workspace.floats({k.packed_keys_floats(a, heads, keys)}).data<float>(),
-                           ctx.workspace.floats({k.packed_values_floats(a, heads, keys)}).data<float>()};
-  const Index key_pieces = (keys + kKeysPerPiece - 1) / kKeysPerPiece;
-  ctx.threads.parallel_for(heads * key_pieces, 1, [&](Index i, Index) {
-    const Index begin = i % key_pieces * kKeysPerPiece;
-    k.pack(a, i / key_pieces, keys, begin, std::min(begin + kKeysPerPiece, keys), packed);
-  });
   const Index scratch_floats = (k.expanded_scratch_floats(a) + 15) / 16 * 16;
   const TensorRef scratch = ctx.workspace.floats({ctx.threads.num_threads(), scratch_floats});
   const Index query_pieces = (tokens + kQueriesPerPiece - 1) / kQueriesPerPiece;
   ctx.threads.parallel_for(heads * query_pieces, 1, [&](Index i, Index) {
     // Late queries see most keys: they go first, so that the threads end together.
     const Index piece = query_pieces - 1 - i / heads, begin = piece * kQueriesPerPiece;
-    k.expanded(a, packed, i % heads, keys, begin, std::min(begin + kQueriesPerPiece, tokens),
+    k.expanded(a, i % heads, begin, std::min(begin + kQueriesPerPiece, tokens),
                scratch.data<float>() + ThreadPool::current_thread() * scratch_floats);
   });
 }

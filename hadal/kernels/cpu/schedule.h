@@ -10,6 +10,7 @@ void absorb(Context& ctx, const HeadsArgs& args);
 void expand(Context& ctx, const HeadsArgs& args);
 void mixture(Context& ctx, const MixtureArgs& args);
 
+void pack_keys(Context& ctx, const NewKeysArgs& args, Index heads, std::span<const KeyBlock> blocks);
 void attend_expanded(Context& ctx, const ExpandedAttentionArgs& args, Index tokens, Index heads);
 
 // What partial results of absorbed attention may take at a time: 36 MiB, unless those of 32 heads of one query are more

@@ -36,17 +36,35 @@ void weighted_sum(const float* p, Index n, const float* values, Index stride, In
 
 }  // namespace
 
+// In a block a head has rows of keys, then rows of values.
+void pack_keys(const NewKeysArgs& a, Index head, Index begin, Index end, const KeyBlock& to) {
+  const Index depth = a.nope + a.rope;
+  for (Index j = begin; j < end; ++j) {
+    const float* kv = a.kv + (j - a.begin) * a.kv_token_stride + head * a.kv_head_stride;
+    float* key = to.head(head) + j % kExpandedBlock * depth;
+    std::copy_n(kv, a.nope, key);
+    std::copy_n(a.k_pe + (j - a.begin) * a.k_pe_stride, a.rope, key + a.nope);
+    std::copy_n(kv + a.nope, a.v, to.head(head) + to.room * depth + j % kExpandedBlock * a.v);
+  }
+}
+
 void attend_expanded(const ExpandedAttentionArgs& a, Index token, Index head, float* scores) {
-  const Index n = a.first_position + token + 1;
+  const Index n = a.first_position + token + 1, depth = a.nope + a.rope;
   const float* q = a.q + token * a.q_token_stride + head * a.q_head_stride;
-  const float* kv = a.kv + head * a.kv_head_stride;
-  for (Index j = 0; j < n; ++j)
-    scores[j] = static_cast<float>(
-        (dot(q, kv + j * a.kv_token_stride, a.nope) + dot(q + a.nope, a.k_pe + j * a.k_pe_stride, a.rope)) * a.scale);
+  const auto block = [&](Index j) -> const KeyBlock& { return a.keys[static_cast<std::size_t>(j / kExpandedBlock)]; };
+  for (Index j = 0; j < n; ++j) {
+    const float* key = block(j).head(head) + j % kExpandedBlock * depth;
+    scores[j] = static_cast<float>((dot(q, key, a.nope) + dot(q + a.nope, key + a.nope, a.rope)) * a.scale);
+  }
   const double lse = softmax(scores, n);
   if (a.lse) a.lse[token * a.lse_token_stride + head] = static_cast<float>(lse);
-  weighted_sum(scores, n, kv + a.nope, a.kv_token_stride, a.v,
-               a.out + token * a.out_token_stride + head * a.out_head_stride);
+  float* out = a.out + token * a.out_token_stride + head * a.out_head_stride;
+  for (Index d = 0; d < a.v; ++d) {
+    double sum = 0;
+    for (Index j = 0; j < n; ++j)
+      sum += double{scores[j]} * block(j).head(head)[block(j).room * depth + j % kExpandedBlock * a.v + d];
+    out[d] = static_cast<float>(sum);
+  }
 }
 
 void attend_absorbed(const AbsorbedAttentionArgs& a, Index token, Index head, float* scores) {

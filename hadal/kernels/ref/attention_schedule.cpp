@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "hadal/kernels/elementwise.h"
 #include "hadal/kernels/ref/schedule.h"
 #include "hadal/kernels/work.h"
@@ -34,6 +36,15 @@ TensorRef gather_entries(Context& ctx, const CachedSequence& s, Index latent, In
 }
 
 }  // namespace
+
+void pack_keys(Context& ctx, const NewKeysArgs& a, Index heads, std::span<const KeyBlock> blocks) {
+  const Index first = a.begin / kExpandedBlock, last = (a.end + kExpandedBlock - 1) / kExpandedBlock;
+  ctx.threads.parallel_for(heads, 1, [&](Index head, Index) {
+    for (Index b = first; b < last; ++b)
+      pack_keys(a, head, std::max(b * kExpandedBlock, a.begin), std::min((b + 1) * kExpandedBlock, a.end),
+                blocks[static_cast<std::size_t>(b)]);
+  });
+}
 
 void attend_expanded(Context& ctx, const ExpandedAttentionArgs& a, Index tokens, Index heads) {
   for_each_query(ctx, tokens, heads, a.first_position + tokens, a.nope + a.rope + a.v,
