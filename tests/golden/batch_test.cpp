@@ -113,15 +113,15 @@ TEST_P(Batch, Rule18_NorWithACacheInFp8) {
 TEST_P(Batch, Rule18_BitsDoNotDependOnWhatAPromptKeepsBetweenItsChunks) {
   const Transformer& t = model.transformer;
   const config::Config& c = t.config;
-  constexpr Index kPrompt = 90;
+  constexpr Index kPrompt = 70;
   const auto prompt = std::span(ids).first(kPrompt);
   const ops::HeadSizes head{c.qk_nope_head_dim, c.qk_rope_head_dim, c.v_head_dim};
   const std::uint64_t layer = ops::ExpandedKeys::bytes(head, c.num_attention_heads, kPrompt);
   const std::vector<float> whole = compute(t, {{{prompt.begin(), prompt.end()}, {}}}, 1, isa)[0].main;
   const auto all_layers = static_cast<std::uint64_t>(c.num_hidden_layers);
   for (const DType dtype : {DType::kF32, DType::kF8E4M3})
-    for (const Index chunk : {1, 7, 32, 45})
-      for (const std::uint64_t layers : {std::uint64_t{0}, std::uint64_t{1}, all_layers, 3 * all_layers}) {
+    for (const Index chunk : {13, 32})
+      for (const std::uint64_t layers : {std::uint64_t{0}, std::uint64_t{1}, 3 * all_layers}) {
         Context ctx(2, isa);
         const CachePools pools = t.new_pools(dtype, 0, layers * layer);
         SequenceState state(pools, kPrompt), other(pools, kPrompt);
