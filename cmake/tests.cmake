@@ -34,7 +34,7 @@ function(hadal_unit_tests name files)
 endfunction()
 
 # What runs under AddressSanitizer and UBSan (the parsers are fuzzed there too), and under ThreadSanitizer.
-set(HADAL_ASAN_PROGRAMS core io config kernels ops tokenizer model stream infer)
+set(HADAL_ASAN_PROGRAMS core io config kernels ops model stream infer)
 set(HADAL_TSAN_PROGRAMS core io ops model stream infer)
 
 # What ./test builds of a sanitized preset (HADAL_SANITIZERS=1).
