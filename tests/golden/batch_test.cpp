@@ -122,6 +122,7 @@ TEST_P(Batch, Rule18_BitsDoNotDependOnWhatAPromptKeepsBetweenItsChunks) {
   for (const DType dtype : {DType::kF32, DType::kF8E4M3})
     for (const Index chunk : {13, 32})
       for (const std::uint64_t layers : {std::uint64_t{0}, std::uint64_t{1}, 3 * all_layers}) {
+        if (isa == Isa::kRef && (chunk != 32 || layers > 1)) continue;  // it takes seconds each
         Context ctx(2, isa);
         const CachePools pools = t.new_pools(dtype, 0, layers * layer);
         SequenceState state(pools, kPrompt), other(pools, kPrompt);
