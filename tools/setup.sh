@@ -56,9 +56,13 @@ configure() {
 # build TARGETS...: in build/; quiet when there is nothing to do.
 build() { run_ninja build "$@"; }
 
-build_fuzzers() {
-  [ -f build-fuzz/build.ninja ] || cmake --preset fuzz >&2 || return 2
-  run_ninja build-fuzz fuzzers
+# The programs that ctest runs under sanitizers, and the fuzzers.
+build_sanitized() {
+  local preset
+  for preset in asan tsan; do
+    [ -f build-$preset/build.ninja ] || cmake --preset $preset >&2 || return 2
+    run_ninja build-$preset sanitized || return 2
+  done
 }
 
 run_ninja() {

@@ -31,14 +31,15 @@ bool is_down(const std::string& part) {
   return part.ends_with("down_proj");
 }
 
-void put_rows(const Tensor& to, Index row, const TensorRef& rows) {
-  const auto from = rows.view<float, 2>(), target = to->view<float, 2>();
+void put_rows(const Tensor& to, Index row, const ConstTensorRef& rows) {
+  const auto from = rows.view<float, 2>();
+  const auto target = to->view<float, 2>();
   for (Index r = 0; r < rows.size(0); ++r)
     std::memcpy(target.row(row + r), from.row(r), static_cast<std::size_t>(rows.size(1)) * sizeof(float));
 }
 
 // The input of down_proj.
-Tensor inner(Context& ctx, const FeedForward& f, const TensorRef& x) {
+Tensor inner(Context& ctx, const FeedForward& f, const ConstTensorRef& x) {
   const Workspace::Scope scope(ctx.workspace);
   return Tensor::copy_of(ops::swiglu(ctx, f.gate_proj.forward(ctx, x), f.up_proj.forward(ctx, x)));
 }
@@ -86,7 +87,7 @@ const Block& Calibration::block() const {
 class Calibration::Inputs : public Observer {
  public:
   Inputs(Calibration& to, Index row) : to_(to), row_(row) {}
-  void on_value(std::string_view name, const TensorRef& value) override {
+  void on_value(std::string_view name, const ConstTensorRef& value) override {
     if (name == "attn_norm") put_rows(to_.attention_, row_, value);
     if (name == "q_latent") put_rows(to_.c_q_, row_, value);
     if (name == "latent") put_rows(to_.c_kv_, row_, value);
@@ -127,7 +128,7 @@ void Calibration::run(const Block& b) {
   }
   if (!b.moe) return;
   const Index k = static_cast<Index>(chosen_.size()) / tokens;
-  groups_ = ops::group_by_expert(TensorRef(chosen_.data(), DType::kI32, {tokens, k}), b.moe->gate.n_routed_experts);
+  groups_ = ops::group_by_expert(ConstTensorRef(chosen_.data(), DType::kI32, {tokens, k}), b.moe->gate.n_routed_experts);
 }
 
 // x_ becomes the input of an MTP layer: each position's hidden state beside the token after it.
@@ -181,7 +182,7 @@ Tensor Calibration::head_inputs(const model::RmsNorm& norm) const {
 Tensor Calibration::feed_forward_inputs(const std::string& part) const {
   const Block& b = block();
   const std::string routed = "mlp.experts.";
-  const TensorRef& all = feed_forward_;
+  const ConstTensorRef& all = feed_forward_;
   if (!part.starts_with(routed)) {
     if (!is_down(part)) return Tensor::copy_of(all);
     return inner(ctx_, b.moe ? b.moe->shared_experts : *b.mlp, all);

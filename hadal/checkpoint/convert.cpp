@@ -42,7 +42,7 @@ struct Job {
   std::vector<Entry> entries = {};
 };
 
-bool all_powers_of_two(const TensorRef& scale) {
+bool all_powers_of_two(const ConstTensorRef& scale) {
   for (Index i = 0; i < scale.num_elements(); ++i) {
     const float s = scale.data<float>()[i];
     if (round_up_to_power_of_two(s) != s) return false;
@@ -166,7 +166,7 @@ class Converter {
     done_ += bytes.size();
     if (progress_ && !progress_(done_, total_)) throw Interrupted("interrupted; run the same command again to go on");
   }
-  void emit(const TensorRef& t, io::SafetensorsWriter& writer) {
+  void emit(const ConstTensorRef& t, io::SafetensorsWriter& writer) {
     emit(std::span(static_cast<const std::byte*>(t.raw()), static_cast<std::size_t>(t.num_bytes())), writer);
   }
 
@@ -183,7 +183,7 @@ class Converter {
   }
 
   // `piece` begins at row `row` of a parameter's values or scales.
-  void check_finite(const std::string& name, const TensorRef& piece, Index row) const {
+  void check_finite(const std::string& name, const ConstTensorRef& piece, Index row) const {
     const ValueCounts counts = count_values(ctx_, piece);
     if (counts.not_finite == 0) return;
     const Shape& shape = piece.shape();
@@ -195,7 +195,7 @@ class Converter {
   }
 
   // The largest float32 that BF16 has a number for, rounded to nearest.
-  void check_bf16(const std::string& name, const TensorRef& piece, Index row) const {
+  void check_bf16(const std::string& name, const ConstTensorRef& piece, Index row) const {
     constexpr float kTooLarge = 0x1.FFp127f;
     const float* values = piece.data<float>();
     const auto end = values + piece.num_elements();
@@ -208,9 +208,9 @@ class Converter {
   }
 
   void copy(const std::string& tensor, io::SafetensorsWriter& writer, bool checked = true) {
-    const TensorRef source = files_.find(tensor);
+    const ConstTensorRef source = files_.find(tensor);
     for_each_piece(source.shape(), tensor, [&](Index row, Index end) {
-      const TensorRef piece = source.rank() > 0 ? source.rows(row, end) : source;
+      const ConstTensorRef piece = source.rank() > 0 ? source.rows(row, end) : source;
       if (checked) check_finite(tensor, piece, row);
       emit(piece, writer);
     });
@@ -235,7 +235,7 @@ class Converter {
     PieceEncoder encoder(ctx_, job.encoding, options_.storage.ue8m0,
                          calibrated ? &gptq_for(job.name, reader.shape()[1]) : nullptr);
     for_each_piece(reader.shape(), job.source->values, [&](Index row, Index end) {
-      const TensorRef piece = reader.read(row, end);
+      const ConstTensorRef piece = reader.read(row, end);
       check_finite(job.name, piece, row);
       if (job.encoding.dtype == DType::kBF16) check_bf16(job.name, piece, row);
       emit(encoder.encode(piece), writer);

@@ -18,11 +18,12 @@ constexpr float kLeastShare = 0.6f, kMostShare = 1.1f, kShareStep = 0.025f;
 using Matrix = std::vector<double>;
 
 // X^T X of columns [begin, begin + width), with damping on the diagonal.
-Matrix damped_hessian(Context& ctx, const TensorRef& inputs, Index begin, Index width) {
+Matrix damped_hessian(Context& ctx, const ConstTensorRef& inputs, Index begin, Index width) {
   const Workspace::Scope scope(ctx.workspace);
   const Index tokens = inputs.size(0);
   const TensorRef turned = ctx.workspace.floats({width, tokens});
-  const auto from = inputs.view<float, 2>(), to = turned.view<float, 2>();
+  const auto from = inputs.view<float, 2>();
+  const auto to = turned.view<float, 2>();
   for (Index t = 0; t < tokens; ++t)
     for (Index c = 0; c < width; ++c) to(c, t) = from(t, begin + c);
   const auto product = ops::linear_unrounded(ctx, turned, {.values = turned}).view<float, 2>();
@@ -101,7 +102,7 @@ bf16 best_scale(const float* x, const float* weight, Index n) {
 
 }  // namespace
 
-Gptq::Gptq(Context& ctx, const TensorRef& inputs, Index columns) : columns_(columns) {
+Gptq::Gptq(Context& ctx, const ConstTensorRef& inputs, Index columns) : columns_(columns) {
   std::vector<Matrix> hessians;
   for (Index begin = 0; begin < columns; begin += kSpan) {
     const Index width = std::min(kSpan, columns - begin);
@@ -141,7 +142,7 @@ void Gptq::quantize_row(float* x, Index group, std::uint8_t* codes, bf16* scales
   }
 }
 
-void Gptq::quantize(Context& ctx, const TensorRef& x, Index group, const TensorRef& packed,
+void Gptq::quantize(Context& ctx, const ConstTensorRef& x, Index group, const TensorRef& packed,
                     const TensorRef& scale) const {
   HADAL_CHECK(x.size(1) == columns_ && kSpan % group == 0, "gptq: {} columns in groups of {}, made for {}", x.size(1),
               group, columns_);

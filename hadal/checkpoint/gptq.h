@@ -18,11 +18,11 @@ class Gptq {
   static constexpr Index kSpan = 512;  // a multiple of every group size
 
   // inputs F32 [T, K], T may be 0: then nothing is known and only the scales are searched.
-  Gptq(Context& ctx, const TensorRef& inputs, Index columns);
+  Gptq(Context& ctx, const ConstTensorRef& inputs, Index columns);
 
   // As ops::quantize_int4: x F32 [R, K] -> packed I32 [R, ceil(K / 8)], scale BF16 [R, ceil(K / group)]. Rows are
   // independent of each other, so a matrix may come in pieces.
-  void quantize(Context& ctx, const TensorRef& x, Index group, const TensorRef& packed, const TensorRef& scale) const;
+  void quantize(Context& ctx, const ConstTensorRef& x, Index group, const TensorRef& packed, const TensorRef& scale) const;
 
  private:
   struct Span {

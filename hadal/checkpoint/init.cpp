@@ -43,7 +43,7 @@ class Initialiser {
                 static_cast<std::uint64_t>(first), std_);
   }
 
-  void write_bytes(const TensorRef& piece, io::SafetensorsWriter& writer) {
+  void write_bytes(const ConstTensorRef& piece, io::SafetensorsWriter& writer) {
     writer.write(std::span(static_cast<const std::byte*>(piece.raw()), static_cast<std::size_t>(piece.num_bytes())));
     done_ += static_cast<std::uint64_t>(piece.num_bytes());
     if (progress_ && !progress_(done_, total_))

@@ -112,12 +112,12 @@ Index rows_per_piece(Index columns) {
   return std::max<Index>(ops::kBlock, kPieceFloats / std::max<Index>(columns, 1) / ops::kBlock * ops::kBlock);
 }
 
-void PieceEncoder::keep(const TensorRef& scale) {
+void PieceEncoder::keep(const ConstTensorRef& scale) {
   const auto* bytes = static_cast<const std::byte*>(scale.raw());
   companions_.insert(companions_.end(), bytes, bytes + scale.num_bytes());
 }
 
-TensorRef PieceEncoder::encode(const TensorRef& piece) {
+ConstTensorRef PieceEncoder::encode(const ConstTensorRef& piece) {
   const Index rows = piece.size(0), columns = piece.rank() > 1 ? piece.size(1) : 1;
   const Index group = encoding_.scheme.group_size;
   rows_ += rows;

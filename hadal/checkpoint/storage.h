@@ -58,12 +58,12 @@ class PieceEncoder {
   PieceEncoder(Context& ctx, const Encoding& encoding, bool ue8m0, const Gptq* gptq = nullptr)
       : ctx_(ctx), encoding_(encoding), ue8m0_(ue8m0), gptq_(gptq) {}
   // `piece` F32 [R, C] or [N]: the next rows, a multiple of 128 but for the last. The bytes are in ctx.workspace.
-  TensorRef encode(const TensorRef& piece);
+  ConstTensorRef encode(const ConstTensorRef& piece);
   // What comes behind the values, in the order of entries_of, once all pieces are encoded.
   const std::vector<std::byte>& companions();
 
  private:
-  void keep(const TensorRef& scale);
+  void keep(const ConstTensorRef& scale);
 
   Context& ctx_;
   Encoding encoding_;

@@ -20,22 +20,25 @@ StoredReader::StoredReader(Context& ctx, const io::CheckpointFiles& files, const
 TensorRef StoredReader::read_awq(Index begin, Index end) const {
   const Index rows = end - begin;
   const Shape grid{rows, awq_.scales.size(0)};
-  ops::Weight w{.values = ctx_.workspace.tensor(DType::kI32, {rows, ops::num_blocks(shape_[1], 8)}),
-                .scale = ctx_.workspace.tensor(awq_.scales.dtype(), grid),
-                .zero = ctx_.workspace.tensor(DType::kU8, grid),
-                .scale_rows = 1,
-                .scale_columns = scheme_.group_size,
-                .packed_columns = shape_[1]};
-  ops::repack_awq(awq_, begin, end, w.values, w.zero, w.scale, &ctx_.threads);
+  const TensorRef codes = ctx_.workspace.tensor(DType::kI32, {rows, ops::num_blocks(shape_[1], 8)}),
+                  scale = ctx_.workspace.tensor(awq_.scales.dtype(), grid),
+                  zero = ctx_.workspace.tensor(DType::kU8, grid);
+  ops::repack_awq(awq_, begin, end, codes, zero, scale, &ctx_.threads);
+  const ops::Weight w{.values = codes,
+                      .scale = scale,
+                      .zero = zero,
+                      .scale_rows = 1,
+                      .scale_columns = scheme_.group_size,
+                      .packed_columns = shape_[1]};
   const TensorRef out = ctx_.workspace.floats({rows, shape_[1]});
   ops::dequantize(ctx_, w, out);
   return out;
 }
 
-TensorRef StoredReader::read(Index begin, Index end) const {
+ConstTensorRef StoredReader::read(Index begin, Index end) const {
   if (scheme_.format == WeightFormat::kAwq) return read_awq(begin, end);
   if (scheme_.format == WeightFormat::kFloat) {
-    const TensorRef part = shape_.rank() > 0 ? weight_.values.rows(begin, end) : weight_.values;
+    const ConstTensorRef part = shape_.rank() > 0 ? weight_.values.rows(begin, end) : weight_.values;
     const TensorRef out = ctx_.workspace.floats(part.shape());
     const bool vector = part.rank() == 1;
     ops::to_float(ctx_, vector ? part.reshape({1, part.size(0)}) : part, vector ? out.reshape({1, out.size(0)}) : out);

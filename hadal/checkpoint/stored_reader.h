@@ -16,7 +16,7 @@ class StoredReader {
 
   const Shape& shape() const { return shape_; }
   // Rows [begin, end) F32, in ctx.workspace: the F32 product of code and scale. `begin` is a multiple of 128.
-  TensorRef read(Index begin, Index end) const;
+  ConstTensorRef read(Index begin, Index end) const;
 
  private:
   TensorRef read_awq(Index begin, Index end) const;

@@ -15,7 +15,7 @@ struct Format {
 };
 
 template <class Bits>
-ValueCounts count(Context& ctx, const TensorRef& t, Format<Bits> format) {
+ValueCounts count(Context& ctx, const ConstTensorRef& t, Format<Bits> format) {
   const auto* data = static_cast<const Bits*>(t.raw());
   std::atomic<std::int64_t> not_finite{0};
   std::atomic<bool> nonzero{false};
@@ -47,7 +47,7 @@ std::string place_of(Index element, const Shape& shape) {
   return fmt::format("row {}, column {}", element / shape[1], element % shape[1]);
 }
 
-ValueCounts count_values(Context& ctx, const TensorRef& t) {
+ValueCounts count_values(Context& ctx, const ConstTensorRef& t) {
   switch (t.dtype()) {
     case DType::kF32:
       return count<std::uint32_t>(ctx, t, {0x7F800000u, 0x7FFFFFFFu});

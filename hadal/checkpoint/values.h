@@ -19,6 +19,6 @@ struct ValueCounts {
 std::string place_of(Index element, const Shape& shape);
 
 // Of a contiguous tensor. Integers are always finite.
-ValueCounts count_values(Context& ctx, const TensorRef& tensor);
+ValueCounts count_values(Context& ctx, const ConstTensorRef& tensor);
 
 }  // namespace hadal::checkpoint

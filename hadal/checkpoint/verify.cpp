@@ -77,12 +77,12 @@ class Verifier {
 
  private:
   void check_values(const io::SafetensorsFile& shard, const io::TensorInfo& info, bool powers_of_two) {
-    const TensorRef tensor = shard.tensor(info);
+    const ConstTensorRef tensor = shard.tensor(info);
     ValueCounts counts;
     constexpr Index kPiece = Index{16} << 20;
-    const TensorRef flat = tensor.reshape({tensor.num_elements()});
+    const ConstTensorRef flat = tensor.reshape({tensor.num_elements()});
     for (Index begin = 0; begin < flat.size(0); begin += kPiece) {
-      const TensorRef part = flat.rows(begin, std::min(begin + kPiece, flat.size(0)));
+      const ConstTensorRef part = flat.rows(begin, std::min(begin + kPiece, flat.size(0)));
       const ValueCounts more = count_values(ctx_, part);
       if (counts.first_bad < 0 && more.first_bad >= 0) counts.first_bad = begin + more.first_bad;
       counts.not_finite += more.not_finite;
@@ -106,7 +106,7 @@ class Verifier {
       out_.notes.push_back(info.name + ": all values are zero");
   }
 
-  void check_scale(const std::string& name, const TensorRef& stored, bool powers_of_two) {
+  void check_scale(const std::string& name, const ConstTensorRef& stored, bool powers_of_two) {
     if (stored.dtype() != DType::kF32 && stored.dtype() != DType::kBF16 && stored.dtype() != DType::kF16 &&
         stored.dtype() != DType::kF8E8M0)
       return;
@@ -124,7 +124,7 @@ class Verifier {
   }
 
   void compare(const std::string& repeat, const std::string& original) {
-    const TensorRef a = files_.find(repeat), b = files_.find(original);
+    const ConstTensorRef a = files_.find(repeat), b = files_.find(original);
     if (!a || !b) return;
     const bool same = a.dtype() == b.dtype() && a.shape() == b.shape() &&
                       std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;

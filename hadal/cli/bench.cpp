@@ -69,8 +69,7 @@ void BenchContexts::for_each(const std::function<void(Context&)>& f) const {
   for (const int count : threads.empty() ? std::vector<int>{0} : threads)
     for (const Isa set : sets)
       for (const Activations format : formats) {
-        Context ctx(count, set);
-        ctx.activations = format;
+        Context ctx(count, Numerics{set, format});
         Poll poll(bench_poll);
         const Observers::Watch watch(ctx.observers, poll);
         f(ctx);

@@ -7,14 +7,14 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct BenchMachineCommand {
   BenchOutput output;
   std::vector<int> threads;
   std::string disk;
   bool no_disk = false;
 };
 
-std::vector<perf::Row> measure(const Options& o) {
+std::vector<perf::Row> measure(const BenchMachineCommand& o) {
   std::vector<int> threads = o.threads;
   if (threads.empty())
     for (int n = 1; n <= ThreadPool::available_cores();
@@ -29,7 +29,7 @@ std::vector<perf::Row> measure(const Options& o) {
 }  // namespace
 
 void add_bench_machine(CLI::App& group, Action& action) {
-  static Options o;
+  static BenchMachineCommand o;
   CLI::App* command = group.add_subcommand("machine", "Limits alone: reading memory, arithmetic, disk");
   command->add_option("--threads", o.threads, "Numbers of threads (default: 1, 2, 4, ... up to all cores)")
       ->delimiter(',')

@@ -7,7 +7,7 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct BenchModelCommand {
   std::string model;
   BenchOutput output;
   BenchContexts contexts;
@@ -20,7 +20,7 @@ struct Options {
 using Measure = std::function<void(perf::ModelBench&, Context&, const perf::RunOptions&, std::vector<perf::Row>&)>;
 
 // Calls `measure` for every context and cache format.
-std::vector<perf::Row> measure_all(const Options& o, const Measure& measure) {
+std::vector<perf::Row> measure_all(const BenchModelCommand& o, const Measure& measure) {
   o.contexts.for_each([](Context&) {});  // names are checked before a model is loaded
   std::vector<perf::Row> rows;
   o.contexts.for_each([&](Context& ctx) {
@@ -38,7 +38,7 @@ std::vector<perf::Row> measure_all(const Options& o, const Measure& measure) {
   return rows;
 }
 
-std::vector<perf::Row> measure_decode(const Options& o) {
+std::vector<perf::Row> measure_decode(const BenchModelCommand& o) {
   return measure_all(o, [&](perf::ModelBench& bench, Context& ctx, const perf::RunOptions& run, auto& rows) {
     for (const Index depth : o.depths)
       for (const Index batch : o.batches)
@@ -46,13 +46,13 @@ std::vector<perf::Row> measure_decode(const Options& o) {
   });
 }
 
-std::vector<perf::Row> measure_prompt(const Options& o) {
+std::vector<perf::Row> measure_prompt(const BenchModelCommand& o) {
   return measure_all(o, [&](perf::ModelBench& bench, Context& ctx, const perf::RunOptions& run, auto& rows) {
     for (const Index length : o.lengths) rows.push_back(bench.prompt(ctx, length, run));
   });
 }
 
-std::vector<perf::Row> measure_profile(const Options& o) {
+std::vector<perf::Row> measure_profile(const BenchModelCommand& o) {
   return measure_all(o, [&](perf::ModelBench& bench, Context& ctx, const perf::RunOptions& run, auto& rows) {
     const auto append = [&](std::vector<perf::Row> more) {
       std::move(more.begin(), more.end(), std::back_inserter(rows));
@@ -63,8 +63,8 @@ std::vector<perf::Row> measure_profile(const Options& o) {
   });
 }
 
-CLI::App* add(CLI::App& group, Action& action, Options& o, const char* name, const char* help, const char* example,
-              std::vector<perf::Row> (*measure)(const Options&)) {
+CLI::App* add(CLI::App& group, Action& action, BenchModelCommand& o, const char* name, const char* help,
+              const char* example, std::vector<perf::Row> (*measure)(const BenchModelCommand&)) {
   CLI::App* command = group.add_subcommand(name, help);
   command->add_option("MODEL", o.model, "Model directory")->required();
   o.contexts.add_to(*command);
@@ -82,14 +82,14 @@ CLI::App* add(CLI::App& group, Action& action, Options& o, const char* name, con
   return command;
 }
 
-void add_lengths(CLI::App& command, Options& o) {
+void add_lengths(CLI::App& command, BenchModelCommand& o) {
   command.add_option("--lengths", o.lengths, "Tokens of the prompts, e.g. 128,512,2048 (default 512)")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
   command.add_option("--chunk", o.chunk, "Prompt tokens computed at a time (default 1024)")->check(CLI::PositiveNumber);
 }
 
-void add_steps(CLI::App& command, Options& o) {
+void add_steps(CLI::App& command, BenchModelCommand& o) {
   command.add_option("--depth", o.depths, "Tokens in the cache before the first step, e.g. 0,4096 (default 0)")
       ->delimiter(',')
       ->check(CLI::NonNegativeNumber);
@@ -99,7 +99,7 @@ void add_steps(CLI::App& command, Options& o) {
 }  // namespace
 
 void add_bench_model(CLI::App& group, Action& action) {
-  static Options decode, prompt, batch, profile;
+  static BenchModelCommand decode, prompt, batch, profile;
   decode.batches = {1};
   add_steps(*add(group, action, decode, "decode", "One sequence, token by token",
                  "hadal bench decode models/mini --depth 0,100 --threads 1,2", measure_decode),

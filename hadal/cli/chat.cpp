@@ -19,7 +19,7 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct ChatCommand {
   std::string model, system;
   ComputeOptions compute;
   SamplingOptions sampling;
@@ -134,7 +134,7 @@ class TerminalChat {
   LineEditor editor_;
 };
 
-int run(const Options& o) {
+int run(const ChatCommand& o) {
   const std::filesystem::path directory = o.model.empty() ? bundled_model() : std::filesystem::path(o.model);
   TextModel model(directory, o.compute);
   const StatsAtEnd stats(o.compute.stats, model.store());
@@ -150,7 +150,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_chat(CLI::App& app, Action& action) {
-  static Options o;
+  static ChatCommand o;
   CLI::App* command =
       app.add_subcommand("chat", "Talk to a model: streaming, several turns, with the model's own template");
   command->add_option("MODEL", o.model, "Model directory (default: the small model that comes with Hadal)");

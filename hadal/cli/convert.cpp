@@ -7,15 +7,15 @@
 #include "hadal/cli/byte_progress.h"
 #include "hadal/cli/commands.h"
 #include "hadal/cli/options.h"
+#include "hadal/config/config.h"
 #include "hadal/io/json.h"
 #include "hadal/io/utf8_text.h"
-#include "hadal/config/config.h"
 #include "hadal/tokenizer/tokenizer.h"
 
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct ConvertCommand {
   std::string source, destination, to, head, calibrate, shard_size;
   checkpoint::ConvertOptions convert;
   std::optional<Index> group;
@@ -38,7 +38,7 @@ checkpoint::CalibrationText calibration_text(const std::filesystem::path& model,
   return text;
 }
 
-int run(Options& o) {
+int run(ConvertCommand& o) {
   o.convert.storage.target = checkpoint::target_from_name(o.to);
   if (o.group) {
     HADAL_CHECK(o.convert.storage.target == checkpoint::Target::kInt4, "convert: --group goes with --to int4");
@@ -60,7 +60,7 @@ int run(Options& o) {
 }  // namespace
 
 void add_convert(CLI::App& app, Action& action) {
-  static Options o;
+  static ConvertCommand o;
   CLI::App* command = app.add_subcommand("convert", "Cast or quantise a model directory: streaming, resumable");
   command->add_option("SRC", o.source, "Model directory")->required();
   command->add_option("DST", o.destination, "Directory to make; SRC's tokenizer and other small files come along")

@@ -23,7 +23,7 @@ using Json = nlohmann::ordered_json;
 constexpr Index kDefaultMaxTokens = 1024;
 constexpr int kSomeFailed = 1;
 
-struct Options {
+struct GenerateCommand {
   std::string model, prompt, prompt_ids, input, output;
   ComputeOptions compute;
   SamplingOptions sampling;
@@ -32,7 +32,7 @@ struct Options {
   Index batch = 1;
 };
 
-std::vector<GenerationTask> read_tasks(const Options& o, const TextModel& model) {
+std::vector<GenerationTask> read_tasks(const GenerateCommand& o, const TextModel& model) {
   GenerationTask task;
   task.sampling = o.sampling.params(model.defaults());
   task.max_tokens = o.sampling.max_tokens.value_or(kDefaultMaxTokens);
@@ -91,7 +91,7 @@ std::vector<infer::Request> make_requests(std::vector<GenerationTask>& tasks, co
 
 // Says on stderr what cannot be answered; throws for the first with --fail-fast, and if the prompt is no line of a
 // file.
-int report_faults(const Options& o, const std::vector<GenerationTask>& tasks) {
+int report_faults(const GenerateCommand& o, const std::vector<GenerationTask>& tasks) {
   constexpr int kMostSentences = 20;
   int faults = 0;
   for (const GenerationTask& task : tasks) {
@@ -204,7 +204,7 @@ class OrderedResults {
   std::size_t next_ = 0;
 };
 
-int run(const Options& o) {
+int run(const GenerateCommand& o) {
   const int sources = !o.input.empty() + !o.prompt.empty() + !o.prompt_ids.empty();
   HADAL_CHECK(sources == 1, "generate: give one of --prompt, --prompt-ids and --input");
   TextModel model(o.model, o.compute);
@@ -244,7 +244,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_generate(CLI::App& app, Action& action) {
-  static Options o;
+  static GenerateCommand o;
   CLI::App* command =
       app.add_subcommand("generate", "Answer one prompt or a file of prompts; JSON lines out, resumable");
   command->add_option("MODEL", o.model, "Model directory")->required();

@@ -11,14 +11,14 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct InitCommand {
   std::string config, directory, dtype = "bf16", head, shard_size;
   checkpoint::InitOptions init;
   std::optional<Index> group;
   int threads = 0;
 };
 
-int run(Options& o) {
+int run(InitCommand& o) {
   o.init.storage.target = checkpoint::target_from_name(o.dtype);
   if (o.group) {
     HADAL_CHECK(o.init.storage.target == checkpoint::Target::kInt4, "init: --group goes with --dtype int4");
@@ -34,7 +34,7 @@ int run(Options& o) {
 }  // namespace
 
 void add_init(CLI::App& app, Action& action) {
-  static Options o;
+  static InitCommand o;
   CLI::App* command = app.add_subcommand("init", "Make a model directory with random weights of any config");
   command->add_option("CONFIG", o.config, "config.json, or a directory that has one")->required();
   command->add_option("DIR", o.directory, "Directory to make")->required();

@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Options {
+struct InspectCommand {
   std::string model;
   bool json = false, tensors = false;
 };
@@ -90,7 +90,7 @@ Json text_side(const std::filesystem::path& directory) {
   return j;
 }
 
-Json describe(const Options& o) {
+Json describe(const InspectCommand& o) {
   const checkpoint::Inspection in = checkpoint::inspect_model(o.model);
   Json j = architecture(in.config);
   j["parameters"] = in.parameters;
@@ -134,7 +134,7 @@ std::string readable(const Json& value) {
   return value.dump();
 }
 
-int run(const Options& o) {
+int run(const InspectCommand& o) {
   const Json j = describe(o);
   if (o.json) {
     print(j.dump(2) + "\n");
@@ -153,7 +153,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Action& action) {
-  static Options o;
+  static InspectCommand o;
   CLI::App* command =
       app.add_subcommand("inspect", "What a model is: architecture, parameters, bytes, cache, context, template");
   command->add_option("MODEL", o.model, "Model directory, or a config.json alone")->required();

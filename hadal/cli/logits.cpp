@@ -15,7 +15,7 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct LogitsCommand {
   std::string model, ids, ids_file, out;
   ComputeOptions compute;
   eval::LogitsOptions logits;
@@ -28,7 +28,7 @@ void check_ids(const std::vector<config::TokenId>& ids, const config::Config& c)
               "ids: {} tokens are more than the context of {}", ids.size(), c.max_position_embeddings);
 }
 
-int run(Options& o) {
+int run(LogitsCommand& o) {
   HADAL_CHECK(o.ids.empty() != o.ids_file.empty(), "logits: give one of --ids and --ids-file");
   const auto ids = o.ids.empty() ? parse_ids(io::read_text_file(o.ids_file), o.ids_file) : parse_ids(o.ids, "--ids");
   const auto ctx = o.compute.make_context("interrupted; nothing was written");
@@ -50,7 +50,7 @@ int run(Options& o) {
 }  // namespace
 
 void add_logits(CLI::App& app, Action& action) {
-  static Options o;
+  static LogitsCommand o;
   CLI::App* command = app.add_subcommand("logits", "Float32 logits of every position, as safetensors: the parity tool");
   command->add_option("MODEL", o.model, "Model directory")->required();
   command->add_option("--ids", o.ids, "Token ids: 1,2,3");

@@ -69,8 +69,7 @@ stream::StreamOptions ComputeOptions::stream() const {
 std::unique_ptr<Context> ComputeOptions::make_context(const std::string& when_interrupted) const {
   const Isa chosen = isa.empty() ? best_isa() : parse_isa(isa);
   const Activations rounding = parse_activations("--activations", activations);
-  auto ctx = std::make_unique<Context>(threads, chosen);
-  ctx->activations = rounding;
+  auto ctx = std::make_unique<Context>(threads, Numerics{chosen, rounding});
   log_info("{}, activations {}, {} thread{}", isa_name(chosen), activations_name(rounding), ctx->threads.num_threads(),
            ctx->threads.num_threads() == 1 ? "" : "s");
   ctx->observers.keep(std::make_unique<Poll>([when_interrupted] {

@@ -18,7 +18,7 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct PerplexityCommand {
   std::string model, file;
   ComputeOptions compute;
   eval::PerplexityOptions perplexity;
@@ -26,7 +26,7 @@ struct Options {
   bool json = false;
 };
 
-void print_json(const Options& o, const eval::PerplexityResult& r, std::size_t bytes,
+void print_json(const PerplexityCommand& o, const eval::PerplexityResult& r, std::size_t bytes,
                 const stream::ExpertStore* store) {
   nlohmann::ordered_json json = {{"nats_per_token", r.nats_per_token()},
                                  {"bits_per_byte", r.bits_per_byte(bytes)},
@@ -41,7 +41,7 @@ void print_json(const Options& o, const eval::PerplexityResult& r, std::size_t b
   print(json.dump() + "\n");
 }
 
-void print_text(const Options& o, const eval::PerplexityResult& r, std::size_t bytes) {
+void print_text(const PerplexityCommand& o, const eval::PerplexityResult& r, std::size_t bytes) {
   const double nats = r.nats_per_token();
   print(fmt::format("{:.4f} nats a token, {:.4f} bits a byte ({} tokens, {} bytes; perplexity {:.3f})\n", nats,
                     r.bits_per_byte(bytes), r.tokens, bytes, std::exp(nats)));
@@ -50,7 +50,7 @@ void print_text(const Options& o, const eval::PerplexityResult& r, std::size_t b
                       o.against, r.divergence_per_token(), 100 * r.agreement()));
 }
 
-int run(Options& o) {
+int run(PerplexityCommand& o) {
   const std::string text(io::utf8_text(io::read_text_file(o.file), o.file));
   const auto tokenizer = tokenizer::Tokenizer::load(o.model);
   const auto ids = tokenizer.encode(text, tokenizer::AddedTokenMode::kIgnore);
@@ -58,7 +58,7 @@ int run(Options& o) {
   const auto ctx = o.compute.make_context();
   if (!o.against.empty()) o.perplexity.reference = eval::Mode{.activations = parse_activations("--against", o.against)};
   // Two instruction sets read the same weights: as they are stored.
-  const bool one_isa = !o.perplexity.reference || o.perplexity.reference->isa == ctx->isa;
+  const bool one_isa = !o.perplexity.reference || o.perplexity.reference->isa == ctx->numerics.isa;
   const stream::LoadedModel model = stream::load_model(
       o.model, {.stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange() && one_isa});
   const StatsAtEnd stats(o.compute.stats && !o.json, model.store.get());
@@ -86,7 +86,7 @@ int run(Options& o) {
 }  // namespace
 
 void add_perplexity(CLI::App& app, Action& action) {
-  static Options o;
+  static PerplexityCommand o;
   CLI::App* command =
       app.add_subcommand("perplexity", "How well a model predicts a text: nats a token and bits a byte");
   command->add_option("MODEL", o.model, "Model directory")->required();

@@ -17,7 +17,7 @@ namespace {
 using io::Json;
 using tokenizer::Tokenizer;
 
-struct Options {
+struct TokenizerCommand {
   std::string model, messages, tools;
   bool no_special = false, skip_special = false, generation_prompt = false, ids = false, allow_special = false,
        continue_final = false;
@@ -28,14 +28,14 @@ void print_ids(const std::vector<tokenizer::TokenId>& ids) {
   print(Json(ids).dump() + "\n");
 }
 
-int encode(const Options& o) {
+int encode(const TokenizerCommand& o) {
   const auto mode = o.no_special ? tokenizer::AddedTokenMode::kIgnore : tokenizer::AddedTokenMode::kRecognise;
   const Tokenizer tokenizer = Tokenizer::load(o.model);
   print_ids(tokenizer.encode(read_stdin(), mode));
   return 0;
 }
 
-int decode(const Options& o) {
+int decode(const TokenizerCommand& o) {
   const Json json = io::parse_json(read_stdin(), "stdin");
   HADAL_CHECK(json.is_array(), "stdin: a JSON array of token ids was expected");
   std::vector<tokenizer::TokenId> ids;
@@ -55,7 +55,7 @@ Json read_document(const std::string& file) {
   return json;
 }
 
-int render(const Options& o) {
+int render(const TokenizerCommand& o) {
   const Json messages = read_document(o.messages);
   const Json tools = o.tools.empty() ? Json() : read_document(o.tools);
   HADAL_CHECK(tools.is_null() || tools.is_array(), "{}: a list of tools was expected", o.tools);
@@ -74,8 +74,8 @@ int render(const Options& o) {
   return 0;
 }
 
-CLI::App* add(CLI::App& parent, Action& action, Options& o, const char* name, const char* help, const char* example,
-              int (*run)(const Options&)) {
+CLI::App* add(CLI::App& parent, Action& action, TokenizerCommand& o, const char* name, const char* help,
+              const char* example, int (*run)(const TokenizerCommand&)) {
   CLI::App* command = parent.add_subcommand(name, help);
   command->add_option("MODEL", o.model, "Model directory (only its tokenizer's files are read)")->required();
   command->footer(std::string("Example:\n  ") + example);
@@ -86,7 +86,7 @@ CLI::App* add(CLI::App& parent, Action& action, Options& o, const char* name, co
 }  // namespace
 
 void add_tokenizer(CLI::App& app, Action& action) {
-  static Options o;
+  static TokenizerCommand o;
   CLI::App* group = app.add_subcommand("tokenizer", "Text to token ids and back; chat messages to the exact prompt");
   group->require_subcommand(1);
   group->footer("Example:\n  echo -n 'Hello' | hadal tokenizer encode models/mini");

@@ -21,7 +21,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Options {
+struct VerifyCommand {
   std::string model;
   bool json = false, quick = false;
   int threads = 0;
@@ -109,7 +109,7 @@ void check_generation_config(const std::filesystem::path& directory, checkpoint:
                                               out.config->vocab_size));
 }
 
-checkpoint::Verification verify(const Options& o) {
+checkpoint::Verification verify(const VerifyCommand& o) {
   const std::filesystem::path directory = o.model;
   Context ctx(o.threads);
   checkpoint::Verification out = checkpoint::verify_weights(ctx, directory, o.quick, ByteProgress("reading"));
@@ -165,7 +165,7 @@ void print_table(const checkpoint::Verification& v) {
   for (const std::string& n : v.notes) print("  note: " + n + "\n");
 }
 
-int run(const Options& o) {
+int run(const VerifyCommand& o) {
   const checkpoint::Verification result = verify(o);
   if (o.json)
     print_json(result);
@@ -177,7 +177,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_verify(CLI::App& app, Action& action) {
-  static Options o;
+  static VerifyCommand o;
   CLI::App* command = app.add_subcommand(
       "verify", "What is wrong with a model directory: shapes, scales, damaged values, tokenizer, template");
   command->add_option("MODEL", o.model, "Model directory")->required();

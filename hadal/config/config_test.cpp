@@ -11,6 +11,7 @@
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::config {
+namespace config_test {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -316,4 +317,5 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& p) { return p.param.name; });
 
 }  // namespace
+}  // namespace config_test
 }  // namespace hadal::config

@@ -10,6 +10,7 @@
 #include "hadal/config/config.h"
 
 namespace hadal::config {
+namespace quantization_config_test {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -162,4 +163,5 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& p) { return p.param.name; });
 
 }  // namespace
+}  // namespace quantization_config_test
 }  // namespace hadal::config

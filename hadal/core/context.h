@@ -1,57 +1,64 @@
-// What every computation is given: threads, instruction set, how activations are rounded, and who watches. Passed
+// What every computation is given: a device and its memory, threads, how numbers are computed, and who watches. Passed
 // first, by reference; there are no globals.
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <string_view>
+#include <utility>
 
+#include "hadal/core/numerics.h"
 #include "hadal/core/observer.h"
 #include "hadal/core/thread_pool.h"
 #include "hadal/core/workspace.h"
 
 namespace hadal {
 
-// Which set of kernels runs, each a superset of the one before. kRef is the scalar oracle and runs anywhere. Bits are a
-// function of the ISA and of the activations' format, and of nothing else: not of threads, chunks or batches.
-enum class Isa {
-  kRef,
-  kAvx2,        // AVX2, FMA, F16C
-  kAvx512,      // AVX-512 F, BW, DQ, VL
-  kAvx512Bf16,  // and VNNI, VBMI, BF16: Zen 4, Sapphire Rapids and later
-};
+// The device that computes, by its memory; threads, memory for intermediate results, observers of a pass; and how
+// numbers are computed. What with() gives shares all but the last.
+class Context {
+  struct Shared {
+    Shared(int num_threads, DeviceMemory& device_memory)
+        : memory(device_memory), threads(num_threads), workspace(device_memory) {}
+    DeviceMemory& memory;
+    ThreadPool threads;
+    Workspace workspace;
+    Observers observers;
+  };
+  std::shared_ptr<Shared> shared_;
 
-inline constexpr Isa kAllIsas[] = {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
+ public:
+  // `device_memory` must outlive it. On a device other than the host, `numerics.isa` says nothing.
+  explicit Context(int num_threads, const Numerics& n, DeviceMemory& device_memory = host_memory())
+      : Context(std::make_shared<Shared>(num_threads, device_memory), n) {}
+  explicit Context(int num_threads = 0, Isa isa = best_isa()) : Context(num_threads, Numerics{.isa = isa}) {}
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
 
-Isa best_isa();                                           // by cpuid
-std::optional<Isa> isa_from_name(std::string_view name);  // "ref", "avx2", "avx512", "avx512-bf16"
-std::string_view isa_name(Isa isa);
-bool isa_supported(Isa isa);
+  // The same device, threads, workspace and observers. Not for use at the same time.
+  Context with(const Numerics& n) const { return Context(shared_, n); }
 
-// How the inputs of linears are rounded before the product.
-enum class Activations {
-  kF32,   // not at all
-  kBf16,  // to BF16, as the published GPU engines do
-  kInt8,  // to 8 bits with a scale per 128; FP8 and BF16 weights are rounded to 8 bits too
-  kFp8,   // 1x128 tiles in E4M3 where the weight is FP8, as the reference inference code does (rule 33)
-};
-
-std::optional<Activations> activations_from_name(std::string_view name);  // "f32", "bf16", "int8", "fp8"
-std::string_view activations_name(Activations activations);
-
-struct Context {
-  explicit Context(int num_threads = 0, Isa isa_to_use = best_isa()) : threads(num_threads), isa(isa_to_use) {}
-
-  ThreadPool threads;
-  Workspace workspace;
-  Isa isa;
-  Activations activations = Activations::kF32;
-  Observers observers;
+  const Device device;
+  DeviceMemory& memory;  // of the device
+  ThreadPool& threads;
+  Workspace& workspace;
+  Observers& observers;
+  const Numerics numerics;
 
   // Tells the observers of a value and returns it.
   TensorRef observe(std::string_view name, const TensorRef& value) const {
     observers.value(name, value);
     return value;
   }
+
+ private:
+  Context(std::shared_ptr<Shared> shared, const Numerics& n)
+      : shared_(std::move(shared)),
+        device(shared_->memory.device()),
+        memory(shared_->memory),
+        threads(shared_->threads),
+        workspace(shared_->workspace),
+        observers(shared_->observers),
+        numerics(n) {}
 };
 
 }  // namespace hadal

@@ -20,8 +20,8 @@ class Observer {
   // Layer `index` is about to run (MTP depth d counts as num_hidden_layers + d); -1: a piece of other long work. May
   // throw, which ends the pass: caches are as long as before then.
   virtual void on_boundary(Index /*index*/) {}
-  // `value` has just been computed; it is there during the call only.
-  virtual void on_value(std::string_view /*name*/, const TensorRef& /*value*/) {}
+  // `value` has just been computed, on the device that computes; it is there during the call only.
+  virtual void on_value(std::string_view /*name*/, const ConstTensorRef& /*value*/) {}
 };
 
 // The observers of a Context, asked in the order in which they came.
@@ -49,7 +49,7 @@ class Observers {
   void boundary(Index index) const {
     for (Observer* o : list_) o->on_boundary(index);
   }
-  void value(std::string_view name, const TensorRef& value) const {
+  void value(std::string_view name, const ConstTensorRef& value) const {
     for (Observer* o : list_) o->on_value(name, value);
   }
 
@@ -71,10 +71,10 @@ class Poll : public Observer {
 // Hands every value on under its full name: "layer3.topk_idx".
 class Trace : public Observer {
  public:
-  using Sink = std::function<void(const std::string& name, const TensorRef& value)>;
+  using Sink = std::function<void(const std::string& name, const ConstTensorRef& value)>;
   explicit Trace(Sink sink) : sink_(std::move(sink)) {}
   void on_boundary(Index index) override { layer_ = index; }
-  void on_value(std::string_view name, const TensorRef& value) override {
+  void on_value(std::string_view name, const ConstTensorRef& value) override {
     sink_("layer" + std::to_string(layer_) + "." + std::string(name), value);
   }
 

@@ -1,20 +1,11 @@
 #include "hadal/core/tensor.h"
 
-#include <sys/mman.h>
-
-#include <cstdlib>
 #include <cstring>
-
-#include "hadal/core/out_of_memory.h"
 
 namespace hadal {
 namespace {
 
-// One cache line, and the widest vector of any instruction set we compile for.
-constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-void copy_elements(const TensorRef& from, char* to) {
+void copy_elements(const ConstTensorRef& from, char* to) {
   const auto bytes = static_cast<Index>(dtype_bytes(from.dtype()));
   if (from.is_contiguous()) {
     if (from.num_bytes() > 0) std::memcpy(to, from.raw(), static_cast<std::size_t>(from.num_bytes()));
@@ -33,7 +24,8 @@ std::string Shape::to_string() const {
   return text + "]";
 }
 
-TensorRef::TensorRef(void* data, DType dtype, Shape shape) : data_(data), dtype_(dtype), shape_(shape) {
+ConstTensorRef::ConstTensorRef(const void* data, DType dtype, Shape shape, Device device)
+    : data_(const_cast<void*>(data)), dtype_(dtype), device_(device), shape_(shape) {
   Index step = 1;
   for (int i = shape_.rank() - 1; i >= 0; --i) {
     stride_[i] = step;
@@ -41,7 +33,7 @@ TensorRef::TensorRef(void* data, DType dtype, Shape shape) : data_(data), dtype_
   }
 }
 
-bool TensorRef::is_contiguous() const {
+bool ConstTensorRef::is_contiguous() const {
   Index step = 1;
   for (int i = rank() - 1; i >= 0; --i) {
     if (shape_[i] != 1 && stride_[i] != step) return false;
@@ -50,33 +42,33 @@ bool TensorRef::is_contiguous() const {
   return true;
 }
 
-TensorRef TensorRef::slice(int dim, Index begin, Index end) const {
+ConstTensorRef ConstTensorRef::slice(int dim, Index begin, Index end) const {
   HADAL_CHECK(dim >= 0 && dim < rank() && begin >= 0 && begin <= end && end <= shape_[dim],
               "tensor: slice [{}, {}) of dimension {} does not fit shape {}", begin, end, dim, shape_.to_string());
-  TensorRef out = *this;
+  ConstTensorRef out = *this;
   out.data_ = static_cast<char*>(data_) + begin * stride_[dim] * static_cast<Index>(dtype_bytes(dtype_));
   out.shape_[dim] = end - begin;
   return out;
 }
 
-TensorRef TensorRef::operator[](Index i) const {
-  const TensorRef one = slice(0, i, i + 1);
-  TensorRef out = one;
+ConstTensorRef ConstTensorRef::operator[](Index i) const {
+  const ConstTensorRef one = slice(0, i, i + 1);
+  ConstTensorRef out = one;
   out.shape_ = Shape(shape_.begin() + 1, shape_.end());
   for (int d = 1; d < rank(); ++d) out.stride_[d - 1] = stride_[d];
   return out;
 }
 
-TensorRef TensorRef::reshape(Shape shape) const {
+ConstTensorRef ConstTensorRef::reshape(Shape shape) const {
   HADAL_CHECK(is_contiguous() && shape.num_elements() == num_elements(), "tensor: cannot reshape {} to {}",
               shape_.to_string(), shape.to_string());
-  return TensorRef(data_, dtype_, shape);
+  return ConstTensorRef(data_, dtype_, shape, device_);
 }
 
-TensorRef TensorRef::split_last(Index a, Index b) const {
+ConstTensorRef ConstTensorRef::split_last(Index a, Index b) const {
   HADAL_CHECK(rank() > 0 && a * b == shape_.back(), "tensor: cannot split the last dimension of {} into {} x {}",
               shape_.to_string(), a, b);
-  TensorRef out = *this;
+  ConstTensorRef out = *this;
   out.shape_[rank() - 1] = a;
   out.shape_.push_back(b);
   out.stride_[rank() - 1] = b;
@@ -84,21 +76,10 @@ TensorRef TensorRef::split_last(Index a, Index b) const {
   return out;
 }
 
-void Tensor::Free::operator()(void* p) const {
-  std::free(p);
-}
-
-Tensor::Tensor(DType dtype, Shape shape) {
+Tensor::Tensor(DType dtype, Shape shape, DeviceMemory& memory) {
   const std::size_t bytes = static_cast<std::size_t>(shape.num_elements()) * dtype_bytes(dtype);
-  // Large ones on huge pages where the system allows it: packed inputs and panels are walked with long strides.
-  const bool huge = bytes >= 2 * kHugePage;
-  const std::size_t alignment = huge ? kHugePage : kAlignment;
-  const std::size_t rounded = (bytes / alignment + 1) * alignment;
-  memory_.reset(std::aligned_alloc(alignment, rounded));
-  if (huge && memory_) ::madvise(memory_.get(), rounded, MADV_HUGEPAGE);
-  if (!memory_)
-    throw OutOfMemory(fmt::format("memory: {} bytes for a tensor {} could not be had", rounded, shape.to_string()));
-  ref_ = TensorRef(memory_.get(), dtype, shape);
+  memory_ = {memory.allocate(bytes), Free{&memory}};
+  ref_ = TensorRef(memory_.get(), dtype, shape, memory.device());
 }
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
@@ -107,7 +88,7 @@ Tensor Tensor::zeros(DType dtype, Shape shape) {
   return t;
 }
 
-Tensor Tensor::copy_of(const TensorRef& source) {
+Tensor Tensor::copy_of(const ConstTensorRef& source) {
   Tensor t(source.dtype(), source.shape());
   copy_elements(source, static_cast<char*>(t.ref_.raw()));
   return t;

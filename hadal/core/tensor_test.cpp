@@ -46,6 +46,20 @@ TEST(Tensor, ChecksItsBorders) {
   EXPECT_THROW(t->columns(0, 2).reshape({4}), Error);
 }
 
+TEST(Tensor, TheHostReachesNoElementOfAnotherDevice) {
+  const Tensor t = counted({2, 3});
+  const Device gpu{Device::Kind::kGpu, 0};
+  const TensorRef far(t->raw(), DType::kF32, {2, 3}, gpu);
+  const ConstTensorRef part = far.columns(1, 3)[0];
+  EXPECT_THROW(far.data<float>(), Error);
+  EXPECT_THROW((far.view<float, 2>()), Error);
+  EXPECT_THROW(far.reshape({6}).raw(), Error);
+  EXPECT_THROW(part.data<float>(), Error);
+  EXPECT_THROW(Tensor::copy_of(part), Error);
+  EXPECT_THROW(t->data_on<float>(gpu), Error);
+  EXPECT_EQ(part.data_on<float>(gpu)[1], 2.0f);
+}
+
 TEST(Workspace, ScopesGiveMemoryBackAndSteadyUseAllocatesNothing) {
   Workspace workspace;
   const auto step = [&] {

@@ -7,12 +7,12 @@
 namespace hadal {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kTensorAlignment = 64;
 constexpr std::size_t kSmallestBlock = std::size_t{1} << 20;
 
 std::size_t rounded_bytes(DType dtype, Index elements) {
   const std::size_t bytes = static_cast<std::size_t>(elements) * dtype_bytes(dtype);
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
 }
 
 }  // namespace
@@ -28,7 +28,7 @@ void Workspace::reserve(std::size_t bytes) {
   if (used_ > 0) ++block_;
   blocks_.resize(std::min(block_, blocks_.size()));
   used_ = 0;
-  blocks_.emplace_back(DType::kU8, Shape{static_cast<Index>(std::max(bytes, kSmallestBlock))});
+  blocks_.emplace_back(DType::kU8, Shape{static_cast<Index>(std::max(bytes, kSmallestBlock))}, memory_);
 }
 
 TensorRef Workspace::tensor(DType dtype, Shape shape) {
@@ -38,14 +38,14 @@ TensorRef Workspace::tensor(DType dtype, Shape shape) {
     used_ = 0;
   }
   if (block_ == blocks_.size())
-    blocks_.emplace_back(DType::kU8,
-                         Shape{static_cast<Index>(std::max(rounded, std::max(kSmallestBlock, allocated_bytes())))});
-  auto* begin = static_cast<std::byte*>(blocks_[block_]->raw()) + used_;
+    blocks_.emplace_back(
+        DType::kU8, Shape{static_cast<Index>(std::max(rounded, std::max(kSmallestBlock, allocated_bytes())))}, memory_);
+  auto* begin = static_cast<std::byte*>(blocks_[block_]->raw_on(memory_.device())) + used_;
   used_ += rounded;
   std::size_t in_use = used_;
   for (std::size_t i = 0; i < block_; ++i) in_use += static_cast<std::size_t>(blocks_[i]->num_bytes());
   most_used_ = std::max(most_used_, in_use);
-  return TensorRef(begin, dtype, shape);
+  return TensorRef(begin, dtype, shape, memory_.device());
 }
 
 std::size_t Workspace::allocated_bytes() const {
@@ -62,7 +62,7 @@ void Workspace::rewind(std::size_t block, std::size_t used) {
     const auto total = static_cast<Index>(allocated_bytes());
     blocks_.clear();
     try {
-      blocks_.emplace_back(DType::kU8, Shape{total});
+      blocks_.emplace_back(DType::kU8, Shape{total}, memory_);
     } catch (const OutOfMemory&) {
       // Scopes end here, also while an exception is on its way: whoever needs a block next will ask again.
     }

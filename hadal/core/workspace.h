@@ -25,6 +25,9 @@ class Workspace {
     std::size_t block_, used_;
   };
 
+  // On the device of `memory`, which must outlive it.
+  explicit Workspace(DeviceMemory& memory = host_memory()) : memory_(memory) {}
+
   TensorRef tensor(DType dtype, Shape shape);  // uninitialised, 64-byte aligned
   TensorRef floats(Shape shape) { return tensor(DType::kF32, shape); }
   // Makes room for `bytes` more in one piece, so that nothing has to grow as long as they are enough.
@@ -35,6 +38,7 @@ class Workspace {
  private:
   void rewind(std::size_t block, std::size_t used);
 
+  DeviceMemory& memory_;
   std::vector<Tensor> blocks_;
   std::size_t block_ = 0;  // the one being filled
   std::size_t used_ = 0;   // bytes of it

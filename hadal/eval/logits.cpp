@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 
+#include "hadal/core/transfer.h"
 #include "hadal/io/safetensors.h"
 
 namespace hadal::eval {
@@ -12,8 +13,8 @@ namespace {
 using model::Form;
 using config::TokenId;
 
-void append(Rows& rows, const TensorRef& value) {
-  const Tensor packed = Tensor::copy_of(value);
+void append(Context& ctx, Rows& rows, const ConstTensorRef& value) {
+  const Tensor packed = host_copy(ctx, value);
   rows.dtype = value.dtype();
   rows.row_shape = Shape(value.shape().begin() + 1, value.shape().end());
   rows.count += value.size(0);
@@ -35,14 +36,14 @@ std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transforme
                                            std::span<const TokenId> ids, const LogitsOptions& options,
                                            const std::function<void(Index)>& progress) {
   std::map<std::string, Rows> out;
-  Trace trace([&](const std::string& name, const TensorRef& v) {
-    if (is_written(name)) append(out[name], v);
+  Trace trace([&](const std::string& name, const ConstTensorRef& v) {
+    if (is_written(name)) append(ctx, out[name], v);
   });
   std::optional<Observers::Watch> watch;
   if (options.trace) watch.emplace(ctx.observers, trace);
   const auto total = static_cast<Index>(ids.size());
   const Index absorbed_from = options.decode_from < 0 ? total : options.decode_from;
-  model::SequenceState state = transformer.new_sequence(total, options.cache_dtype);
+  model::SequenceState state = transformer.new_sequence(total, options.cache_dtype, ctx.memory);
   for (Index begin = 0, end = 0; begin < total; begin = end) {
     const bool absorbed = begin >= absorbed_from;
     end = absorbed ? begin + 1 : std::min({begin + options.chunk, total, absorbed_from});
@@ -50,13 +51,13 @@ std::map<std::string, Rows> compute_logits(Context& ctx, const model::Transforme
     const Workspace::Scope scope(ctx.workspace);
     TensorRef hidden = transformer.hidden(
         ctx, ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), form, state);
-    append(out["logits"], transformer.logits(ctx, hidden));
+    append(ctx, out["logits"], transformer.logits(ctx, hidden));
     for (Index depth = 0; depth < static_cast<Index>(transformer.mtp.size()); ++depth) {
       const Index rows = std::min(end, total - 1 - depth) - begin;
       if (rows <= 0) break;
       const auto next = ids.subspan(static_cast<std::size_t>(begin + 1 + depth), static_cast<std::size_t>(rows));
       hidden = transformer.mtp_hidden(ctx, depth, next, hidden.rows(0, rows), form, state);
-      append(out["mtp" + std::to_string(depth) + ".logits"], transformer.mtp_logits(ctx, depth, hidden));
+      append(ctx, out["mtp" + std::to_string(depth) + ".logits"], transformer.mtp_logits(ctx, depth, hidden));
     }
     if (progress) progress(end);
   }

@@ -5,6 +5,8 @@
 #include <numbers>
 #include <vector>
 
+#include "hadal/core/transfer.h"
+
 namespace hadal::eval {
 namespace {
 
@@ -43,26 +45,6 @@ std::span<const config::TokenId> part(std::span<const config::TokenId> ids, Inde
   return ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
 }
 
-// The context computes in another mode until the scope closes.
-class ModeScope {
- public:
-  ModeScope(Context& ctx, const Mode& mode) : ctx_(ctx), isa_(ctx.isa), activations_(ctx.activations) {
-    ctx.isa = mode.isa;
-    ctx.activations = mode.activations;
-  }
-  ~ModeScope() {
-    ctx_.isa = isa_;
-    ctx_.activations = activations_;
-  }
-  ModeScope(const ModeScope&) = delete;
-  ModeScope& operator=(const ModeScope&) = delete;
-
- private:
-  Context& ctx_;
-  Isa isa_;
-  Activations activations_;
-};
-
 class Scorer {
  public:
   Scorer(Context& ctx, const model::Transformer& t, std::span<const config::TokenId> ids,
@@ -71,7 +53,7 @@ class Scorer {
         transformer_(t),
         ids_(ids),
         options_(options),
-        mode_{ctx.isa, ctx.activations, options.cache_dtype} {}
+        mode_{ctx.numerics.isa, ctx.numerics.activations, options.cache_dtype} {}
 
   // All windows in one pass, two with a reference.
   void score(std::span<const Window> windows, PerplexityResult& result) {
@@ -92,42 +74,44 @@ class Scorer {
   }
 
  private:
+  Context context_of(const Mode& mode) const { return ctx_.with({.isa = mode.isa, .activations = mode.activations}); }
+
   // Each window begins anew, with BOS.
   TensorRef hidden(const Mode& mode, std::span<const Window> windows) {
-    const ModeScope scope(ctx_, mode);
     std::vector<std::vector<config::TokenId>> inputs;
     std::vector<model::SequenceState> states;
     for (const Window& w : windows) {
       const auto before = part(ids_, w.begin, w.end - 1);
       inputs.push_back({options_.bos});
       inputs.back().insert(inputs.back().end(), before.begin(), before.end());
-      states.push_back(transformer_.new_sequence(w.end - w.begin, mode.cache_dtype));
+      states.push_back(transformer_.new_sequence(w.end - w.begin, mode.cache_dtype, ctx_.memory));
     }
     std::vector<model::Segment> segments;
     for (std::size_t i = 0; i < windows.size(); ++i) segments.push_back({inputs[i], states[i], model::Form::kExpanded});
-    return transformer_.hidden(ctx_, segments);
+    Context ctx = context_of(mode);
+    return transformer_.hidden(ctx, segments);
   }
 
-  TensorRef logits(const Mode& mode, const TensorRef& rows) {
-    const ModeScope scope(ctx_, mode);
-    return transformer_.logits(ctx_, rows);
+  TensorRef logits(const Mode& mode, const ConstTensorRef& rows) {
+    Context ctx = context_of(mode);
+    return transformer_.logits(ctx, rows);
   }
 
   // Row i of both predicts targets[i].
-  void score(const TensorRef& rows, const TensorRef& reference_rows, std::span<const config::TokenId> targets,
+  void score(const ConstTensorRef& rows, const ConstTensorRef& reference_rows, std::span<const config::TokenId> targets,
              PerplexityResult& result) {
     const Workspace::Scope scope(ctx_.workspace);
-    const TensorRef all = logits(mode_, rows);
-    const TensorRef references = reference_rows ? logits(*options_.reference, reference_rows) : TensorRef{};
-    const auto row_of = [](const TensorRef& t, Index r) {
+    const OnHost all(ctx_, logits(mode_, rows));
+    const OnHost references(ctx_, reference_rows ? logits(*options_.reference, reference_rows) : TensorRef{});
+    const auto row_of = [](const ConstTensorRef& t, Index r) {
       return Logits(t.rows(r, r + 1).data<float>(), static_cast<std::size_t>(t.size(1)));
     };
-    for (Index r = 0; r < all.size(0); ++r) {
-      const Logits row = row_of(all, r);
+    for (Index r = 0; r < all->size(0); ++r) {
+      const Logits row = row_of(*all, r);
       const auto target = static_cast<std::size_t>(targets[static_cast<std::size_t>(r)]);
       result.nats += log_of_sum(row) - row[target];
-      if (!references) continue;
-      const Logits reference = row_of(references, r);
+      if (!*references) continue;
+      const Logits reference = row_of(*references, r);
       result.divergence += kl_divergence(reference, row);
       result.agreeing += most_probable(reference) == most_probable(row);
     }

@@ -50,7 +50,7 @@ TEST(Perplexity, TheDivergenceIsThatOfEveryScoredRow) {
   mini.ids.resize(30);
   mini.options.cache_dtype = DType::kF8E4M3;
   Context ctx(2);
-  mini.options.reference = Mode{.isa = ctx.isa};
+  mini.options.reference = Mode{.isa = ctx.numerics.isa};
   const model::Transformer& t = mini.model.transformer;
   std::vector<config::TokenId> inputs = {mini.options.bos};
   inputs.insert(inputs.end(), mini.ids.begin(), mini.ids.end() - 1);
@@ -86,7 +86,7 @@ TEST(Perplexity, AReferenceDoesNotChangeWhatItIsComparedWith) {
   mini.options.cache_dtype = DType::kF8E4M3;
   Context ctx(2);
   const PerplexityResult alone = mini.run(ctx);
-  mini.options.reference = Mode{.isa = ctx.isa};
+  mini.options.reference = Mode{.isa = ctx.numerics.isa};
   const PerplexityResult result = mini.run(ctx);
   EXPECT_EQ(result.nats, alone.nats);
   EXPECT_EQ(result.tokens, 100);
@@ -98,7 +98,7 @@ TEST(Perplexity, AReferenceRunsInItsOwnMode) {
   Mini mini;
   Context ctx(2);
   mini.options.cache_dtype = DType::kF8E4M3;
-  mini.options.reference = Mode{.isa = ctx.isa};
+  mini.options.reference = Mode{.isa = ctx.numerics.isa};
   const PerplexityResult result = mini.run(ctx);
   EXPECT_GT(result.divergence_per_token(), 0);
   EXPECT_LT(result.divergence_per_token(), 0.1);
@@ -107,10 +107,10 @@ TEST(Perplexity, AReferenceRunsInItsOwnMode) {
   Context plain(2, Isa::kRef);
   mini.options.cache_dtype = DType::kF32;
   mini.options.reference->activations = Activations::kFp8;
-  mini.options.reference->isa = ctx.isa;
+  mini.options.reference->isa = ctx.numerics.isa;
   EXPECT_EQ(mini.run(plain).tokens, 100);
-  EXPECT_EQ(plain.isa, Isa::kRef);
-  EXPECT_EQ(plain.activations, Activations::kF32);
+  EXPECT_EQ(plain.numerics.isa, Isa::kRef);
+  EXPECT_EQ(plain.numerics.activations, Activations::kF32);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "hadal/core/transfer.h"
 #include "hadal/ops/elementwise.h"
 
 namespace hadal::infer {
@@ -9,7 +10,7 @@ Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOption
     : ctx_(ctx),
       transformer_(transformer),
       options_(resolve(options, transformer.config)),
-      pools_(transformer.new_pools(options_.cache_dtype, options_.max_pages, options_.kept_bytes)),
+      pools_(transformer.new_pools(options_.cache_dtype, options_.max_pages, options_.kept_bytes, ctx.memory)),
       schedule_{
           .limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk, .pages = options_.max_pages}} {
   for (Index i = 0; i < options_.sequences; ++i) slots_.push_back({.sequence = Sequence(pools_, options_)});
@@ -166,13 +167,13 @@ std::vector<Engine::Sampled> Engine::sample(const TensorRef& hidden, const std::
     last_rows.push_back(row - 1);
   }
   if (sampled.empty()) return sampled;
-  const TensorRef all_logits = transformer_.logits(ctx_, ops::gather_rows(ctx_, hidden, last_rows));
-  const auto logits = all_logits.view<float, 2>();
+  const OnHost all_logits(ctx_, transformer_.logits(ctx_, ops::gather_rows(ctx_, hidden, last_rows)));
+  const auto logits = all_logits->view<float, 2>();
   ctx_.threads.parallel_for(static_cast<Index>(sampled.size()), 1, [&](Index i, Index) {
     auto& [slot, sample] = sampled[static_cast<std::size_t>(i)];
     sample = slot->sequence.sample({logits.row(i), static_cast<std::size_t>(logits.shape[1])});
   });
-  ctx_.observe("sampled", all_logits);
+  ctx_.observe("sampled", *all_logits);
   return sampled;
 }
 

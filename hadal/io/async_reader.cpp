@@ -24,23 +24,23 @@ constexpr int kMostInFlight = 32;
 // Few, so that an urgent read that comes later waits little.
 constexpr int kMostBackground = 8;
 
-struct File {
-  std::string path;
-  FileIdentity identity;
-  int direct = -1, buffered = -1;  // one of them is open; direct becomes buffered at its first refusal
-};
-
-struct Job {
-  AsyncReader::Read read;
-  bool urgent = false;
-  std::uint64_t done = 0;  // bytes so far
-  bool buffered = false;   // how the system call in progress reads
-  std::string fault;
-};
-
 }  // namespace
 
 struct AsyncReader::State {
+  struct File {
+    std::string path;
+    FileIdentity identity;
+    int direct = -1, buffered = -1;  // one of them is open; direct becomes buffered at its first refusal
+  };
+
+  struct Job {
+    AsyncReader::Read read;
+    bool urgent = false;
+    std::uint64_t done = 0;  // bytes so far
+    bool buffered = false;   // how the system call in progress reads
+    std::string fault;
+  };
+
   Backend backend = Backend::kThreads;
   mutable std::mutex mutex;
   std::condition_variable work, came;
@@ -227,7 +227,7 @@ AsyncReader::Backend AsyncReader::backend() const {
 }
 
 int AsyncReader::open(const std::filesystem::path& path, const FileIdentity& expected) {
-  File file{.path = path.string(), .identity = expected};
+  State::File file{.path = path.string(), .identity = expected};
   file.direct = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
   if (file.direct < 0) file.buffered = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   const int fd = file.direct >= 0 ? file.direct : file.buffered;
@@ -243,7 +243,7 @@ int AsyncReader::open(const std::filesystem::path& path, const FileIdentity& exp
 
 bool AsyncReader::changed(int file) const {
   const std::lock_guard lock(state_->mutex);
-  const File& f = state_->files[static_cast<std::size_t>(file)];
+  const State::File& f = state_->files[static_cast<std::size_t>(file)];
   return FileIdentity::of(f.direct >= 0 ? f.direct : f.buffered) != f.identity;
 }
 
@@ -268,9 +268,9 @@ void AsyncReader::submit(const Read& read, bool urgent) {
 void AsyncReader::hasten(std::uint64_t tag) {
   State& s = *state_;
   const std::lock_guard lock(s.mutex);
-  for (Job& job : s.background)
+  for (State::Job& job : s.background)
     if (job.read.tag == tag) s.urgent.push_back(job), s.urgent.back().urgent = true;
-  std::erase_if(s.background, [&](const Job& job) { return job.read.tag == tag; });
+  std::erase_if(s.background, [&](const State::Job& job) { return job.read.tag == tag; });
   if (s.backend == Backend::kIoUring)
     s.fill_ring();
   else
@@ -280,7 +280,7 @@ void AsyncReader::hasten(std::uint64_t tag) {
 std::size_t AsyncReader::cancel(std::uint64_t tag) {
   State& s = *state_;
   const std::lock_guard lock(s.mutex);
-  const auto with_tag = [&](const Job& job) { return job.read.tag == tag; };
+  const auto with_tag = [&](const State::Job& job) { return job.read.tag == tag; };
   return std::erase_if(s.background, with_tag) + std::erase_if(s.urgent, with_tag);
 }
 

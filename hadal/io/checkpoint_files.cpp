@@ -205,14 +205,14 @@ void CheckpointFiles::add_view(const std::string& name, const std::string& of, I
   where_[name] = {whole.shard, &own_infos_.back()};
 }
 
-TensorRef CheckpointFiles::find(const std::string& name) const {
+ConstTensorRef CheckpointFiles::find(const std::string& name) const {
   const auto it = where_.find(name);
-  return it == where_.end() ? TensorRef() : shards_[it->second.shard].tensor(*it->second.info);
+  return it == where_.end() ? ConstTensorRef() : shards_[it->second.shard].tensor(*it->second.info);
 }
 
-TensorRef CheckpointFiles::find_in_place(const std::string& name) const {
+ConstTensorRef CheckpointFiles::find_in_place(const std::string& name) const {
   const auto it = where_.find(name);
-  return it == where_.end() ? TensorRef() : shards_[it->second.shard].in_place(*it->second.info);
+  return it == where_.end() ? ConstTensorRef() : shards_[it->second.shard].in_place(*it->second.info);
 }
 
 const TensorInfo* CheckpointFiles::info(const std::string& name) const {

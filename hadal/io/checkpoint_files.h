@@ -31,9 +31,9 @@ class CheckpointFiles {
   bool contains(const std::string& name) const { return where_.contains(name); }
   bool has_prefix(const std::string& prefix) const;
   // An empty reference if absent. A weight's scale may lie in another shard than the weight (rule 31).
-  TensorRef find(const std::string& name) const;
+  ConstTensorRef find(const std::string& name) const;
   // The same, but an address only, as SafetensorsFile::in_place.
-  TensorRef find_in_place(const std::string& name) const;
+  ConstTensorRef find_in_place(const std::string& name) const;
   const TensorInfo* info(const std::string& name) const;
   const SafetensorsFile* shard_of(const std::string& name) const;
   std::uint64_t total_bytes() const;

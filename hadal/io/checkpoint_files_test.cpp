@@ -11,6 +11,7 @@
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::io {
+namespace checkpoint_files_test {
 namespace {
 
 using test::TemporaryDirectory;
@@ -164,4 +165,5 @@ TEST(Json, FilesAreReplacedWholeOrNotAtAll) {
 }
 
 }  // namespace
+}  // namespace checkpoint_files_test
 }  // namespace hadal::io

@@ -160,11 +160,11 @@ const TensorInfo* SafetensorsFile::find(const std::string& name) const {
   return it == index_.end() ? nullptr : &header_.tensors[it->second];
 }
 
-TensorRef SafetensorsFile::in_place(const TensorInfo& info) const {
-  return TensorRef(const_cast<std::byte*>(file_.bytes().data()) + info.begin, info.dtype, info.shape);
+ConstTensorRef SafetensorsFile::in_place(const TensorInfo& info) const {
+  return ConstTensorRef(file_.bytes().data() + info.begin, info.dtype, info.shape);
 }
 
-TensorRef SafetensorsFile::tensor(const TensorInfo& info) const {
+ConstTensorRef SafetensorsFile::tensor(const TensorInfo& info) const {
   if (info.begin % dtype_bytes(info.dtype) == 0) return in_place(info);
   const std::lock_guard lock(realigned_->mutex);
   Tensor& copy = realigned_->copies[info.name];

@@ -46,9 +46,9 @@ class SafetensorsFile {
   const TensorInfo* find(const std::string& name) const;  // nullptr if absent
   // The bytes belong to a read-only mapping; nobody writes through this reference. (A tensor whose address does not
   // suit its element size, as the format pads only its header, is copied at the first call.)
-  TensorRef tensor(const TensorInfo& info) const;
+  ConstTensorRef tensor(const TensorInfo& info) const;
   // Where a tensor lies in the mapping, however aligned: its address tells the place in the file; not for reading.
-  TensorRef in_place(const TensorInfo& info) const;
+  ConstTensorRef in_place(const TensorInfo& info) const;
   // The byte of the file that an address in the mapping stands for; none if it lies elsewhere.
   std::optional<std::uint64_t> offset_of(const void* address) const;
   // The tensor that a byte of the file belongs to; nullptr for the header's.
@@ -90,7 +90,7 @@ class SafetensorsWriter {
   SafetensorsWriter(SafetensorsWriter&&) noexcept;
 
   void write(std::span<const std::byte> bytes);
-  void write(const TensorRef& tensor);  // contiguous; must be the next entry, whole: name order is the caller's promise
+  void write(const ConstTensorRef& tensor);  // contiguous; must be the next entry, whole: name order is the caller's promise
   void finish();                        // throws if bytes are missing
 
  private:

@@ -13,6 +13,7 @@
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::io {
+namespace safetensors_test {
 namespace {
 
 using test::TemporaryDirectory;
@@ -114,7 +115,7 @@ TEST(Safetensors, WhatIsWrittenIsReadBack) {
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const TensorInfo* info = file.find(entries[i].name);
     ASSERT_NE(info, nullptr);
-    const TensorRef t = file.tensor(*info);
+    const ConstTensorRef t = file.tensor(*info);
     EXPECT_EQ(t.dtype(), dtypes[i]);
     EXPECT_EQ(t.shape(), entries[i].shape);
     EXPECT_EQ(std::memcmp(t.raw(), tensors[i]->raw(), static_cast<std::size_t>(t.num_bytes())), 0);
@@ -130,7 +131,7 @@ TEST(Safetensors, MisalignedTensorsAreRealigned) {
   bytes.append(reinterpret_cast<const char*>(&value), 4);
   std::ofstream(dir.path() / "m", std::ios::binary) << bytes;
   const SafetensorsFile file(dir.path() / "m");
-  const TensorRef b = file.tensor(*file.find("b"));
+  const ConstTensorRef b = file.tensor(*file.find("b"));
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.raw()) % 4, 0u);
   EXPECT_EQ(b.data<float>()[0], 1.5f);
 }
@@ -203,4 +204,5 @@ TEST(SafetensorsWriter, AFullDiskIsOneSentence) {
 }
 
 }  // namespace
+}  // namespace safetensors_test
 }  // namespace hadal::io

@@ -125,7 +125,7 @@ void SafetensorsWriter::write(std::span<const std::byte> bytes) {
   s.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-void SafetensorsWriter::write(const TensorRef& tensor) {
+void SafetensorsWriter::write(const ConstTensorRef& tensor) {
   State& s = *state_;
   HADAL_CHECK(s.next_entry < s.entries.size(), "{}: more tensors than its header has", s.path.string());
   const Entry& entry = s.entries[s.next_entry++];

@@ -4,9 +4,9 @@
 
 #include <span>
 
-#include "hadal/core/context.h"
 #include "hadal/core/dtype.h"
-#include "hadal/core/tensor.h"
+#include "hadal/core/numerics.h"
+#include "hadal/core/view.h"
 
 namespace hadal::kernels {
 

@@ -13,6 +13,7 @@
 #include "hadal/core/random.h"
 
 namespace hadal::kernels {
+namespace attention_test {
 namespace {
 
 constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
@@ -276,4 +277,5 @@ INSTANTIATE_TEST_SUITE_P(Isas, Attention, ::testing::Values(Isa::kAvx2, Isa::kAv
                          [](const auto& p) { return std::string(isa_name(p.param)); });
 
 }  // namespace
+}  // namespace attention_test
 }  // namespace hadal::kernels

@@ -1,3 +1,6 @@
+#include <string>
+
+#include "hadal/core/context.h"
 #include "hadal/core/error.h"
 #include "hadal/kernels/backend.h"
 #include "hadal/kernels/linear.h"
@@ -13,12 +16,15 @@ const RoundedKernels* rounded(const LinearArgs& a) {
   return in_fixed_point(a) ? kFixedPoint : nullptr;
 }
 
-// kFloat's table with those functions for the products that are theirs.
+// kFloat's table with those functions for the products that are theirs, closed to layouts that are not.
 template <const LinearKernels& kFloat, const RoundedKernels& kInt8, const RoundedKernels* kFixedPoint = nullptr>
 const LinearKernels& with_rounded() {
   static constexpr auto of = rounded<kInt8, kFixedPoint>;
   static const LinearKernels table = {
-      [](const LinearArgs& a) { return of(a) ? of(a)->packed_bytes(a) : kFloat.packed_bytes(a); },
+      [](const LinearArgs& a) {
+        check_layout(a, kFloat.groups);
+        return of(a) ? of(a)->packed_bytes(a) : kFloat.packed_bytes(a);
+      },
       [](const LinearArgs& a) { return of(a) ? of(a)->scratch_bytes(a) : kFloat.scratch_bytes(a); },
       [](const LinearArgs& a) { return of(a) ? of(a)->num_tiles(a) : kFloat.num_tiles(a); },
       [](const LinearArgs& a) { return of(a) != nullptr; },
@@ -26,16 +32,27 @@ const LinearKernels& with_rounded() {
         (of(a) ? of(a)->pack : kFloat.pack)(a, tile_begin, tile_end, k_begin, k_end, packed);
       },
       [](const LinearArgs& a, const void* packed, Index n_begin, Index n_end, const void* next, void* scratch) {
+        check_layout(a, kFloat.groups);
         (of(a) ? of(a)->multiply : kFloat.multiply)(a, packed, n_begin, n_end, next, scratch);
       },
       kFloat.piece_columns,
       kFloat.many_rows_piece_columns,
-      kFloat.transposed,
-      kFloat.group_rows};
+      [](const LinearArgs& a, Index k_begin, Index k_end) {
+        check_layout(a);
+        kFloat.transposed(a, k_begin, k_end);
+      },
+      kFloat.group_rows,
+      kFloat.groups};
   return table;
 }
 
 }  // namespace
+
+void check_layout(const LinearArgs& a, Layout other) {
+  if (a.w_layout == Layout::kRows || a.w_layout == other) return;
+  const std::string read = other == Layout::kRows ? "rows" : fmt::format("rows and {}", layout_name(other));
+  fail("linear: the weight [{}, {}] lies in {}, these kernels read {}", a.n, a.k, layout_name(a.w_layout), read);
+}
 
 const LinearKernels& linear_kernels(Isa isa) {
   switch (isa) {
@@ -51,8 +68,9 @@ const LinearKernels& linear_kernels(Isa isa) {
   fail("linear: {} has no fast kernels", isa_name(isa));
 }
 
-const Backend& backend(Isa isa) {
-  return isa == Isa::kRef ? ref::kBackend : cpu::kBackend;
+const Backend& backend(const Context& ctx) {
+  if (ctx.device.kind == Device::Kind::kGpu) return gpu::kBackend;
+  return ctx.numerics.isa == Isa::kRef ? ref::kBackend : cpu::kBackend;
 }
 
 const AttentionKernels& attention_kernels(Isa isa) {

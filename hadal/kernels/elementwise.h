@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "hadal/core/dtype.h"
-#include "hadal/core/tensor.h"
+#include "hadal/core/view.h"
 
 namespace hadal::kernels {
 

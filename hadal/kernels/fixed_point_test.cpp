@@ -6,6 +6,7 @@
 #include "hadal/kernels/test_products.h"
 
 namespace hadal::kernels {
+namespace fixed_point_test {
 namespace {
 
 constexpr Isa kIsa = Isa::kAvx512Bf16;
@@ -182,4 +183,5 @@ INSTANTIATE_TEST_SUITE_P(Formats, FixedPointProducts, ::testing::ValuesIn(intege
                          [](const auto& p) { return std::string(p.param.name); });
 
 }  // namespace
+}  // namespace fixed_point_test
 }  // namespace hadal::kernels

@@ -3,7 +3,9 @@
 // machine.
 #pragma once
 
-#include "hadal/core/tensor.h"
+#include <cstdint>
+
+#include "hadal/core/view.h"
 
 namespace hadal::kernels {
 

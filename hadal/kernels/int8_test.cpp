@@ -15,6 +15,7 @@
 #include "hadal/kernels/test_scratch.h"
 
 namespace hadal::kernels {
+namespace int8_test {
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -297,4 +298,5 @@ INSTANTIATE_TEST_SUITE_P(Isas, Int8Edges, ::testing::Values(Isa::kAvx2, Isa::kAv
                          [](const auto& p) { return name_of("on", p.param); });
 
 }  // namespace
+}  // namespace int8_test
 }  // namespace hadal::kernels

@@ -11,9 +11,10 @@
 
 #include <cstdint>
 
-#include "hadal/core/context.h"
 #include "hadal/core/dtype.h"
-#include "hadal/core/tensor.h"
+#include "hadal/core/numerics.h"
+#include "hadal/core/view.h"
+#include "hadal/kernels/layout.h"
 
 namespace hadal::kernels {
 
@@ -26,9 +27,8 @@ struct LinearArgs {
   Activations activations = Activations::kF32;  // how x is rounded here (kFp8 is x_scale's business)
 
   const void* w = nullptr;  // [n, k], rows of w_stride elements of w_dtype
-  // Rows lie in groups of kGroupRows instead, dword c of all rows of a group before dword c + 1: see group_rows. n and
-  // the first column of any piece are multiples of kGroupRows then.
-  bool w_grouped = false;
+  // Of rows in groups (group_rows), n and the first column of any piece are multiples of kGroupRows.
+  Layout w_layout = Layout::kRows;
   DType w_dtype =
       DType::kF32;  // F32, BF16, F16, F8_E4M3, I8, or I32: eight 4-bit codes each, the first in the low bits
   Index w_stride = 0;
@@ -47,21 +47,12 @@ struct LinearArgs {
   Index m = 0, n = 0, k = 0;
 };
 
-// Grouped rows are abreast in memory as the kernels need them, where whole rows have to be transposed first: dword c of
-// every row of a group, then dword c + 1. A group has as many rows as a set of outputs, so that a thread reads memory
-// as one stream (several at once reached 45 GB/s where one reached 55, on two Zen 4 cores): 64 in AVX-512, 32 in AVX2.
-// Whole multiples of kGroupRows are whole groups of every instruction set.
-inline constexpr Index kGroupRows = 64;
-
-// Whether w can be stored in groups: whole ones, of whole dwords.
-inline bool can_group(DType dtype, Index rows, Index columns) {
-  const Index bits = dtype == DType::kI32 ? 4 : static_cast<Index>(dtype_bytes(dtype)) * 8;
-  return rows % kGroupRows == 0 && columns * bits % 32 == 0;
-}
+// Throws Error, naming both, if w lies in another layout than rows or `other`: the wrong kernel on the wrong layout is
+// never numbers.
+void check_layout(const LinearArgs& args, Layout other = Layout::kRows);
 
 namespace ref {
-// Columns [n_begin, n_end) of y; sums in double. The oracle. Ignores `activations`: x is taken as it is. Not for
-// grouped rows.
+// Columns [n_begin, n_end) of y; sums in double. The oracle. Reads rows only.
 void linear(const LinearArgs& args, Index n_begin, Index n_end);
 // y[m, k] = x[m, n] W: the transposed product that absorbs W^UK into a query; x has w's rows as columns.
 void linear_transposed(const LinearArgs& args, Index m_begin, Index m_end);
@@ -83,11 +74,12 @@ struct LinearKernels {
                    void* scratch);
   Index piece_columns;            // pieces are best multiples of this,
   Index many_rows_piece_columns;  // and of this where there are many rows
-  // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 128. Not for grouped rows.
+  // y[m, k] = x[m, n] W, columns [k_begin, k_end) of y; k_begin is a multiple of 128. Reads rows only.
   void (*transposed)(const LinearArgs& args, Index k_begin, Index k_end);
   // Rows [n_begin, n_end) of w (rows without gaps, whole groups) in this table's grouped order to `to`, where row
   // n_begin's group begins; 64-byte aligned. Notes in w_clean where no NaN code was met.
   void (*group_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to);
+  Layout groups;  // the order that group_rows makes, and that these kernels read beside rows
 };
 
 // The same for products whose x is rounded by blocks first: see rounds_to_int8 and in_fixed_point.
@@ -110,7 +102,8 @@ inline bool in_fixed_point(const LinearArgs& a) {
   return a.activations == Activations::kF32 && (a.w_dtype == DType::kI8 || a.w_dtype == DType::kI32);
 }
 
-// The instruction set must be supported and not kRef. These tables see to args.activations.
+// The instruction set must be supported and not kRef. These tables see to args.activations, and throw Error for a
+// layout that is not theirs.
 const LinearKernels& linear_kernels(Isa isa);
 
 namespace avx2 {

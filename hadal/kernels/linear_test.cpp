@@ -14,6 +14,7 @@
 #include "tests/support/golden.h"
 
 namespace hadal::kernels {
+namespace linear_test {
 namespace {
 
 double worst(const std::vector<float>& a, const std::vector<float>& b) {
@@ -128,13 +129,32 @@ TEST_P(Linear, GroupedRowsHaveTheSameBits) {
           multiply(isa, p.args(expected), 0, n);
           a = p.args(got);
           a.w = grouped.data();
-          a.w_grouped = true;
+          a.w_layout = kernels.groups;
           multiply(isa, a, 0, 64);
           multiply(isa, a, 64, n);
           ASSERT_TRUE(same_bits(got, expected.data()))
               << activations_name(activations) << " " << m << " " << n << " " << k;
         }
       }
+}
+
+TEST_P(Linear, AnotherInstructionSetsLayoutIsAnError) {
+  Problem p(format, 3, 128, 128, 96, 13);
+  std::vector<float> y;
+  LinearArgs a = p.args(y);
+  const LinearKernels& kernels = linear_kernels(isa);
+  for (const Layout layout : {Layout::kGroups32, Layout::kGroups64, Layout::kDevice}) {
+    a.w_layout = layout;
+    if (layout == kernels.groups) {
+      EXPECT_NO_THROW(kernels.packed_bytes(a));
+    } else {
+      EXPECT_THROW(kernels.packed_bytes(a), Error);
+      EXPECT_THROW(kernels.multiply(a, nullptr, 0, 128, nullptr, nullptr), Error);
+    }
+    EXPECT_THROW(kernels.transposed(a, 0, 128), Error);
+    EXPECT_THROW(ref::linear(a, 0, 128), Error);
+    EXPECT_THROW(ref::linear_transposed(a, 0, 3), Error);
+  }
 }
 
 TEST_P(Linear, PackingByPiecesIsTheSame) {
@@ -274,7 +294,7 @@ TEST_P(Fp8Linear, Rule32_NanCodesOfGroupedRowsGiveNan) {
       p.m = m;
       a = p.args(y);
       a.w = grouped.data();
-      a.w_grouped = true;
+      a.w_layout = linear_kernels(GetParam()).groups;
       a.w_clean = known ? clean.data() : nullptr;
       multiply(GetParam(), a, 0, 64);
       for (Index i = 0; i < m; ++i)
@@ -378,4 +398,5 @@ TEST(Quantize, Rule33_ActivationCodesAndScalesAreExact) {
 }
 
 }  // namespace
+}  // namespace linear_test
 }  // namespace hadal::kernels

@@ -1,5 +1,6 @@
 #include "hadal/kernels/mixture.h"
 
+#include "hadal/core/context.h"
 #include "hadal/kernels/backend.h"
 
 namespace hadal::kernels {

@@ -4,17 +4,19 @@
 
 #include <cmath>
 
+#include "hadal/core/context.h"
 #include "hadal/kernels/backend.h"
 #include "hadal/kernels/test_products.h"
 
 namespace hadal::kernels {
+namespace ref_rounding_test {
 namespace {
 
 std::vector<float> by(Isa isa, const Problem& p) {
   Context ctx(2, isa);
   std::vector<float> y;
   LinearArgs a = p.args(y);
-  backend(isa).linear(ctx, std::span(&a, 1), false);
+  backend(ctx).linear(ctx, std::span(&a, 1), false);
   return y;
 }
 
@@ -60,4 +62,5 @@ TEST(RefRounding, Int8IsNotTheProductOfUnroundedInputs) {
 }
 
 }  // namespace
+}  // namespace ref_rounding_test
 }  // namespace hadal::kernels

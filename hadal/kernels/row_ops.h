@@ -71,31 +71,32 @@ struct RowOps {
                  [&](Index r) { std::memcpy(y.row(r), x.row(rows[static_cast<std::size_t>(r)]), bytes); });
   }
 
-  static void embedding(Context& ctx, const StoredRows& table, std::span<const std::int32_t> ids, View<float, 2> y) {
+  static void embedding(Context& ctx, const StoredRows<const std::byte>& table, std::span<const std::int32_t> ids,
+                        View<float, 2> y) {
     for_each_row(ctx, y.shape[0], table.width * kElementWork, [&](Index r) {
       ref::to_float(table.row(ids[static_cast<std::size_t>(r)]), table.dtype, y.row(r), table.width);
     });
   }
 
-  static void to_float(Context& ctx, const StoredRows& from, View<float, 2> to) {
+  static void to_float(Context& ctx, const StoredRows<const std::byte>& from, View<float, 2> to) {
     for_each_row(ctx, from.rows, from.width * kElementWork,
                  [&](Index r) { kRows.to_float(from.row(r), from.dtype, to.row(r), from.width); });
   }
 
-  static void from_float(Context& ctx, View<const float, 2> from, const StoredRows& to) {
+  static void from_float(Context& ctx, View<const float, 2> from, const StoredRows<std::byte>& to) {
     for_each_row(ctx, to.rows, to.width * kElementWork,
                  [&](Index r) { ref::from_float(from.row(r), to.dtype, to.row(r), to.width); });
   }
 
-  static void pack_entries(Context& ctx, View<const float, 2> entries, const PackedEntries& p) {
+  static void pack_entries(Context& ctx, View<const float, 2> entries, const PackedEntries& p, std::uint8_t* stored) {
     for_each_row(ctx, p.rows, entries.shape[1] * kConversionWork, [&](Index r) {
-      ref::pack_entry(entries.row(r), p.latent, p.rope, p.scales_at, p.rope_at, p.data + r * p.row_bytes);
+      ref::pack_entry(entries.row(r), p.latent, p.rope, p.scales_at, p.rope_at, stored + r * p.row_bytes);
     });
   }
 
-  static void unpack_entries(Context& ctx, const PackedEntries& p, View<float, 2> entries) {
+  static void unpack_entries(Context& ctx, const std::uint8_t* stored, const PackedEntries& p, View<float, 2> entries) {
     for_each_row(ctx, p.rows, entries.shape[1] * kConversionWork, [&](Index r) {
-      ref::unpack_entry(p.data + r * p.row_bytes, p.latent, p.rope, p.scales_at, p.rope_at, entries.row(r));
+      ref::unpack_entry(stored + r * p.row_bytes, p.latent, p.rope, p.scales_at, p.rope_at, entries.row(r));
     });
   }
 

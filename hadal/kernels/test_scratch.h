@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "hadal/core/tensor.h"
 #include "hadal/kernels/linear.h"
 
 namespace hadal::kernels {

@@ -51,12 +51,12 @@ Mtp::Mtp(const Config& c, bool is_moe, const Part& part)
       vocab_size(c.vocab_size / part.shards),
       hidden_size(c.hidden_size) {}
 
-TensorRef Mtp::join(Context& ctx, const TensorRef& embedded, const TensorRef& previous) const {
+TensorRef Mtp::join(Context& ctx, const ConstTensorRef& embedded, const ConstTensorRef& previous) const {
   return eh_proj.forward(ctx,
                          ops::concatenate(ctx, enorm.forward(ctx, embedded), hnorm.forward(ctx, previous)));  // (21)
 }
 
-TensorRef Mtp::forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Pass& pass,
+TensorRef Mtp::forward(Context& ctx, const ConstTensorRef& embedded, const ConstTensorRef& previous, const Pass& pass,
                        Index layer) const {
   const TensorRef x = join(ctx, embedded, previous);  // (21)
   block.forward(ctx, x, pass, layer);                 // (22)

@@ -50,10 +50,10 @@ struct Mtp {
   Mtp(const Config& c, bool is_moe, const Part& part);
 
   // embedded [T, hidden] of the next tokens, previous [T, hidden] -> hidden states after shared_head.norm.
-  TensorRef forward(Context& ctx, const TensorRef& embedded, const TensorRef& previous, const Pass& pass,
+  TensorRef forward(Context& ctx, const ConstTensorRef& embedded, const ConstTensorRef& previous, const Pass& pass,
                     Index layer) const;
   // What its block begins with (equation 21).
-  TensorRef join(Context& ctx, const TensorRef& embedded, const TensorRef& previous) const;
+  TensorRef join(Context& ctx, const ConstTensorRef& embedded, const ConstTensorRef& previous) const;
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {

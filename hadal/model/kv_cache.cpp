@@ -1,7 +1,6 @@
 #include "hadal/model/kv_cache.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "hadal/ops/elementwise.h"
@@ -54,19 +53,17 @@ void KvCache::reserve(Index count) {
 void KvCache::own_last_page() {
   PagePool::PageId& page = page_table_[static_cast<std::size_t>(length() / kPageTokens)];
   const PagePool::PageId copy = pool_->take();
-  for (Index layer = 0; layer < pool_->layers(); ++layer) {
-    const TensorRef from = pool_->entries(page, layer).rows(0, length() % kPageTokens);
-    std::memcpy(pool_->entries(copy, layer).raw(), from.raw(), static_cast<std::size_t>(from.num_bytes()));
-  }
+  pool_->copy(page, copy, length() % kPageTokens);
   pool_->release(std::exchange(page, copy));
 }
 
-void KvCache::write(Context& ctx, Index layer, const TensorRef& entries) {
+void KvCache::write(Context& ctx, Index layer, const ConstTensorRef& entries) {
   for (Index begin = 0, end = 0; begin < entries.size(0); begin = end) {
     const Index row = (length() + begin) % kPageTokens;
     end = std::min(entries.size(0), begin + kPageTokens - row);
     const PagePool::PageId page = page_table_[static_cast<std::size_t>((length() + begin) / kPageTokens)];
-    const TensorRef from = entries.rows(begin, end), to = pool_->entries(page, layer).rows(row, row + end - begin);
+    const ConstTensorRef from = entries.rows(begin, end);
+    const TensorRef to = pool_->entries(page, layer).rows(row, row + end - begin);
     if (dtype() == DType::kF8E4M3)
       ops::pack_entries(ctx, fp8_entry(), from, to);
     else
@@ -74,8 +71,8 @@ void KvCache::write(Context& ctx, Index layer, const TensorRef& entries) {
   }
 }
 
-std::vector<TensorRef> KvCache::pages(Index layer, Index count) const {
-  std::vector<TensorRef> pages;
+std::vector<ConstTensorRef> KvCache::pages(Index layer, Index count) const {
+  std::vector<ConstTensorRef> pages;
   const Index tokens = length() + count;
   for (Index begin = 0; begin < tokens; begin += kPageTokens)
     pages.push_back(pool_->entries(page_table_[static_cast<std::size_t>(begin / kPageTokens)], layer)
@@ -91,7 +88,9 @@ ops::CachedEntries KvCache::entries(Index layer, Index count) {
 void KvCache::keep_keys(Index positions) {
   if (positions <= kept_positions_) return;
   forget_keys();
-  kept_keys_.resize(static_cast<std::size_t>(pool_->kept_keys().take(pool_->layers(), positions)));
+  KeptKeysMemory& memory = pool_->kept_keys();
+  for (Index layers = memory.take(pool_->layers(), positions); layers > 0; --layers)
+    kept_keys_.emplace_back(memory.device());
   kept_positions_ = positions;
 }
 

@@ -22,8 +22,9 @@ class KvCache {
  public:
   KvCache(std::shared_ptr<PagePool> pool, Index capacity) : pool_(std::move(pool)), capacity_(capacity) {}
   // With a pool of its own.
-  KvCache(const config::Config& config, Index num_layers, Index capacity, DType dtype = DType::kF32)
-      : KvCache(std::make_shared<PagePool>(config, num_layers, dtype), capacity) {}
+  KvCache(const config::Config& config, Index num_layers, Index capacity, DType dtype = DType::kF32,
+          DeviceMemory& memory = host_memory())
+      : KvCache(std::make_shared<PagePool>(config, num_layers, dtype, 0, 0, memory), capacity) {}
   ~KvCache() {
     forget_keys();
     release_from(0);
@@ -43,10 +44,10 @@ class KvCache {
   // The same, but the lack of pages is an InvalidRequest too.
   void reserve(Index count);
   // Stores the entries [count, kv_lora_rank + rope] of one layer behind the current length, where there is room.
-  void write(Context& ctx, Index layer, const TensorRef& entries);
+  void write(Context& ctx, Index layer, const ConstTensorRef& entries);
   // Entries [0, length + count) of a layer as they lie in memory, a page at a time: F32 or BF16 [128, width], or U8
   // [128, fp8_entry().bytes()]; the last one is shorter.
-  std::vector<TensorRef> pages(Index layer, Index count) const;
+  std::vector<ConstTensorRef> pages(Index layer, Index count) const;
   // The same for attention in the expanded form, with the keys and values that are kept of them.
   ops::CachedEntries entries(Index layer, Index count);
 

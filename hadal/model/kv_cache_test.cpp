@@ -6,6 +6,7 @@
 #include <memory>
 
 namespace hadal::model {
+namespace kv_cache_test {
 namespace {
 
 config::Config tiny() {
@@ -22,7 +23,7 @@ TensorRef entries(Context& ctx, Index count, float first) {
 }
 
 // Entries [0, length + count) of a layer as float32.
-TensorRef read(Context& ctx, const KvCache& cache, Index layer, Index count) {
+ConstTensorRef read(Context& ctx, const KvCache& cache, Index layer, Index count) {
   return ops::read_entries(ctx, {cache.pages(layer, count), cache.fp8_entry()}, 0, cache.length() + count);
 }
 
@@ -123,7 +124,7 @@ TEST(KvCache, PagesAreTheEntriesInOrderHoweverTheyWereWritten) {
   for (const Index count : {1, 126, 1, 1, 300, 127}) append(ctx, cache, count, 1000);
   expect_tokens(ctx, cache, 0, 556, 1000);
   Index row = 0;
-  for (const TensorRef& page : cache.pages(2, 0)) {
+  for (const ConstTensorRef& page : cache.pages(2, 0)) {
     EXPECT_EQ(page.size(0), std::min<Index>(128, 556 - row));
     for (Index i = 0; i < page.size(0); ++i, ++row)
       EXPECT_EQ((page.view<float, 2>()(i, 0)), 1000.5f + static_cast<float>(row));
@@ -210,4 +211,5 @@ TEST(KvCache, APoolThatIsUsedUpChangesNothing) {
 }
 
 }  // namespace
+}  // namespace kv_cache_test
 }  // namespace hadal::model

@@ -28,7 +28,7 @@ struct Linear {
   ShardAxis shard_axis = ShardAxis::kNone;
   Weight weight;
 
-  TensorRef forward(Context& ctx, const TensorRef& x) const { return ops::linear(ctx, x, weight, ue8m0); }
+  TensorRef forward(Context& ctx, const ConstTensorRef& x) const { return ops::linear(ctx, x, weight, ue8m0); }
 
   template <class F>
   void for_each_param(const std::string& name, ParamRole role, F&& f) {
@@ -42,7 +42,7 @@ struct RmsNorm {
   double eps = 1e-6;
   Weight weight;
 
-  TensorRef forward(Context& ctx, const TensorRef& x) const { return ops::rms_norm(ctx, x, weight.values, eps); }
+  TensorRef forward(Context& ctx, const ConstTensorRef& x) const { return ops::rms_norm(ctx, x, weight.values, eps); }
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -58,7 +58,7 @@ struct FeedForward {
   // One of `shards` parts of a network of `width` inner channels: its share of the outputs of each matrix.
   FeedForward(const Config& c, Index width, Index shards = 1);
 
-  TensorRef forward(Context& ctx, const TensorRef& x) const {
+  TensorRef forward(Context& ctx, const ConstTensorRef& x) const {
     const TensorRef inner = ops::swiglu(ctx, gate_proj.forward(ctx, x), up_proj.forward(ctx, x));
     return ctx.observe("mlp_out", down_proj.forward(ctx, inner));
   }

@@ -34,7 +34,7 @@ Mla::Mla(const Config& c, Index shards)
   o_proj = make_linear(c, c.num_attention_heads * v, c.hidden_size / shards, ShardAxis::kOutputs);
 }
 
-TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Pass& pass, Index layer) const {
+TensorRef Mla::forward(Context& ctx, const ConstTensorRef& h, const Pass& pass, Index layer) const {
   const auto [q, kv_a] = project(ctx, h);                                             // (1, 3, 6, 7)
   const TensorRef q_nope = q.columns(0, nope);                                        // [T, H, nope]
   const TensorRef q_pe = ops::rope(ctx, q.columns(nope, nope + rope), pass.rope);     // (8)  [T, H, rope]
@@ -50,7 +50,7 @@ TensorRef Mla::forward(Context& ctx, const TensorRef& h, const Pass& pass, Index
 }
 
 // The compressed query and the compressed keys and values come from one input: it is packed once for both.
-Mla::Projected Mla::project(Context& ctx, const TensorRef& h) const {
+Mla::Projected Mla::project(Context& ctx, const ConstTensorRef& h) const {
   const Linear& w_q = has_q_lora ? q_a_proj : q_proj;
   const auto down = ops::linear_all(ctx, h, {&w_q.weight, &kv_a_proj_with_mqa.weight}, w_q.ue8m0);  // (1, 3, 6)
   TensorRef q = down[0];
@@ -61,37 +61,37 @@ Mla::Projected Mla::project(Context& ctx, const TensorRef& h) const {
   return {ctx.observe("q", q).split_last(num_heads, nope + rope), down[1]};
 }
 
-TensorRef Mla::attend(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass,
+TensorRef Mla::attend(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
                       Index layer) const {
   const Index tokens = q_nope.size(0), split = pass.absorbed();
   const TensorRef o = ctx.workspace.floats({tokens, num_heads, v});
   const Workspace::Scope scope(ctx.workspace);
-  if (split > 0)
-    attend_absorbed(ctx, q_nope.rows(0, split), q_pe.rows(0, split), pass, layer, o.rows(0, split));
+  if (split > 0) attend_absorbed(ctx, q_nope.rows(0, split), q_pe.rows(0, split), pass, layer, o.rows(0, split));
   if (split < tokens) attend_expanded(ctx, q_nope, q_pe, pass, layer, o);
   return o.reshape({tokens, num_heads * v});
 }
 
 // Keys and values of every cached position are made from the latents: ordinary attention.
-void Mla::attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer,
-                          const TensorRef& o) const {
+void Mla::attend_expanded(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
+                          Index layer, const TensorRef& o) const {
   for (const SequenceRows& s : pass.expanded_sequences()) {
     const Workspace::Scope scope(ctx.workspace);
     const TensorRef q = ops::concatenate_heads(ctx, q_nope.rows(s.begin, s.end), q_pe.rows(s.begin, s.end));  // (9)
-    ops::expand_and_attend(ctx, q, pass.entries(layer, s), w_ukv(), {nope, v}, s.cache.length(), softmax_scale,
+    ops::expand_and_attend(ctx, q, pass.entries(layer, s), kv_b_proj.weight, {nope, v}, s.cache.length(), softmax_scale,
                            o.rows(s.begin, s.end));  // (2, 5, 10)
   }
 }
 
 // W^UK is folded into the query and W^UV applied to the result, so that all heads attend to the latents themselves.
 // Both are read once for all sequences.
-void Mla::attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer,
-                          const TensorRef& o) const {
+void Mla::attend_absorbed(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
+                          Index layer, const TensorRef& o) const {
   const TensorRef q_c = ops::absorb(ctx, q_nope, kv_b_proj.weight, 0, nope + v);  // (2)  [T, H, c]
   ctx.observe("q_absorbed", q_c);
-  const TensorRef o_c = ops::attend_absorbed(ctx, q_c, q_pe, pass.cached(layer).rows, softmax_scale);  // (10)  [T, H, c]
+  const TensorRef o_c =
+      ops::attend_absorbed(ctx, q_c, q_pe, pass.cached(layer).rows, softmax_scale);  // (10)  [T, H, c]
   ctx.observe("latent_out", o_c);
-  ops::expand(ctx, o_c, w_ukv(), nope, nope + v, o);  // (5)  [T, H, v]
+  ops::expand(ctx, o_c, kv_b_proj.weight, nope, nope + v, o);  // (5)  [T, H, v]
   ctx.observe("expanded_out", o);
 }
 

@@ -20,8 +20,6 @@ struct Mla {
   RmsNorm q_a_layernorm;
   bool has_q_lora = false;
   Linear kv_a_proj_with_mqa, kv_b_proj, o_proj;
-  // kv_b_proj once more, rearranged for what multiplies by all of its rows (row_groups.h); empty: it serves everything.
-  Weight kv_b_grouped;
   RmsNorm kv_a_layernorm;
 
   Mla() = default;
@@ -30,7 +28,7 @@ struct Mla {
 
   // h [T, hidden] -> [T, hidden]. Writes the tokens' entries of `layer` behind the lengths of their caches, which stay
   // as they are. What a sequence gets does not depend on the others.
-  TensorRef forward(Context& ctx, const TensorRef& h, const Pass& pass, Index layer) const;
+  TensorRef forward(Context& ctx, const ConstTensorRef& h, const Pass& pass, Index layer) const;
 
   // What forward takes of ctx.workspace at most.
   WorkspaceNeed need(const Context& ctx, const Pass& pass, Index layer) const;
@@ -56,13 +54,13 @@ struct Mla {
     TensorRef q;     // [T, H, nope + rope]
     TensorRef kv_a;  // [T, c + rope]
   };
-  Projected project(Context& ctx, const TensorRef& h) const;
-  TensorRef attend(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer) const;
-  void attend_expanded(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer,
-                       const TensorRef& o) const;
-  void attend_absorbed(Context& ctx, const TensorRef& q_nope, const TensorRef& q_pe, const Pass& pass, Index layer,
-                       const TensorRef& o) const;
-  const Weight& w_ukv() const { return kv_b_grouped ? kv_b_grouped : kv_b_proj.weight; }
+  Projected project(Context& ctx, const ConstTensorRef& h) const;
+  TensorRef attend(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
+                   Index layer) const;
+  void attend_expanded(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
+                       Index layer, const TensorRef& o) const;
+  void attend_absorbed(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
+                       Index layer, const TensorRef& o) const;
 };
 
 }  // namespace hadal::model

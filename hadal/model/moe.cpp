@@ -15,15 +15,15 @@ Gate::Gate(const Config& c)
   rule.routed_scaling_factor = c.routed_scale();
 }
 
-TensorRef Gate::logits(Context& ctx, const TensorRef& u) const {
+TensorRef Gate::logits(Context& ctx, const ConstTensorRef& u) const {
   return ops::linear_unrounded(ctx, u, linear.weight);
 }
 
-ops::Selection Gate::select(Context& ctx, const TensorRef& logits) const {
+ops::Selection Gate::select(Context& ctx, const ConstTensorRef& logits) const {
   return ops::select_experts(ctx, logits, e_score_correction_bias.values, rule);  // (13-16)
 }
 
-ops::Selection Gate::forward(Context& ctx, const TensorRef& u) const {
+ops::Selection Gate::forward(Context& ctx, const ConstTensorRef& u) const {
   const ops::Selection chosen = select(ctx, ctx.observe("router_logits", logits(ctx, u)));
   ctx.observe("topk_idx", chosen.experts);
   ctx.observe("topk_weight", chosen.weights);
@@ -44,7 +44,7 @@ Moe::Moe(const Config& c, const Part& part)
   if (has_shared_experts) shared_experts = FeedForward(c, c.moe_intermediate_size * c.n_shared_experts, part.shards);
 }
 
-TensorRef Moe::forward(Context& ctx, const TensorRef& u, TokenDispatcher& dispatcher, Index layer) const {
+TensorRef Moe::forward(Context& ctx, const ConstTensorRef& u, TokenDispatcher& dispatcher, Index layer) const {
   const ops::Selection chosen = gate.forward(ctx, u);  // (13-16)
   const RoutedTokens tokens{layer, u, chosen};
   dispatcher.dispatch(ctx, *this, tokens);

@@ -22,9 +22,9 @@ struct Gate {
 
   Gate() = default;
   explicit Gate(const Config& c);
-  TensorRef logits(Context& ctx, const TensorRef& u) const;                // [T, E]
-  ops::Selection select(Context& ctx, const TensorRef& logits) const;      // (13-16)
-  ops::Selection forward(Context& ctx, const TensorRef& u) const;          // both, observed
+  TensorRef logits(Context& ctx, const ConstTensorRef& u) const;                // [T, E]
+  ops::Selection select(Context& ctx, const ConstTensorRef& logits) const;      // (13-16)
+  ops::Selection forward(Context& ctx, const ConstTensorRef& u) const;          // both, observed
   WorkspaceNeed need(const Context& ctx, Index tokens) const;
 
   template <class F>
@@ -46,8 +46,8 @@ struct Moe {
   Moe() = default;
   Moe(const Config& c, const Part& part);
   // [T, hidden] -> [T, hidden].
-  TensorRef forward(Context& ctx, const TensorRef& u, TokenDispatcher& dispatcher, Index layer) const;
-  // Whatever the tokens choose.
+  TensorRef forward(Context& ctx, const ConstTensorRef& u, TokenDispatcher& dispatcher, Index layer) const;
+  // What forward takes, whatever the tokens choose.
   WorkspaceNeed need(const Context& ctx, Index tokens, const TokenDispatcher& dispatcher, Index layer) const;
 
   // What the products take; shared() is empty if there are none.

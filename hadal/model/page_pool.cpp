@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <limits>
 
+#include "hadal/core/transfer.h"
+
 namespace hadal::model {
 
-KeptKeysMemory::KeptKeysMemory(const config::Config& config, std::uint64_t limit)
+KeptKeysMemory::KeptKeysMemory(const config::Config& config, std::uint64_t limit, DeviceMemory& device)
     : head_{config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim},
       heads_(config.num_attention_heads),
+      device_(device),
       limit_(limit) {}
 
 Index KeptKeysMemory::take(Index layers, Index positions) {
@@ -22,13 +25,15 @@ void KeptKeysMemory::give_back(Index layers, Index positions) {
   taken_ -= static_cast<std::uint64_t>(layers) * ops::ExpandedKeys::bytes(head_, heads_, positions);
 }
 
-PagePool::PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages, std::uint64_t kept_bytes)
+PagePool::PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages, std::uint64_t kept_bytes,
+                   DeviceMemory& memory)
     : fp8_entry_{.latent = config.kv_lora_rank, .rope = config.qk_rope_head_dim},
       layers_(layers),
       dtype_(dtype),
       row_size_(dtype == DType::kF8E4M3 ? fp8_entry_.bytes() : config.kv_cache_width()),
       max_pages_(max_pages > 0 ? max_pages : std::numeric_limits<PageId>::max()),
-      kept_keys_(config, kept_bytes) {
+      memory_(memory),
+      kept_keys_(config, kept_bytes, memory) {
   HADAL_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF8E4M3,
               "kv cache: dtype {} is not supported; F32, BF16 and F8_E4M3 are", dtype_name(dtype));
 }
@@ -46,13 +51,18 @@ PagePool::PageId PagePool::take() {
   if (free_.empty()) {
     free_.reserve(pages_.size() + 1);  // so that release() never allocates
     pages_.push_back(
-        {.memory = Tensor(dtype_ == DType::kF8E4M3 ? DType::kU8 : dtype_, {layers_, kPageTokens, row_size_})});
+        {.memory = Tensor(dtype_ == DType::kF8E4M3 ? DType::kU8 : dtype_, {layers_, kPageTokens, row_size_}, memory_)});
     free_.push_back(static_cast<PageId>(pages_.size()) - 1);
   }
   const PageId page = free_.back();
   free_.pop_back();
   pages_[static_cast<std::size_t>(page)].references = 1;
   return page;
+}
+
+void PagePool::copy(PageId from, PageId to, Index tokens) {
+  for (Index layer = 0; layer < layers_; ++layer)
+    transfer(memory_, entries(from, layer).rows(0, tokens), entries(to, layer).rows(0, tokens));
 }
 
 void PagePool::retain(PageId page) {

@@ -23,16 +23,19 @@ inline Index pages_for(Index tokens) {
 // sequences share.
 class KeptKeysMemory {
  public:
-  KeptKeysMemory(const config::Config& config, std::uint64_t limit);
+  // `device` must outlive what is kept.
+  KeptKeysMemory(const config::Config& config, std::uint64_t limit, DeviceMemory& device = host_memory());
 
   // As many layers, of at most `layers`, as there is room for at `positions` positions each; that room is taken.
   Index take(Index layers, Index positions);
   void give_back(Index layers, Index positions);
+  DeviceMemory& device() const { return device_; }
   std::uint64_t taken() const { return taken_; }  // bytes, whether used already or not
 
  private:
   ops::HeadSizes head_;
   Index heads_;
+  DeviceMemory& device_;
   std::uint64_t limit_, taken_ = 0;
 };
 
@@ -42,8 +45,9 @@ class PagePool {
   using PageId = std::int32_t;
 
   // `dtype` is F32, BF16 or F8_E4M3 (ops/latent_entry.h). `max_pages` 0: as many as there is memory. `kept_bytes`: what
-  // prompts may keep beside them.
-  PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages = 0, std::uint64_t kept_bytes = 0);
+  // prompts may keep beside them. All is on the device of `memory`, which must outlive it.
+  PagePool(const config::Config& config, Index layers, DType dtype, Index max_pages = 0, std::uint64_t kept_bytes = 0,
+           DeviceMemory& memory = host_memory());
 
   // A page with one reference. Ask available() first: throws Error if there is none.
   PageId take();
@@ -55,6 +59,9 @@ class PagePool {
   TensorRef entries(PageId page, Index layer) const {
     return pages_[static_cast<std::size_t>(page)].memory.ref()[layer];
   }
+
+  // The first `tokens` entries of every layer.
+  void copy(PageId from, PageId to, Index tokens);
 
   Index layers() const { return layers_; }
   DType dtype() const { return dtype_; }
@@ -77,6 +84,7 @@ class PagePool {
   DType dtype_;
   Index row_size_;  // elements of a stored entry: values, or bytes in FP8
   Index max_pages_;
+  DeviceMemory& memory_;
   KeptKeysMemory kept_keys_;
   std::vector<Page> pages_;
   std::vector<PageId> free_;

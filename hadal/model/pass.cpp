@@ -32,7 +32,7 @@ std::vector<ops::CachedRows> Pass::absorbed_rows() const {
   return rows;
 }
 
-void Pass::append(Context& ctx, Index layer, const TensorRef& c_kv, const TensorRef& k_pe) const {
+void Pass::append(Context& ctx, Index layer, const ConstTensorRef& c_kv, const ConstTensorRef& k_pe) const {
   const TensorRef entries = ops::concatenate(ctx, c_kv, k_pe);
   for (const SequenceRows& s : rows_) s.cache.write(ctx, layer - first_layer_, entries.rows(s.begin, s.end));
 }

@@ -47,12 +47,12 @@ class Pass {
   std::span<const SequenceRows> expanded_sequences() const { return std::span(rows_).subspan(num_absorbed_); }
 
   // c_kv [T, kv_lora_rank] and k_pe [T, rope] of all rows become entries of `layer` behind their caches' lengths.
-  void append(Context& ctx, Index layer, const TensorRef& c_kv, const TensorRef& k_pe) const;
+  void append(Context& ctx, Index layer, const ConstTensorRef& c_kv, const ConstTensorRef& k_pe) const;
   // What one sequence's rows in the expanded form look at, their own entries included.
   ops::CachedEntries entries(Index layer, const SequenceRows& s) const;
   // What rows [0, absorbed) look at, as stored, page by page.
   struct Cached {
-    std::vector<std::vector<TensorRef>> pages;  // of each sequence
+    std::vector<std::vector<ConstTensorRef>> pages;  // of each sequence
     std::vector<ops::CachedRows> rows;
   };
   Cached cached(Index layer) const;

@@ -23,7 +23,7 @@ Config plain() {
 class RotaryGolden : public ::testing::TestWithParam<std::pair<const char*, const char*>> {
  protected:
   io::SafetensorsFile golden{HADAL_TEST_DATA "/golden/rope.safetensors"};
-  TensorRef tensor(const std::string& suffix) const {
+  ConstTensorRef tensor(const std::string& suffix) const {
     return golden.tensor(*golden.find(GetParam().first + std::string(".") + suffix));
   }
   Config config() const { return GetParam().second ? load_config(kShapes + GetParam().second) : plain(); }
@@ -31,7 +31,7 @@ class RotaryGolden : public ::testing::TestWithParam<std::pair<const char*, cons
 
 TEST_P(RotaryGolden, Rule14_FrequenciesAndRule15_SoftmaxFactorMatch) {
   const Rotary rotary(config());
-  const TensorRef expected = tensor("inv_freq");
+  const ConstTensorRef expected = tensor("inv_freq");
   ASSERT_EQ(expected.num_elements(), static_cast<Index>(rotary.inv_freq.size()));
   for (std::size_t i = 0; i < rotary.inv_freq.size(); ++i)
     EXPECT_NEAR(rotary.inv_freq[i] / expected.data<double>()[i], 1.0, 1e-14) << i;
@@ -42,7 +42,7 @@ TEST_P(RotaryGolden, Rule14_FrequenciesAndRule15_SoftmaxFactorMatch) {
 TEST_P(RotaryGolden, Rule12_InterleavedPairsAreRotatedWithin1e6) {
   const Rotary rotary(config());
   Context ctx(1);
-  const TensorRef in = tensor("in"), out = tensor("out");
+  const ConstTensorRef in = tensor("in"), out = tensor("out");
   for (Index i = 0; i < in.size(0); ++i) {
     const Index position = tensor("pos").data<std::int64_t>()[i];
     const ops::RopeTable table = ops::rope_table(ctx, rotary.inv_freq, std::span(&position, 1), rotary.magnitude);

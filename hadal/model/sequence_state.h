@@ -16,7 +16,7 @@ struct CachePools {
   // max_pages limits the main model's, 0: as many as there is memory; MTP has enough for as many tokens. kept_bytes:
   // what prompts of several passes may keep of the main model's keys and values, all together.
   CachePools(const config::Config& config, Index mtp_depths, DType dtype, Index max_pages = 0,
-             std::uint64_t kept_bytes = 0);
+             std::uint64_t kept_bytes = 0, DeviceMemory& memory = host_memory());
   std::uint64_t bytes() const { return main->bytes() + mtp->bytes(); }
 };
 

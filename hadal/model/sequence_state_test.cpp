@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 namespace hadal::model {
+namespace sequence_state_test {
 namespace {
 
 config::Config tiny() {
@@ -56,4 +57,5 @@ TEST(SequenceState, ForksShareEveryDepth) {
 }
 
 }  // namespace
+}  // namespace sequence_state_test
 }  // namespace hadal::model

@@ -13,13 +13,11 @@ class LocalExperts : public TokenDispatcher {
     HADAL_CHECK(held == moe.gate.n_routed_experts,
                 "experts: layer {} holds {} of {} routed experts; tokens cannot be sent to the others from here",
                 tokens.layer, held, moe.gate.n_routed_experts);
+    const ops::ExpertGroups groups = ops::group_by_expert(ctx, tokens.chosen, held);
     std::vector<ops::FeedForwardRef> chosen(moe.experts.size());
-    const TensorRef& ids = tokens.chosen.experts;
-    for (Index i = 0; i < ids.num_elements(); ++i) {
-      const auto e = static_cast<std::size_t>(ids.data<std::int32_t>()[i]);
-      if (!chosen[e]) chosen[e] = moe.experts[e].weights();
-    }
-    return ops::mixture(ctx, tokens.u, tokens.chosen, chosen, moe.shared(), moe.ue8m0());
+    for (std::size_t e = 0; e < chosen.size(); ++e)
+      if (groups.begin[e] < groups.begin[e + 1]) chosen[e] = moe.experts[e].weights();
+    return ops::mixture(ctx, tokens.u, groups, tokens.chosen.weights, chosen, moe.shared(), moe.ue8m0());
   }
   WorkspaceNeed need(const Context& ctx, const Moe& moe, Index tokens, Index) const override {
     return ops::mixture_need(ctx, tokens, moe.gate.linear.in_features, moe.gate.rule.num_experts_per_tok,

@@ -13,7 +13,7 @@ struct Moe;
 // The tokens of one MoE layer, on their way to the experts they chose.
 struct RoutedTokens {
   Index layer;
-  const TensorRef& u;             // [T, hidden]
+  const ConstTensorRef& u;             // [T, hidden]
   const ops::Selection& chosen;
 };
 
@@ -26,7 +26,7 @@ class TokenDispatcher {
   virtual void begin_pass(std::uint64_t /*other_bytes*/) {}
   // The residual stream [T, hidden] in front of `layer`'s feed-forward, dense or not: a hint of what later layers will
   // ask for. Valid until the layer has been combined.
-  virtual void approach(Context& /*ctx*/, Index /*layer*/, const TensorRef& /*x*/) {}
+  virtual void approach(Context& /*ctx*/, Index /*layer*/, const ConstTensorRef& /*x*/) {}
   // Tokens and experts begin to move towards each other.
   virtual void dispatch(Context& ctx, const Moe& moe, const RoutedTokens& tokens) = 0;
   // What dispatch and combine take of ctx.workspace, whatever the tokens choose, and what approach takes.

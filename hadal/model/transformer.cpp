@@ -15,7 +15,8 @@ std::vector<TokenId> all_ids(std::span<const Segment> segments) {
 template <class CacheOf>
 std::vector<Pass::Run> runs(std::span<const Segment> segments, const CacheOf& cache_of) {
   std::vector<Pass::Run> all;
-  for (const Segment& s : segments) all.push_back({static_cast<Index>(s.ids.size()), s.form, cache_of(s.state), s.to_come});
+  for (const Segment& s : segments)
+    all.push_back({static_cast<Index>(s.ids.size()), s.form, cache_of(s.state), s.to_come});
   return all;
 }
 
@@ -49,8 +50,9 @@ Transformer::Transformer(const Config& c, const Part& held)
       mtp.emplace_back(c, c.is_moe_layer(i), part);
 }
 
-CachePools Transformer::new_pools(DType cache_dtype, Index max_pages, std::uint64_t kept_bytes) const {
-  return {config, static_cast<Index>(mtp.size()), cache_dtype, max_pages, kept_bytes};
+CachePools Transformer::new_pools(DType cache_dtype, Index max_pages, std::uint64_t kept_bytes,
+                                  DeviceMemory& memory) const {
+  return {config, static_cast<Index>(mtp.size()), cache_dtype, max_pages, kept_bytes, memory};
 }
 
 TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) const {
@@ -80,7 +82,7 @@ WorkspaceNeed Transformer::need(const Context& ctx, const Pass& pass) const {
 }
 
 TensorRef Transformer::mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next,
-                                  const TensorRef& previous) const {
+                                  const ConstTensorRef& previous) const {
   const auto d = static_cast<std::size_t>(depth);
   const Index layer = config.num_hidden_layers + depth;
   Pass pass(runs(next, [&](SequenceState& s) -> KvCache& { return s.mtp[d]; }), layer, *experts);

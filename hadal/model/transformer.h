@@ -37,10 +37,12 @@ struct Transformer {
   Transformer(const Config& c, const Part& held);
 
   // Memory for the caches of sequences; SequenceState(pools, capacity) makes one.
-  CachePools new_pools(DType cache_dtype, Index max_pages = 0, std::uint64_t kept_bytes = 0) const;
+  CachePools new_pools(DType cache_dtype, Index max_pages = 0, std::uint64_t kept_bytes = 0,
+                       DeviceMemory& memory = host_memory()) const;
   // A sequence with memory of its own.
-  SequenceState new_sequence(Index capacity, DType cache_dtype = DType::kF32) const {
-    return {new_pools(cache_dtype), capacity};
+  SequenceState new_sequence(Index capacity, DType cache_dtype = DType::kF32,
+                             DeviceMemory& memory = host_memory()) const {
+    return {new_pools(cache_dtype, 0, 0, memory), capacity};
   }
 
   // Runs the segments' ids at the positions behind their state.main and returns their hidden states after the final
@@ -59,18 +61,18 @@ struct Transformer {
   // Depth `depth` (0-based) for positions behind state.mtp[depth]: ids[i] of a segment is token i + 1 + depth, previous
   // [T, hidden] the hidden states of the depth before (the main model's for depth 0). Returns hidden states after
   // shared_head.norm.
-  TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next, const TensorRef& previous) const;
-  TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const TokenId> next_ids, const TensorRef& previous,
+  TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const Segment> next, const ConstTensorRef& previous) const;
+  TensorRef mtp_hidden(Context& ctx, Index depth, std::span<const TokenId> next_ids, const ConstTensorRef& previous,
                        Form form, SequenceState& state) const {
     const Segment segment{next_ids, state, form};
     return mtp_hidden(ctx, depth, std::span(&segment, 1), previous);
   }
 
   // [T, hidden] -> [T, vocab_size].
-  TensorRef logits(Context& ctx, const TensorRef& hidden) const {
+  TensorRef logits(Context& ctx, const ConstTensorRef& hidden) const {
     return ctx.observe("logits", lm_head.forward(ctx, hidden));
   }
-  TensorRef mtp_logits(Context& ctx, Index depth, const TensorRef& hidden) const {
+  TensorRef mtp_logits(Context& ctx, Index depth, const ConstTensorRef& hidden) const {
     return mtp[static_cast<std::size_t>(depth)].shared_head.head.forward(ctx, hidden);
   }
 

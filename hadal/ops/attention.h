@@ -27,20 +27,20 @@ std::vector<TensorRef> new_key_blocks(Context& ctx, const HeadSizes& head, Index
 
 // kv [n, H, nope + v] with k_nope and v side by side, and k_pe [n, rope], of positions `begin` (a multiple of
 // kKeyAlignment) on, to their places in the blocks of a sequence.
-void pack_keys(Context& ctx, const TensorRef& kv, const TensorRef& k_pe, const HeadSizes& head, Index begin,
+void pack_keys(Context& ctx, const ConstTensorRef& kv, const ConstTensorRef& k_pe, const HeadSizes& head, Index begin,
                std::span<const TensorRef> blocks);
 
 // q [T, H, nope + rope]; query t stands at position first_position + t and the blocks have all keys that it sees. Writes
 // out [T, H, v].
-void attend_expanded(Context& ctx, const TensorRef& q, std::span<const TensorRef> blocks, const HeadSizes& head,
+void attend_expanded(Context& ctx, const ConstTensorRef& q, std::span<const TensorRef> blocks, const HeadSizes& head,
                      Index first_position, double scale, const TensorRef& out);
 
 WorkspaceNeed new_key_blocks_need(const HeadSizes& head, Index heads, Index positions);
 WorkspaceNeed attend_expanded_need(const Context& ctx, const HeadSizes& head, Index tokens, Index first_position);
 
 // Both: kv [L, H, nope + v] and k_pe [L, rope] are all that the queries see.
-void attend_expanded(Context& ctx, const TensorRef& q, const TensorRef& kv, const TensorRef& k_pe, Index first_position,
-                     double scale, const TensorRef& out);
+void attend_expanded(Context& ctx, const ConstTensorRef& q, const ConstTensorRef& kv, const ConstTensorRef& k_pe,
+                     Index first_position, double scale, const TensorRef& out);
 
 // Entries of a page of a cache.
 inline constexpr Index kPageTokens = 128;
@@ -51,15 +51,15 @@ inline constexpr Index kPageTokens = 128;
 struct CachedRows {
   Index begin = 0, end = 0;
   Index first_position = 0;
-  std::span<const TensorRef> pages = {};
+  std::span<const ConstTensorRef> pages = {};
   Fp8Entry fp8 = {};
 };
 
 // A cache in one piece [L, ...] as pages.
-std::vector<TensorRef> pages_of(const TensorRef& entries);
+std::vector<ConstTensorRef> pages_of(const ConstTensorRef& entries);
 
 // q_latent [T, H, latent], q_pe [T, H, rope] -> [T, H, latent].
-TensorRef attend_absorbed(Context& ctx, const TensorRef& q_latent, const TensorRef& q_pe,
+TensorRef attend_absorbed(Context& ctx, const ConstTensorRef& q_latent, const ConstTensorRef& q_pe,
                           std::span<const CachedRows> sequences, double scale);
 // Of `sequences` pages are not looked at.
 WorkspaceNeed attend_absorbed_need(const Context& ctx, Index rows, Index heads, Index latent, Index rope,

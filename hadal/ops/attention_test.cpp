@@ -27,7 +27,7 @@ std::string message(const auto& body) {
 
 struct Pass {
   Tensor q = numbers({3, 4, 16}, 1), q_pe = numbers({3, 4, 4}, 2), entries = numbers({300, 20}, 3);
-  std::vector<TensorRef> pages = pages_of(entries);
+  std::vector<ConstTensorRef> pages = pages_of(entries);
   TensorRef run(Context& ctx, const std::vector<CachedRows>& rows) const {
     return attend_absorbed(ctx, q, q_pe, rows, 0.25);
   }
@@ -38,8 +38,8 @@ TEST(AttendAbsorbed, PagesMayLieAnywhere) {
   ASSERT_EQ(p.pages.size(), 3u);
   EXPECT_EQ(p.pages[2].shape(), Shape({44, 20}));
   std::vector<Tensor> copies;
-  std::vector<TensorRef> scattered;
-  for (const TensorRef& page : p.pages) copies.push_back(Tensor::copy_of(page));
+  std::vector<ConstTensorRef> scattered;
+  for (const ConstTensorRef& page : p.pages) copies.push_back(Tensor::copy_of(page));
   for (const Tensor& copy : copies) scattered.push_back(copy);
   for (const Isa isa : {Isa::kRef, best_isa()}) {
     Context ctx(2, isa);
@@ -62,7 +62,7 @@ TEST(AttendAbsorbed, SaysWhatDoesNotFit) {
   EXPECT_THAT(said({.begin = 0, .end = 3, .first_position = 500, .pages = p.pages}),
               HasSubstr("503 entries need 4 pages, not 3"));
   const Tensor narrow = numbers({128, 19}, 4);
-  const std::vector<TensorRef> pages = {narrow};
+  const std::vector<ConstTensorRef> pages = {narrow};
   EXPECT_THAT(said({.begin = 0, .end = 3, .first_position = 0, .pages = pages}), HasSubstr("for entries of 20 values"));
   EXPECT_THAT(message([&] {
                 const Tensor other = numbers({3, 5, 4}, 5);

@@ -19,7 +19,7 @@ void unpack_row(const std::int32_t* row, Index w, Index w_end, const Emit& emit)
   }
 }
 
-void repack_codes(const View<std::int32_t, 2>& from, Index w, Index w_end, Index first,
+void repack_codes(const View<const std::int32_t, 2>& from, Index w, Index w_end, Index first,
                   const View<std::int32_t, 2>& to) {
   const Index inputs = from.shape[0];
   std::array<std::uint32_t, kWords * 8> words;
@@ -34,7 +34,7 @@ void repack_codes(const View<std::int32_t, 2>& from, Index w, Index w_end, Index
   }
 }
 
-void transpose_scales(const TensorRef& from, Index begin, Index end, Index first, const TensorRef& to) {
+void transpose_scales(const ConstTensorRef& from, Index begin, Index end, Index first, const TensorRef& to) {
   const std::size_t size = dtype_bytes(from.dtype());
   const auto* source = static_cast<const std::byte*>(from.raw());
   auto* target = static_cast<std::byte*>(to.raw());

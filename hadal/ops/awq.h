@@ -9,9 +9,9 @@
 namespace hadal::ops {
 
 struct AwqMatrix {
-  TensorRef qweight;  // I32 [K, N / 8]
-  TensorRef qzeros;   // I32 [ceil(K / group), N / 8]
-  TensorRef scales;   // [ceil(K / group), N], F16, BF16 or F32
+  ConstTensorRef qweight;  // I32 [K, N / 8]
+  ConstTensorRef qzeros;   // I32 [ceil(K / group), N / 8]
+  ConstTensorRef scales;   // [ceil(K / group), N], F16, BF16 or F32
 };
 
 // Outputs [begin, end), multiples of 8: packed I32 [end - begin, ceil(K / 8)], zero U8 and scale (dtype of `scales`)

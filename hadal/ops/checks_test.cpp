@@ -42,12 +42,14 @@ TEST_P(Checks, Linear) {
 // A weight that was rearranged for other kernels is an error, not other numbers.
 TEST_P(Checks, TheLayoutOfAWeightIsOneThatTheKernelsRead) {
   const Tensor x = floats({1, 8}), w = floats({64, 8}), heads = floats({1, 1, 8}), out = floats({1, 1, 64});
-  for (const Layout layout : {Layout::kRows, Layout::kGroups32, Layout::kGroups64}) {
-    const bool groups32 = layout == Layout::kGroups32 && ctx.isa == Isa::kAvx2,
-               groups64 = layout == Layout::kGroups64 && (ctx.isa == Isa::kAvx512 || ctx.isa == Isa::kAvx512Bf16);
+  for (const Layout layout : {Layout::kRows, Layout::kGroups32, Layout::kGroups64, Layout::kDevice}) {
+    const bool groups32 = layout == Layout::kGroups32 && ctx.numerics.isa == Isa::kAvx2,
+               groups64 = layout == Layout::kGroups64 &&
+                          (ctx.numerics.isa == Isa::kAvx512 || ctx.numerics.isa == Isa::kAvx512Bf16);
     const auto expected =
-        layout == Layout::kRows || groups32 || groups64 ? HasSubstr("nothing") : HasSubstr("lies in groups of");
-    const Weight weight{.values = w, .layout = layout};
+        layout == Layout::kRows || groups32 || groups64 ? HasSubstr("nothing") : HasSubstr(" lies in ");
+    Weight weight{.values = w};
+    if (layout != Layout::kRows) weight = {.values = {}, .packed = {w, layout}};
     EXPECT_THAT(said([&] { linear(ctx, x, weight); }), expected);
     EXPECT_THAT(said([&] { expand(ctx, heads, weight, 0, 64, out); }), expected);
     const Tensor down = floats({8, 64}), experts = Tensor::zeros(DType::kI32, {1, 1}), weights = floats({1, 1});
@@ -55,8 +57,22 @@ TEST_P(Checks, TheLayoutOfAWeightIsOneThatTheKernelsRead) {
     const FeedForwardRef expert{&weight, &weight, &d};
     EXPECT_THAT(said([&] { mixture(ctx, x, {experts, weights}, {&expert, 1}, {}, false); }), expected);
   }
-  EXPECT_THAT(said([&] { absorb(ctx, heads, {.values = w, .layout = Layout::kGroups32}, 0, 64); }),
-              StartsWith("absorb: the weight lies in groups of 32 rows"));
+  EXPECT_THAT(said([&] { absorb(ctx, heads, {.values = {}, .packed = {w, Layout::kGroups32}}, 0, 64); }),
+              StartsWith("absorb: the weight [64, 8] lies in groups of 32 rows, rows are read"));
+  // Where there are rows too, they serve.
+  EXPECT_EQ(said([&] { linear(ctx, x, {.values = w, .packed = {w, Layout::kDevice}}); }), "nothing");
+}
+
+// Nor is a tensor on another device ever touched.
+TEST_P(Checks, TensorsAreOnTheDeviceThatComputes) {
+  const Tensor x = floats({1, 8}), w = floats({64, 8});
+  const Device gpu{Device::Kind::kGpu, 1};
+  const TensorRef far(x->raw(), DType::kF32, {1, 8}, gpu), far_w(w->raw(), DType::kF32, {64, 8}, gpu);
+  EXPECT_THAT(said([&] { linear(ctx, far, {.values = w}); }), HasSubstr("[1, 8] is on gpu 1, cpu cannot reach"));
+  EXPECT_THAT(said([&] { linear(ctx, x, {.values = far_w}); }), HasSubstr("[64, 8] is on gpu 1"));
+  EXPECT_THAT(said([&] { add_in_place(ctx, far, x); }), HasSubstr("is on gpu 1"));
+  EXPECT_THAT(said([&] { swiglu(ctx, x, far); }), HasSubstr("is on gpu 1"));
+  EXPECT_THAT(said([&] { rms_norm(ctx, x, far[0], 1e-6); }), HasSubstr("is on gpu 1"));
 }
 
 TEST_P(Checks, AbsorbAndExpand) {
@@ -81,7 +97,7 @@ TEST_P(Checks, Mixture) {
   };
   const Selection chosen{experts, weights};
   EXPECT_EQ(run(chosen, good, good), "nothing");
-  EXPECT_THAT(run({experts, more}, good, {}), StartsWith("mixture: 2 rows, experts [2, 1] and weights [2, 2]"));
+  EXPECT_THAT(run({experts, more}, good, {}), StartsWith("mixture: x [2, 6], experts [2, 1] and weights [2, 2]"));
   EXPECT_THAT(run(chosen, {}, {}), StartsWith("mixture: expert 0 was chosen and has no weights"));
   EXPECT_THAT(run(chosen, bad, {}), StartsWith("mixture: expert 0 has gate_proj [4, 6], up_proj [3, 6]"));
   EXPECT_THAT(run(chosen, good, turned), StartsWith("mixture: the shared expert's down_proj has shape [4, 6], not 4"));

@@ -1,5 +1,7 @@
 #include "hadal/ops/elementwise.h"
 
+#include <cstddef>
+
 #include "hadal/kernels/backend.h"
 #include "hadal/kernels/elementwise.h"
 #include "hadal/ops/saving.h"
@@ -7,7 +9,7 @@
 namespace hadal::ops {
 namespace {
 
-void check_same(const char* op, const TensorRef& a, const TensorRef& b) {
+void check_same(const char* op, const ConstTensorRef& a, const ConstTensorRef& b) {
   HADAL_CHECK(a.rank() == 2 && a.shape() == b.shape(), "{}: shapes are {} and {}", op, a.shape().to_string(),
               b.shape().to_string());
 }
@@ -17,50 +19,59 @@ void check_float(const char* op, DType dtype) {
               "{}: a tensor is {}; F32, BF16, F16 and F8_E4M3 are read", op, dtype_name(dtype));
 }
 
-kernels::StoredRows stored_rows(const TensorRef& t) {
-  return {t.raw(), t.dtype(), t.stride(0) * static_cast<Index>(dtype_bytes(t.dtype())), t.size(0), t.size(1)};
+Index row_bytes(const ConstTensorRef& t) {
+  return t.stride(0) * static_cast<Index>(dtype_bytes(t.dtype()));
+}
+
+kernels::StoredRows<const std::byte> rows_to_read(const Context& ctx, const ConstTensorRef& t) {
+  return {static_cast<const std::byte*>(t.raw_on(ctx.device)), t.dtype(), row_bytes(t), t.size(0), t.size(1)};
+}
+
+kernels::StoredRows<std::byte> rows_to_write(const Context& ctx, const TensorRef& t) {
+  return {static_cast<std::byte*>(t.raw_on(ctx.device)), t.dtype(), row_bytes(t), t.size(0), t.size(1)};
 }
 
 // x of rank 2 as one head a row.
-View<const float, 3> heads_of(const TensorRef& x) {
-  if (x.rank() == 3) return x.view<const float, 3>();
-  const auto rows = x.view<const float, 2>();
-  return {rows.data, {rows.shape[0], 1, rows.shape[1]}, {rows.stride[0], rows.shape[1], 1}};
+template <class Ref>
+auto heads_of(const Context& ctx, const Ref& x) {
+  return x.rank() == 3 ? x.template view_on<float, 3>(ctx.device)
+                       : x.split_last(1, x.size(1)).template view_on<float, 3>(ctx.device);
 }
 
-void copy(Context& ctx, const TensorRef& from, const TensorRef& to) {
-  const View<const float, 3> y = heads_of(to);
-  kernels::backend(ctx.isa).copy(ctx, heads_of(from), {to.data<float>(), y.shape, y.stride});
+void copy(Context& ctx, const ConstTensorRef& from, const TensorRef& to) {
+  kernels::backend(ctx).copy(ctx, heads_of(ctx, from), heads_of(ctx, to));
 }
 
 }  // namespace
 
-TensorRef rms_norm(Context& ctx, const TensorRef& x, const TensorRef& weight, double eps,
+TensorRef rms_norm(Context& ctx, const ConstTensorRef& x, const ConstTensorRef& weight, double eps,
                    const TensorRef& inverse_rms) {
   HADAL_CHECK(x.rank() == 2 && weight.rank() == 1 && weight.size(0) == x.size(1),
               "rms_norm: x has shape {}, the weight {}", x.shape().to_string(), weight.shape().to_string());
   HADAL_CHECK(!inverse_rms || inverse_rms.shape() == Shape({x.size(0)}), "rms_norm: x has shape {}, inverse_rms {}",
               x.shape().to_string(), inverse_rms.shape().to_string());
   const TensorRef y = ctx.workspace.floats(x.shape());
-  kernels::backend(ctx.isa).rms_norm(ctx, x.view<const float, 2>(), weight.data<float>(), static_cast<float>(eps),
-                                     y.view<float, 2>(), inverse_rms ? inverse_rms.data<float>() : nullptr);
+  kernels::backend(ctx).rms_norm(ctx, x.view_on<float, 2>(ctx.device), weight.data_on<float>(ctx.device),
+                                 static_cast<float>(eps), y.view_on<float, 2>(ctx.device),
+                                 inverse_rms ? inverse_rms.data_on<float>(ctx.device) : nullptr);
   return y;
 }
 
-TensorRef rms_norm(Context& ctx, const TensorRef& x, const TensorRef& weight, double eps) {
+TensorRef rms_norm(Context& ctx, const ConstTensorRef& x, const ConstTensorRef& weight, double eps) {
   return rms_norm(ctx, x, weight, eps, {});
 }
 
-TensorRef swiglu(Context& ctx, const TensorRef& gate, const TensorRef& up) {
+TensorRef swiglu(Context& ctx, const ConstTensorRef& gate, const ConstTensorRef& up) {
   check_same("swiglu", gate, up);
   const TensorRef y = ctx.workspace.floats(gate.shape());
-  kernels::backend(ctx.isa).swiglu(ctx, gate.view<const float, 2>(), up.view<const float, 2>(), y.view<float, 2>());
+  kernels::backend(ctx).swiglu(ctx, gate.view_on<float, 2>(ctx.device), up.view_on<float, 2>(ctx.device),
+                               y.view_on<float, 2>(ctx.device));
   return y;
 }
 
-void add_in_place(Context& ctx, const TensorRef& x, const TensorRef& y) {
+void add_in_place(Context& ctx, const TensorRef& x, const ConstTensorRef& y) {
   check_same("add", x, y);
-  kernels::backend(ctx.isa).add(ctx, y.view<const float, 2>(), x.view<float, 2>());
+  kernels::backend(ctx).add(ctx, y.view_on<float, 2>(ctx.device), x.view_on<float, 2>(ctx.device));
 }
 
 TensorRef embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids) {
@@ -71,11 +82,11 @@ TensorRef embedding(Context& ctx, const Weight& table, std::span<const std::int3
     HADAL_CHECK(id >= 0 && id < table.num_rows(), "embedding: token id {} is not below vocab_size {}", id,
                 table.num_rows());
   const TensorRef y = ctx.workspace.floats({static_cast<Index>(ids.size()), table.num_columns()});
-  kernels::backend(ctx.isa).embedding(ctx, stored_rows(table.values), ids, y.view<float, 2>());
+  kernels::backend(ctx).embedding(ctx, rows_to_read(ctx, table.values), ids, y.view_on<float, 2>(ctx.device));
   return y;
 }
 
-TensorRef concatenate(Context& ctx, const TensorRef& a, const TensorRef& b) {
+TensorRef concatenate(Context& ctx, const ConstTensorRef& a, const ConstTensorRef& b) {
   HADAL_CHECK(a.rank() == 2 && b.rank() == 2 && a.size(0) == b.size(0), "concatenate: shapes are {} and {}",
               a.shape().to_string(), b.shape().to_string());
   const TensorRef y = ctx.workspace.floats({a.size(0), a.size(1) + b.size(1)});
@@ -84,7 +95,7 @@ TensorRef concatenate(Context& ctx, const TensorRef& a, const TensorRef& b) {
   return y;
 }
 
-TensorRef concatenate_heads(Context& ctx, const TensorRef& a, const TensorRef& b) {
+TensorRef concatenate_heads(Context& ctx, const ConstTensorRef& a, const ConstTensorRef& b) {
   HADAL_CHECK(a.rank() == 3 && b.rank() == 3 && a.size(0) == b.size(0) && a.size(1) == b.size(1),
               "concatenate_heads: shapes are {} and {}", a.shape().to_string(), b.shape().to_string());
   const TensorRef y = ctx.workspace.floats({a.size(0), a.size(1), a.size(2) + b.size(2)});
@@ -93,36 +104,36 @@ TensorRef concatenate_heads(Context& ctx, const TensorRef& a, const TensorRef& b
   return y;
 }
 
-void copy_rows(Context& ctx, const TensorRef& x, const TensorRef& y) {
+void copy_rows(Context& ctx, const ConstTensorRef& x, const TensorRef& y) {
   check_same("copy", x, y);
   copy(ctx, x, y);
 }
 
-TensorRef gather_rows(Context& ctx, const TensorRef& x, std::span<const Index> rows) {
+TensorRef gather_rows(Context& ctx, const ConstTensorRef& x, std::span<const Index> rows) {
   HADAL_CHECK(x.rank() == 2, "gather_rows: x has shape {}, not [T, D]", x.shape().to_string());
   for (const Index row : rows) HADAL_CHECK(row >= 0 && row < x.size(0), "gather_rows: row {} of {}", row, x.size(0));
   const TensorRef y = ctx.workspace.floats({static_cast<Index>(rows.size()), x.size(1)});
-  kernels::backend(ctx.isa).gather(ctx, x.view<const float, 2>(), rows, y.view<float, 2>());
+  kernels::backend(ctx).gather(ctx, x.view_on<float, 2>(ctx.device), rows, y.view_on<float, 2>(ctx.device));
   return y;
 }
 
-void to_float(Context& ctx, const TensorRef& from, const TensorRef& to) {
+void to_float(Context& ctx, const ConstTensorRef& from, const TensorRef& to) {
   HADAL_CHECK(from.rank() == 2 && from.shape() == to.shape(), "to_float: shapes are {} and {}",
               from.shape().to_string(), to.shape().to_string());
   check_float("to_float", from.dtype());
-  kernels::backend(ctx.isa).to_float(ctx, stored_rows(from), to.view<float, 2>());
+  kernels::backend(ctx).to_float(ctx, rows_to_read(ctx, from), to.view_on<float, 2>(ctx.device));
 }
 
-void from_float(Context& ctx, const TensorRef& from, const TensorRef& to) {
+void from_float(Context& ctx, const ConstTensorRef& from, const TensorRef& to) {
   HADAL_CHECK(from.rank() == 2 && from.shape() == to.shape(), "from_float: shapes are {} and {}",
               from.shape().to_string(), to.shape().to_string());
   const DType dtype = to.dtype();
   HADAL_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16,
               "from_float: the destination is {}; F32, BF16 and F16 are written", dtype_name(dtype));
-  kernels::backend(ctx.isa).from_float(ctx, from.view<const float, 2>(), stored_rows(to));
+  kernels::backend(ctx).from_float(ctx, from.view_on<float, 2>(ctx.device), rows_to_write(ctx, to));
 }
 
-Tensor float_copy(const TensorRef& from) {
+Tensor float_copy(const ConstTensorRef& from) {
   HADAL_CHECK(from.is_contiguous(), "float_copy: the source has gaps");
   check_float("float_copy", from.dtype());
   Tensor copy(DType::kF32, from.shape());

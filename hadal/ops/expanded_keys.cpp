@@ -21,7 +21,7 @@ Index piece_blocks(const HeadSizes& head, Index heads) {
 std::span<const TensorRef> ExpandedKeys::reserve(const HeadSizes& head, Index heads, Index end) {
   while (static_cast<Index>(blocks_.size()) * kKeyBlock < end) {
     const Index count = piece_blocks(head, heads);
-    memory_.emplace_back(DType::kF32, Shape{count, heads, key_block_floats(head)});
+    memory_.emplace_back(DType::kF32, Shape{count, heads, key_block_floats(head)}, device_);
     for (Index i = 0; i < count; ++i) blocks_.push_back(memory_.back().ref()[i]);
   }
   return blocks_;

@@ -12,6 +12,8 @@ namespace hadal::ops {
 
 class ExpandedKeys {
  public:
+  // On the device of `memory`, which must outlive it.
+  explicit ExpandedKeys(DeviceMemory& memory) : device_(memory) {}
   Index length() const { return length_; }  // positions
   // Memory for positions [0, end); those there already stay. Throws OutOfMemory.
   std::span<const TensorRef> reserve(const HeadSizes& head, Index heads, Index end);
@@ -21,6 +23,7 @@ class ExpandedKeys {
   static std::uint64_t bytes(const HeadSizes& head, Index heads, Index positions);
 
  private:
+  DeviceMemory& device_;
   std::vector<Tensor> memory_;
   std::vector<TensorRef> blocks_;
   Index length_ = 0;

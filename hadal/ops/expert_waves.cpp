@@ -1,40 +1,53 @@
 #include "hadal/ops/expert_waves.h"
 
-#include <algorithm>
+#include <vector>
 
+#include "hadal/core/transfer.h"
 #include "hadal/ops/elementwise.h"
 
 namespace hadal::ops {
 namespace {
 
-// A mixture in which each row has one expert with weight 1 gives that expert's output as it is.
-Selection one_each(Context& ctx, std::span<const Index> expert_of_row) {
-  const auto rows = static_cast<Index>(expert_of_row.size());
-  const Selection chosen{ctx.workspace.tensor(DType::kI32, {rows, 1}), ctx.workspace.floats({rows, 1})};
-  std::copy(expert_of_row.begin(), expert_of_row.end(), chosen.experts.data<std::int32_t>());
-  std::fill_n(chosen.weights.data<float>(), rows, 1.0f);
-  return chosen;
-}
+// Rows that have one expert each, those of an expert together: a mixture with weights of 1 gives that expert's output
+// as it is.
+struct OneEach {
+  explicit OneEach(std::size_t num_experts) { groups.begin.assign(num_experts + 1, 0); }
+
+  // The next `rows` rows go to expert e; experts ascend.
+  void add(std::size_t e, Index rows) {
+    for (std::size_t later = e + 1; later < groups.begin.size(); ++later) groups.begin[later] += rows;
+    for (Index i = 0; i < rows; ++i) groups.token.push_back(static_cast<Index>(groups.token.size()));
+    groups.slot.resize(groups.token.size(), 0);
+  }
+
+  TensorRef outputs(Context& ctx, const ConstTensorRef& x, std::span<const FeedForwardRef> experts, bool ue8m0) const {
+    std::vector<float> ones(groups.token.size(), 1.0f);
+    const ConstTensorRef weights(ones.data(), DType::kF32, {static_cast<Index>(ones.size()), 1});
+    return mixture(ctx, x, groups, to_device(ctx, weights), experts, FeedForwardRef{}, ue8m0);
+  }
+
+  ExpertGroups groups;
+};
 
 WorkspaceNeed one_each_need(Index rows) {
   WorkspaceNeed need;
-  for (const DType dtype : {DType::kI32, DType::kF32}) need.tensor(dtype, rows);
+  need.floats(rows);
   return need;
 }
 
 }  // namespace
 
-void expert_outputs(Context& ctx, const TensorRef& x, const ExpertGroups& groups, std::span<const Index> wave,
+void expert_outputs(Context& ctx, const ConstTensorRef& x, const ExpertGroups& groups, std::span<const Index> wave,
                     std::span<const FeedForwardRef> experts, bool ue8m0, const TensorRef& outputs) {
   const Workspace::Scope scope(ctx.workspace);
-  std::vector<Index> tokens, expert_of_row;
+  std::vector<Index> tokens;
+  OneEach rows(experts.size());
   for (const Index e : wave) {
     const auto at = static_cast<std::size_t>(e);
     tokens.insert(tokens.end(), groups.token.begin() + groups.begin[at], groups.token.begin() + groups.begin[at + 1]);
-    expert_of_row.resize(tokens.size(), e);
+    rows.add(at, groups.begin[at + 1] - groups.begin[at]);
   }
-  const TensorRef y =
-      mixture(ctx, gather_rows(ctx, x, tokens), one_each(ctx, expert_of_row), experts, FeedForwardRef{}, ue8m0);
+  const TensorRef y = rows.outputs(ctx, gather_rows(ctx, x, tokens), experts, ue8m0);
   Index row = 0;
   for (const Index e : wave) {
     const Index begin = groups.begin[static_cast<std::size_t>(e)], end = groups.begin[static_cast<std::size_t>(e) + 1];
@@ -43,9 +56,10 @@ void expert_outputs(Context& ctx, const TensorRef& x, const ExpertGroups& groups
   }
 }
 
-TensorRef expert_output(Context& ctx, const TensorRef& x, const FeedForwardRef& expert, bool ue8m0) {
-  const std::vector<Index> first(static_cast<std::size_t>(x.size(0)), 0);
-  return mixture(ctx, x, one_each(ctx, first), std::span(&expert, 1), FeedForwardRef{}, ue8m0);
+TensorRef expert_output(Context& ctx, const ConstTensorRef& x, const FeedForwardRef& expert, bool ue8m0) {
+  OneEach rows(1);
+  rows.add(0, x.size(0));
+  return rows.outputs(ctx, x, std::span(&expert, 1), ue8m0);
 }
 
 WorkspaceNeed expert_waves_need(const Context& ctx, Index tokens, Index width, Index chosen,

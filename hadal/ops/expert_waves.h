@@ -11,11 +11,11 @@ namespace hadal::ops {
 
 // For every expert of `wave` (ascending): rows [begin[e], begin[e + 1]) of outputs [T * k, D] become E_e(x[token]).
 // `experts` has an entry per routed expert; those of the wave are bound.
-void expert_outputs(Context& ctx, const TensorRef& x, const ExpertGroups& groups, std::span<const Index> wave,
+void expert_outputs(Context& ctx, const ConstTensorRef& x, const ExpertGroups& groups, std::span<const Index> wave,
                     std::span<const FeedForwardRef> experts, bool ue8m0, const TensorRef& outputs);
 
 // [T, D]: one expert for all rows, the shared one.
-TensorRef expert_output(Context& ctx, const TensorRef& x, const FeedForwardRef& expert, bool ue8m0);
+TensorRef expert_output(Context& ctx, const ConstTensorRef& x, const FeedForwardRef& expert, bool ue8m0);
 
 // What T tokens take that come in waves, whatever they choose: all of them in one, and the outputs that it writes.
 WorkspaceNeed expert_waves_need(const Context& ctx, Index tokens, Index width, Index chosen,

@@ -1,5 +1,6 @@
 #include "hadal/ops/experts.h"
 
+#include "hadal/core/transfer.h"
 #include "hadal/kernels/backend.h"
 #include "hadal/ops/linear_args.h"
 
@@ -20,14 +21,12 @@ void check_network(Index expert, const FeedForwardRef& w, Index width) {
   check_matrix("mixture", (whose + "'s up_proj").c_str(), *w.up_proj, width);
   check_matrix("mixture", (whose + "'s down_proj").c_str(), *w.down_proj, w.gate_proj->num_rows());
   fail("mixture: {} has gate_proj {}, up_proj {} and down_proj {} for rows of {}", whose,
-       w.gate_proj->values.shape().to_string(), w.up_proj->values.shape().to_string(),
-       w.down_proj->values.shape().to_string(), width);
+       w.gate_proj->shape().to_string(), w.up_proj->shape().to_string(), w.down_proj->shape().to_string(), width);
 }
 
 kernels::LinearArgs product_args(const Context& ctx, const Weight& w) {
-  check_layout("mixture", w, ctx.isa);
-  kernels::LinearArgs a = weight_args(w);
-  a.activations = ctx.activations;
+  kernels::LinearArgs a = weight_args(ctx, "mixture", w);
+  a.activations = ctx.numerics.activations;
   return a;
 }
 
@@ -41,30 +40,24 @@ kernels::NetworkArgs network_args(const Context& ctx, const FeedForwardRef& w, I
 
 bool same_form(const FeedForwardRef& a, const FeedForwardRef& b) {
   const auto same = [](const Weight& x, const Weight& y) {
-    return x.values.dtype() == y.values.dtype() && x.values.shape() == y.values.shape() &&
+    return x.dtype() == y.dtype() && x.shape() == y.shape() &&
            x.scale_columns == y.scale_columns;
   };
   return same(*a.gate_proj, *b.gate_proj) && same(*a.up_proj, *b.up_proj) && same(*a.down_proj, *b.down_proj);
 }
 
-// As rows, and grouped as far as that is possible.
-void add_layouts(std::vector<kernels::NetworkArgs>& forms, kernels::NetworkArgs network) {
-  for (const bool grouped : {false, true}) {
+// As rows, and packed as far as that is possible.
+void add_layouts(const Context& ctx, std::vector<kernels::NetworkArgs>& forms, kernels::NetworkArgs network) {
+  for (const Layout layout : {Layout::kRows, kernels::backend(ctx).packed_layout(ctx.numerics)}) {
     for (kernels::LinearArgs* a : {&network.gate, &network.up, &network.down})
-      a->w_grouped = grouped && kernels::can_group(a->w_dtype, a->n, a->k);
+      a->w_layout = kernels::can_group(a->w_dtype, a->n, a->k) ? layout : Layout::kRows;
     forms.push_back(network);
   }
 }
 
-void check_selection(const char* op, const TensorRef& experts, const TensorRef& weights, Index tokens) {
-  HADAL_CHECK(experts.rank() == 2 && experts.shape() == weights.shape() && experts.size(0) == tokens,
-              "{}: {} rows, experts {} and weights {}", op, tokens, experts.shape().to_string(),
-              weights.shape().to_string());
-}
-
 }  // namespace
 
-Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef& bias, const GateRule& rule) {
+Selection select_experts(Context& ctx, const ConstTensorRef& logits, const ConstTensorRef& bias, const GateRule& rule) {
   HADAL_CHECK(logits.rank() == 2, "gate: logits have shape {}, not [T, E]", logits.shape().to_string());
   const Index tokens = logits.size(0), experts = logits.size(1);
   HADAL_CHECK(!bias || bias.shape() == Shape({experts}), "gate: logits {}, bias {}", logits.shape().to_string(),
@@ -82,11 +75,12 @@ Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef&
                                .sigmoid = rule.sigmoid,
                                .norm_topk_prob = rule.norm_topk_prob,
                                .routed_scaling_factor = rule.routed_scaling_factor,
-                               .bias = bias ? bias.data<float>() : nullptr};
+                               .bias = bias ? bias.data_on<float>(ctx.device) : nullptr};
   const Selection out{ctx.workspace.tensor(DType::kI32, {tokens, rule.num_experts_per_tok}),
                       ctx.workspace.floats({tokens, rule.num_experts_per_tok})};
-  kernels::backend(ctx.isa).gate(ctx, args, logits.view<const float, 2>(), out.experts.view<std::int32_t, 2>(),
-                                 out.weights.view<float, 2>());
+  kernels::backend(ctx).gate(ctx, args, logits.view_on<float, 2>(ctx.device),
+                             out.experts.view_on<std::int32_t, 2>(ctx.device),
+                             out.weights.view_on<float, 2>(ctx.device));
   return out;
 }
 
@@ -94,12 +88,12 @@ WorkspaceNeed select_experts_need(const Context& ctx, Index tokens, Index expert
   WorkspaceNeed need;
   need.tensor(DType::kI32, tokens * rule.num_experts_per_tok);
   need.floats(tokens * rule.num_experts_per_tok);
-  need.within(kernels::backend(ctx.isa).gate_need(ctx, experts));
+  need.within(kernels::backend(ctx).gate_need(ctx, experts));
   return need;
 }
 
-ExpertGroups group_by_expert(const TensorRef& experts, Index n_routed_experts) {
-  const auto chosen = experts.view<const std::int32_t, 2>();
+ExpertGroups group_by_expert(const ConstTensorRef& experts, Index n_routed_experts) {
+  const auto chosen = experts.view<std::int32_t, 2>();
   const Index tokens = chosen.shape[0], k = chosen.shape[1];
   ExpertGroups g;
   g.begin.assign(static_cast<std::size_t>(n_routed_experts) + 1, 0);
@@ -122,13 +116,20 @@ ExpertGroups group_by_expert(const TensorRef& experts, Index n_routed_experts) {
   return g;
 }
 
-TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
-                  const FeedForwardRef& shared, bool ue8m0) {
+ExpertGroups group_by_expert(Context& ctx, const Selection& chosen, Index n_routed_experts) {
+  return group_by_expert(*OnHost(ctx, chosen.experts), n_routed_experts);
+}
+
+TensorRef mixture(Context& ctx, const ConstTensorRef& x, const ExpertGroups& groups, const ConstTensorRef& weights,
+                  std::span<const FeedForwardRef> experts, const FeedForwardRef& shared, bool ue8m0) {
   HADAL_CHECK(x.rank() == 2, "mixture: x has shape {}, not [T, D]", x.shape().to_string());
-  check_selection("mixture", chosen.experts, chosen.weights, x.size(0));
+  HADAL_CHECK(weights.rank() == 2 && weights.size(0) == x.size(0) &&
+                  static_cast<Index>(groups.token.size()) == weights.num_elements() &&
+                  groups.slot.size() == groups.token.size() && groups.begin.size() == experts.size() + 1,
+              "mixture: {} rows, weights {}, {} rows in groups of {} experts", x.size(0), weights.shape().to_string(),
+              groups.token.size(), experts.size());
   const TensorRef out = ctx.workspace.floats(x.shape());
   if (x.size(0) == 0) return out;
-  const ExpertGroups groups = group_by_expert(chosen.experts, static_cast<Index>(experts.size()));
   std::vector<kernels::NetworkArgs> networks;
   for (std::size_t e = 0; e < experts.size(); ++e) {
     if (groups.begin[e] == groups.begin[e + 1]) continue;
@@ -140,14 +141,14 @@ TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std
     check_network(-1, shared, x.size(1));
     common.push_back(network_args(ctx, shared, 0, x.size(0)));
   }
-  kernels::backend(ctx.isa).mixture(ctx, {.x = x.view<const float, 2>(),
-                                          .weights = chosen.weights.view<const float, 2>(),
-                                          .networks = networks,
-                                          .tokens = groups.token,
-                                          .slots = groups.slot,
-                                          .shared = common.data(),
-                                          .ue8m0 = ue8m0,
-                                          .out = out.view<float, 2>()});
+  kernels::backend(ctx).mixture(ctx, {.x = x.view_on<float, 2>(ctx.device),
+                                      .weights = weights.view_on<float, 2>(ctx.device),
+                                      .networks = networks,
+                                      .tokens = groups.token,
+                                      .slots = groups.slot,
+                                      .shared = common.data(),
+                                      .ue8m0 = ue8m0,
+                                      .out = out.view_on<float, 2>(ctx.device)});
   return out;
 }
 
@@ -157,14 +158,14 @@ WorkspaceNeed mixture_need(const Context& ctx, Index tokens, Index width, Index 
   const FeedForwardRef* before = nullptr;
   for (const FeedForwardRef& w : experts) {
     if (before && same_form(*before, w)) continue;
-    add_layouts(forms, network_args(ctx, w, 0, 0));
+    add_layouts(ctx, forms, network_args(ctx, w, 0, 0));
     before = &w;
   }
   if (shared) common.push_back(network_args(ctx, shared, 0, tokens));
   WorkspaceNeed need;
   need.floats(tokens * width);
   if (tokens > 0)
-    need.within(kernels::backend(ctx.isa).mixture_need(ctx, {.tokens = tokens,
+    need.within(kernels::backend(ctx).mixture_need(ctx, {.tokens = tokens,
                                                              .width = width,
                                                              .chosen = chosen,
                                                              .networks = static_cast<Index>(experts.size()),
@@ -173,16 +174,26 @@ WorkspaceNeed mixture_need(const Context& ctx, Index tokens, Index width, Index 
   return need;
 }
 
-TensorRef combine_experts(Context& ctx, const TensorRef& outputs, const ExpertGroups& groups,
-                          const TensorRef& weights) {
+TensorRef mixture(Context& ctx, const ConstTensorRef& x, const Selection& chosen,
+                  std::span<const FeedForwardRef> experts, const FeedForwardRef& shared, bool ue8m0) {
+  HADAL_CHECK(chosen.experts.rank() == 2 && chosen.experts.shape() == chosen.weights.shape() && x.rank() == 2 &&
+                  chosen.experts.size(0) == x.size(0),
+              "mixture: x {}, experts {} and weights {}", x.shape().to_string(), chosen.experts.shape().to_string(),
+              chosen.weights.shape().to_string());
+  const ExpertGroups groups = group_by_expert(ctx, chosen, static_cast<Index>(experts.size()));
+  return mixture(ctx, x, groups, chosen.weights, experts, shared, ue8m0);
+}
+
+TensorRef combine_experts(Context& ctx, const ConstTensorRef& outputs, const ExpertGroups& groups,
+                          const ConstTensorRef& weights) {
   HADAL_CHECK(outputs.rank() == 2 && weights.rank() == 2 && outputs.size(0) == weights.num_elements() &&
                   static_cast<Index>(groups.token.size()) == outputs.size(0) &&
                   groups.slot.size() == groups.token.size(),
               "combine_experts: outputs {}, weights {}, {} rows in groups", outputs.shape().to_string(),
               weights.shape().to_string(), groups.token.size());
   const TensorRef y = ctx.workspace.floats({weights.size(0), outputs.size(1)});
-  kernels::backend(ctx.isa).combine(ctx, {outputs.view<const float, 2>(), weights.view<const float, 2>(), groups.token,
-                                          groups.slot, y.view<float, 2>()});
+  kernels::backend(ctx).combine(ctx, {outputs.view_on<float, 2>(ctx.device), weights.view_on<float, 2>(ctx.device),
+                                      groups.token, groups.slot, y.view_on<float, 2>(ctx.device)});
   return y;
 }
 

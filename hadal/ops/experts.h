@@ -27,7 +27,7 @@ struct Selection {
 
 // logits [T, E]; bias [E] or empty, used for the selection only (rule 21). Throws Error for a logit that is not finite
 // and for a bias that is NaN or infinity, before anything is chosen.
-Selection select_experts(Context& ctx, const TensorRef& logits, const TensorRef& bias, const GateRule& rule);
+Selection select_experts(Context& ctx, const ConstTensorRef& logits, const ConstTensorRef& bias, const GateRule& rule);
 
 WorkspaceNeed select_experts_need(const Context& ctx, Index tokens, Index experts, const GateRule& rule);
 
@@ -38,7 +38,9 @@ struct ExpertGroups {
   std::vector<Index> token;
   std::vector<Index> slot;
 };
-ExpertGroups group_by_expert(const TensorRef& experts, Index n_routed_experts);
+// From ids on the host, and from those of a selection, which are fetched.
+ExpertGroups group_by_expert(const ConstTensorRef& experts, Index n_routed_experts);
+ExpertGroups group_by_expert(Context& ctx, const Selection& chosen, Index n_routed_experts);
 
 // The weights of down(silu(gate(x)) * up(x)); all null: not needed by any token, or absent.
 struct FeedForwardRef {
@@ -48,10 +50,14 @@ struct FeedForwardRef {
   explicit operator bool() const { return gate_proj != nullptr; }
 };
 
-// y [T, D] = sum over slots s of chosen.weights[t, s] * E_{chosen.experts[t, s]}(x_t), in the order of the slots, plus
-// shared(x_t) if there is one. `experts` has an entry per routed expert; those that no token chose may be empty.
-TensorRef mixture(Context& ctx, const TensorRef& x, const Selection& chosen, std::span<const FeedForwardRef> experts,
-                  const FeedForwardRef& shared, bool ue8m0);
+// y [T, D] = sum over slots s of weights[t, s] * E(x_t), E the expert to which `groups` send token and slot, in the
+// order of the slots, plus shared(x_t) if there is one. `experts` has an entry per routed expert; those that no token
+// chose may be empty.
+TensorRef mixture(Context& ctx, const ConstTensorRef& x, const ExpertGroups& groups, const ConstTensorRef& weights,
+                  std::span<const FeedForwardRef> experts, const FeedForwardRef& shared, bool ue8m0);
+// The same of a selection that has not been grouped yet.
+TensorRef mixture(Context& ctx, const ConstTensorRef& x, const Selection& chosen,
+                  std::span<const FeedForwardRef> experts, const FeedForwardRef& shared, bool ue8m0);
 
 // Whatever T tokens choose, K each, in whatever layout the weights lie then.
 WorkspaceNeed mixture_need(const Context& ctx, Index tokens, Index width, Index chosen,
@@ -59,6 +65,7 @@ WorkspaceNeed mixture_need(const Context& ctx, Index tokens, Index width, Index 
 
 // y [T, D] = sum over slots of weights[t, s] * outputs[row of (t, s)], in the order of the slots; outputs [T * k, D]
 // lie in the order of `groups`.
-TensorRef combine_experts(Context& ctx, const TensorRef& outputs, const ExpertGroups& groups, const TensorRef& weights);
+TensorRef combine_experts(Context& ctx, const ConstTensorRef& outputs, const ExpertGroups& groups,
+                          const ConstTensorRef& weights);
 
 }  // namespace hadal::ops

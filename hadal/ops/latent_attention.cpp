@@ -48,14 +48,14 @@ void make_keys(Context& ctx, const HeadGroup& g, Index begin, Index end) {
   const Index piece = piece_positions(g.entries, g.heads, per_head);
   for (Index at = begin / kKeyAlignment * kKeyAlignment; at < end; at += piece) {
     const Workspace::Scope scope(ctx.workspace);
-    const TensorRef some = read_entries(ctx, g.entries, at, std::min(at + piece, end));
+    const ConstTensorRef some = read_entries(ctx, g.entries, at, std::min(at + piece, end));
     const TensorRef kv = linear_not_fp8(ctx, some.columns(0, latent), g.w_ukv).split_last(g.heads, per_head);
     ctx.observe("keys_values", kv);
     pack_keys(ctx, kv, some.columns(latent, latent + g.head.rope), g.head, at, g.blocks);
   }
 }
 
-TensorRef as_stored(const CachedEntries& entries, Index page, Index begin, Index end) {
+ConstTensorRef as_stored(const CachedEntries& entries, Index page, Index begin, Index end) {
   return entries.pages[static_cast<std::size_t>(page)].rows(begin - page * kPageTokens, end - page * kPageTokens);
 }
 
@@ -79,7 +79,7 @@ WorkspaceNeed expand_and_attend_need(const Context& ctx, Index tokens, Index hea
   return need;
 }
 
-TensorRef read_entries(Context& ctx, const CachedEntries& entries, Index begin, Index end) {
+ConstTensorRef read_entries(Context& ctx, const CachedEntries& entries, Index begin, Index end) {
   HADAL_CHECK(0 <= begin && begin < end && (end - 1) / kPageTokens < static_cast<Index>(entries.pages.size()),
               "read_entries: [{}, {}) of {} pages", begin, end, entries.pages.size());
   const DType dtype = entries.pages[0].dtype();
@@ -88,7 +88,8 @@ TensorRef read_entries(Context& ctx, const CachedEntries& entries, Index begin, 
   const TensorRef copy = ctx.workspace.floats({end - begin, entries.fp8.latent + entries.fp8.rope});
   for (Index page = first; page <= last; ++page) {
     const Index from = std::max(begin, page * kPageTokens), until = std::min(end, (page + 1) * kPageTokens);
-    const TensorRef stored = as_stored(entries, page, from, until), to = copy.rows(from - begin, until - begin);
+    const ConstTensorRef stored = as_stored(entries, page, from, until);
+    const TensorRef to = copy.rows(from - begin, until - begin);
     if (dtype == DType::kU8)
       unpack_entries(ctx, entries.fp8, stored, to);
     else
@@ -97,7 +98,7 @@ TensorRef read_entries(Context& ctx, const CachedEntries& entries, Index begin, 
   return copy;
 }
 
-void expand_and_attend(Context& ctx, const TensorRef& q, const CachedEntries& entries, const Weight& w_ukv,
+void expand_and_attend(Context& ctx, const ConstTensorRef& q, const CachedEntries& entries, const Weight& w_ukv,
                        HeadRows rows, Index first_position, double scale, const TensorRef& out) {
   const Index heads = q.size(1), per_head = rows.nope + rows.v, keys = first_position + q.size(0);
   HADAL_CHECK(q.rank() == 3 && w_ukv.num_rows() == heads * per_head &&

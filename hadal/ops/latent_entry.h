@@ -22,9 +22,9 @@ struct Fp8Entry {
 
 // entries F32 [T, latent + rope] -> stored U8 [T, bytes]. The scale of a group is its largest magnitude (at least 1e-4)
 // / 448, as for activations (rule 33); codes are value / scale.
-void pack_entries(Context& ctx, const Fp8Entry& entry, const TensorRef& entries, const TensorRef& stored);
+void pack_entries(Context& ctx, const Fp8Entry& entry, const ConstTensorRef& entries, const TensorRef& stored);
 
 // And back: the F32 product of each code with its group's scale, and the rope part.
-void unpack_entries(Context& ctx, const Fp8Entry& entry, const TensorRef& stored, const TensorRef& entries);
+void unpack_entries(Context& ctx, const Fp8Entry& entry, const ConstTensorRef& stored, const TensorRef& entries);
 
 }  // namespace hadal::ops

@@ -8,23 +8,22 @@
 namespace hadal::ops {
 namespace {
 
-std::vector<TensorRef> multiply(Context& ctx, const TensorRef& x, std::span<const Weight* const> weights,
+std::vector<TensorRef> multiply(Context& ctx, const ConstTensorRef& x, std::span<const Weight* const> weights,
                                 Activations activations, bool ue8m0) {
   HADAL_CHECK(x.rank() == 2, "linear: x has shape {}, not [T, K]", x.shape().to_string());
   std::vector<TensorRef> y;
   std::vector<kernels::LinearArgs> args;
   for (const Weight* w : weights) {
     check_matrix("linear", "the weight", *w, x.size(1));
-    check_layout("linear", *w, ctx.isa);
     y.push_back(ctx.workspace.floats({x.size(0), w->num_rows()}));
-    args.push_back(linear_args(x, *w, y.back()));
+    args.push_back(linear_args(ctx, "linear", x, *w, y.back()));
     args.back().activations = activations;
   }
-  if (x.size(0) > 0) kernels::backend(ctx.isa).linear(ctx, args, ue8m0);
+  if (x.size(0) > 0) kernels::backend(ctx).linear(ctx, args, ue8m0);
   return y;
 }
 
-TensorRef multiply(Context& ctx, const TensorRef& x, const Weight& w, Activations activations, bool ue8m0) {
+TensorRef multiply(Context& ctx, const ConstTensorRef& x, const Weight& w, Activations activations, bool ue8m0) {
   const Weight* one = &w;
   return multiply(ctx, x, std::span(&one, 1), activations, ue8m0)[0];
 }
@@ -35,11 +34,11 @@ WorkspaceNeed multiply_need(const Context& ctx, Index rows, std::span<const Weig
   std::vector<kernels::LinearArgs> args;
   for (const Weight* w : weights) {
     need.floats(rows * w->num_rows());
-    args.push_back(weight_args(*w));
+    args.push_back(weight_args(ctx, "linear", *w));
     args.back().m = rows;
     args.back().activations = activations;
   }
-  if (rows > 0) need.within(kernels::backend(ctx.isa).linear_need(ctx, args));
+  if (rows > 0) need.within(kernels::backend(ctx).linear_need(ctx, args));
   return need;
 }
 
@@ -49,19 +48,19 @@ WorkspaceNeed multiply_need(const Context& ctx, Index rows, const Weight& w, Act
 }
 
 Activations not_fp8(const Context& ctx) {
-  return ctx.activations == Activations::kFp8 ? Activations::kF32 : ctx.activations;
+  return ctx.numerics.activations == Activations::kFp8 ? Activations::kF32 : ctx.numerics.activations;
 }
 
 // Rows [h * stride + offset, + rows) of w for each of `heads` heads; x [T, heads, .], y [T, heads, .].
-kernels::HeadsArgs heads_args(const char* op, const TensorRef& x, const Weight& w, Index offset, Index stride,
-                              Index rows, const TensorRef& y) {
+kernels::HeadsArgs heads_args(const Context& ctx, const char* op, const ConstTensorRef& x, const Weight& w,
+                              Index offset, Index stride, Index rows, const TensorRef& y) {
   const Index heads = x.size(1), last = (heads - 1) * stride + offset + rows;
   HADAL_CHECK(offset >= 0 && rows >= 0 && stride >= 0 && last <= w.num_rows(),
               "{}: {} heads of {} rows at {}, {} apart, do not fit the weight {}", op, heads, rows, offset, stride,
-              w.values.shape().to_string());
-  HADAL_CHECK(!w.is_grouped() || stride % kGroupRows == 0, "{}: heads {} rows apart cut groups of {}", op, stride,
-              kGroupRows);
-  return {.first = linear_args(x.slice(1, 0, 1), w.rows(offset, offset + rows), y.slice(1, 0, 1)),
+              w.shape().to_string());
+  Weight first = w.rows(offset, offset + rows);
+  if (stride % kGroupRows != 0) first = rows_form(op, first);
+  return {.first = linear_args(ctx, op, x.slice(1, 0, 1), first, y.slice(1, 0, 1)),
           .heads = heads,
           .x_stride = x.stride(1),
           .y_stride = y.stride(1),
@@ -70,25 +69,25 @@ kernels::HeadsArgs heads_args(const char* op, const TensorRef& x, const Weight& 
 
 }  // namespace
 
-TensorRef linear(Context& ctx, const TensorRef& x, const Weight& w, bool ue8m0) {
-  return multiply(ctx, x, w, ctx.activations, ue8m0);
+TensorRef linear(Context& ctx, const ConstTensorRef& x, const Weight& w, bool ue8m0) {
+  return multiply(ctx, x, w, ctx.numerics.activations, ue8m0);
 }
 
-std::vector<TensorRef> linear_all(Context& ctx, const TensorRef& x, std::initializer_list<const Weight*> weights,
+std::vector<TensorRef> linear_all(Context& ctx, const ConstTensorRef& x, std::initializer_list<const Weight*> weights,
                                   bool ue8m0) {
-  return multiply(ctx, x, weights, ctx.activations, ue8m0);
+  return multiply(ctx, x, weights, ctx.numerics.activations, ue8m0);
 }
 
-TensorRef linear_not_fp8(Context& ctx, const TensorRef& x, const Weight& w) {
+TensorRef linear_not_fp8(Context& ctx, const ConstTensorRef& x, const Weight& w) {
   return multiply(ctx, x, w, not_fp8(ctx), false);
 }
 
-TensorRef linear_unrounded(Context& ctx, const TensorRef& x, const Weight& w) {
+TensorRef linear_unrounded(Context& ctx, const ConstTensorRef& x, const Weight& w) {
   return multiply(ctx, x, w, Activations::kF32, false);
 }
 
 WorkspaceNeed linear_need(const Context& ctx, Index rows, std::initializer_list<const Weight*> weights) {
-  return multiply_need(ctx, rows, weights, ctx.activations);
+  return multiply_need(ctx, rows, weights, ctx.numerics.activations);
 }
 
 WorkspaceNeed linear_not_fp8_need(const Context& ctx, Index rows, const Weight& w) {
@@ -99,24 +98,23 @@ WorkspaceNeed linear_unrounded_need(const Context& ctx, Index rows, const Weight
   return multiply_need(ctx, rows, w, Activations::kF32);
 }
 
-TensorRef absorb(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride) {
+TensorRef absorb(Context& ctx, const ConstTensorRef& x, const Weight& w, Index offset, Index stride) {
   HADAL_CHECK(x.rank() == 3, "absorb: x has shape {}, not [T, H, D]", x.shape().to_string());
   check_matrix("absorb", "the weight", w, w.num_columns());
-  HADAL_CHECK(!w.is_grouped(), "absorb: the weight lies in {}, rows of heads are read", layout_name(w.layout));
   const TensorRef y = ctx.workspace.floats({x.size(0), x.size(1), w.num_columns()});
   if (y.num_elements() > 0)
-    kernels::backend(ctx.isa).absorb(ctx, heads_args("absorb", x, w, offset, stride, x.size(2), y));
+    kernels::backend(ctx).absorb(ctx,
+                                 heads_args(ctx, "absorb", x, rows_form("absorb", w), offset, stride, x.size(2), y));
   return y;
 }
 
-void expand(Context& ctx, const TensorRef& x, const Weight& w, Index offset, Index stride, const TensorRef& y) {
+void expand(Context& ctx, const ConstTensorRef& x, const Weight& w, Index offset, Index stride, const TensorRef& y) {
   HADAL_CHECK(x.rank() == 3 && y.rank() == 3 && y.size(0) == x.size(0) && y.size(1) == x.size(1),
               "expand: x has shape {}, not [T, H, C], or y {} not [T, H, D]", x.shape().to_string(),
               y.shape().to_string());
   check_matrix("expand", "the weight", w, x.size(2));
-  check_layout("expand", w, ctx.isa);
   if (y.num_elements() > 0)
-    kernels::backend(ctx.isa).expand(ctx, heads_args("expand", x, w, offset, stride, y.size(2), y));
+    kernels::backend(ctx).expand(ctx, heads_args(ctx, "expand", x, w, offset, stride, y.size(2), y));
 }
 
 WorkspaceNeed absorb_need(Index rows, Index heads, const Weight& w) {
@@ -126,10 +124,10 @@ WorkspaceNeed absorb_need(Index rows, Index heads, const Weight& w) {
 }
 
 WorkspaceNeed expand_need(const Context& ctx, Index rows, const Weight& w, Index offset, Index head_rows) {
-  kernels::LinearArgs head = weight_args(w.rows(offset, offset + head_rows));
+  kernels::LinearArgs head = weight_args(ctx, "expand", w.rows(offset, offset + head_rows));
   head.m = rows;
   WorkspaceNeed need;
-  need.within(kernels::backend(ctx.isa).expand_need(ctx, head));
+  need.within(kernels::backend(ctx).expand_need(ctx, head));
   return need;
 }
 

@@ -7,19 +7,16 @@
 
 namespace hadal::ops {
 
-// What concerns the weight; x, y, m and how x is rounded are left empty.
-kernels::LinearArgs weight_args(const Weight& w);
+// What concerns the weight, in the form that the context's back end reads; x, y, m and how x is rounded are left empty.
+// Throws if there is none, and names both.
+kernels::LinearArgs weight_args(const Context& ctx, const char* op, const Weight& w);
 
 // x [m, k], y [m, n].
-kernels::LinearArgs linear_args(const TensorRef& x, const Weight& w, const TensorRef& y);
+kernels::LinearArgs linear_args(const Context& ctx, const char* op, const ConstTensorRef& x, const Weight& w,
+                                const TensorRef& y);
 
-// The layout that the kernels of an instruction set read beside rows; kRows: no other.
-constexpr Layout grouped_layout(Isa isa) {
-  return isa == Isa::kRef ? Layout::kRows : isa == Isa::kAvx2 ? Layout::kGroups32 : Layout::kGroups64;
-}
-
-// Throws if w lies in another layout than `isa` reads.
-void check_layout(const char* op, const Weight& w, Isa isa);
+// The weight in its rows form alone. Throws if it has none.
+Weight rows_form(const char* op, const Weight& w);
 
 // Whether w is a matrix of `columns` columns whose scale grid fits its format.
 bool is_matrix(const Weight& w, Index columns);

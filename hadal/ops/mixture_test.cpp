@@ -38,8 +38,7 @@ TEST(Mixture, Rule18_OneExpertHasTheBitsOfItsLinearsForEveryRounding) {
     for (const Activations activations : {Activations::kF32, Activations::kBf16, Activations::kInt8})
       for (const Index tokens : {1, 5, 40}) {
         if (!isa_supported(isa)) continue;
-        Context ctx(2, isa);
-        ctx.activations = activations;
+        Context ctx(2, Numerics{isa, activations});
         const TensorRef rows = x->rows(0, tokens);
         const Tensor experts = Tensor::zeros(DType::kI32, {tokens, 1}), weights(DType::kF32, {tokens, 1});
         std::fill_n(weights->data<float>(), tokens, 1.0f);

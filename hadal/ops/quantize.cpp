@@ -24,7 +24,7 @@ void for_each_block(Context& ctx, Index rows, Index columns, const Body& body) {
 }
 
 // Not a number if any value is: damage shows in the scale, as codes have a NaN but no infinity.
-float block_scale(const View<float, 2>& x, const Block& b, bool ue8m0) {
+float block_scale(const View<const float, 2>& x, const Block& b, bool ue8m0) {
   float amax = 0;
   for (Index r = b.row; r < b.row_end; ++r)
     for (Index c = b.column; c < b.column_end; ++c)
@@ -37,8 +37,10 @@ float block_scale(const View<float, 2>& x, const Block& b, bool ue8m0) {
 
 }  // namespace
 
-void quantize_blocks(Context& ctx, const TensorRef& x, bool ue8m0, const TensorRef& codes, const TensorRef& scale) {
-  const auto from = x.view<float, 2>(), scales = scale.view<float, 2>();
+void quantize_blocks(Context& ctx, const ConstTensorRef& x, bool ue8m0, const TensorRef& codes,
+                     const TensorRef& scale) {
+  const auto from = x.view<float, 2>();
+  const auto scales = scale.view<float, 2>();
   const auto to = codes.view<e4m3, 2>();
   HADAL_CHECK(codes.shape() == x.shape() && scale.shape() == Shape({num_blocks(x.size(0)), num_blocks(x.size(1))}),
               "quantize_blocks: x {}, codes {}, scale {}", x.shape().to_string(), codes.shape().to_string(),
@@ -52,7 +54,8 @@ void quantize_blocks(Context& ctx, const TensorRef& x, bool ue8m0, const TensorR
 
 void dequantize_blocks(Context& ctx, const Weight& w, const TensorRef& y) {
   const auto from = w.values.view<e4m3, 2>();
-  const auto scales = w.scale.view<float, 2>(), to = y.view<float, 2>();
+  const auto scales = w.scale.view<float, 2>();
+  const auto to = y.view<float, 2>();
   HADAL_CHECK(y.shape() == w.values.shape() && w.first_row % kBlock == 0,
               "dequantize_blocks: values {} from row {}, y {}", w.values.shape().to_string(), w.first_row,
               y.shape().to_string());

@@ -41,7 +41,7 @@ void encode_int8(const float* x, Index n, float scale, std::int8_t* codes) {
   for (Index i = 0; i < n; ++i) codes[i] = static_cast<std::int8_t>(nearest(x[i], scale, -kInt8Max, kInt8Max));
 }
 
-float scale_value(const TensorRef& scale, Index i) {
+float scale_value(const ConstTensorRef& scale, Index i) {
   switch (scale.dtype()) {
     case DType::kBF16:
       return bf16_to_float(scale.data<bf16>()[i]);
@@ -70,8 +70,9 @@ void pack_int4(const std::uint8_t* codes, Index count, std::int32_t* words) {
   }
 }
 
-void quantize_int8_blocks(Context& ctx, const TensorRef& x, const TensorRef& codes, const TensorRef& scale) {
-  const auto from = x.view<float, 2>(), scales = scale.view<float, 2>();
+void quantize_int8_blocks(Context& ctx, const ConstTensorRef& x, const TensorRef& codes, const TensorRef& scale) {
+  const auto from = x.view<float, 2>();
+  const auto scales = scale.view<float, 2>();
   const auto to = codes.view<std::int8_t, 2>();
   const Index rows = x.size(0), columns = x.size(1);
   HADAL_CHECK(codes.shape() == x.shape() && scale.shape() == Shape({num_blocks(rows), num_blocks(columns)}),
@@ -90,8 +91,9 @@ void quantize_int8_blocks(Context& ctx, const TensorRef& x, const TensorRef& cod
   });
 }
 
-void quantize_int8_rows(Context& ctx, const TensorRef& x, const TensorRef& codes, const TensorRef& scale) {
-  const auto from = x.view<float, 2>(), scales = scale.view<float, 2>();
+void quantize_int8_rows(Context& ctx, const ConstTensorRef& x, const TensorRef& codes, const TensorRef& scale) {
+  const auto from = x.view<float, 2>();
+  const auto scales = scale.view<float, 2>();
   const auto to = codes.view<std::int8_t, 2>();
   HADAL_CHECK(codes.shape() == x.shape() && scale.shape() == Shape({x.size(0), 1}),
               "quantize_int8_rows: x {}, codes {}, scale {}", x.shape().to_string(), codes.shape().to_string(),
@@ -102,7 +104,8 @@ void quantize_int8_rows(Context& ctx, const TensorRef& x, const TensorRef& codes
   });
 }
 
-void quantize_int4(Context& ctx, const TensorRef& x, Index group, const TensorRef& packed, const TensorRef& scale) {
+void quantize_int4(Context& ctx, const ConstTensorRef& x, Index group, const TensorRef& packed,
+                   const TensorRef& scale) {
   const auto from = x.view<float, 2>();
   const auto to = packed.view<std::int32_t, 2>();
   const auto scales = scale.view<bf16, 2>();

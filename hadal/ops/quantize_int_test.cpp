@@ -36,7 +36,7 @@ Tensor floats(const std::string& name) {
   return tensor(DType::kF32, name, golden().floats(name));
 }
 
-bool same_bytes(const TensorRef& a, const TensorRef& b) {
+bool same_bytes(const ConstTensorRef& a, const ConstTensorRef& b) {
   return a.dtype() == b.dtype() && a.shape() == b.shape() &&
          std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;
 }
@@ -81,13 +81,15 @@ Stored awq(const std::string& name, Index group, Index begin = 0, Index end = -1
   const Index inputs = from.qweight.size(0), outputs = end < 0 ? from.scales.size(1) : end;
   const Shape grid{outputs - begin, from.scales.size(0)};
   Stored s;
-  s.weight.values = s.owned.emplace_back(DType::kI32, Shape{outputs - begin, inputs / 8});
-  s.weight.scale = s.owned.emplace_back(DType::kF16, grid);
-  s.weight.zero = s.owned.emplace_back(DType::kU8, grid);
+  const TensorRef codes = s.owned.emplace_back(DType::kI32, Shape{outputs - begin, inputs / 8}),
+                  scale = s.owned.emplace_back(DType::kF16, grid), zero = s.owned.emplace_back(DType::kU8, grid);
+  s.weight.values = codes;
+  s.weight.scale = scale;
+  s.weight.zero = zero;
   s.weight.scale_rows = 1;
   s.weight.scale_columns = group;
   s.weight.packed_columns = inputs;
-  repack_awq(from.matrix(), begin, outputs, s.weight.values, s.weight.zero, s.weight.scale, threads);
+  repack_awq(from.matrix(), begin, outputs, codes, zero, scale, threads);
   return s;
 }
 
@@ -164,8 +166,8 @@ TEST_P(IntegerFormat, ProductsAgree) {
   const auto y = expected();
   const Tensor x = floats(name + ".x");
   for (const Isa isa : {Isa::kRef, best_isa()}) {
-    ctx.isa = isa;
-    const TensorRef got = linear(ctx, x, s.weight);
+    Context by(2, isa);
+    const TensorRef got = linear(by, x, s.weight);
     double largest = 0, worst = 0;
     for (std::size_t i = 0; i < y.size(); ++i) {
       largest = std::max(largest, std::abs(y[i]));

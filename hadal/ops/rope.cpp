@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "hadal/core/transfer.h"
 #include "hadal/kernels/backend.h"
 
 namespace hadal::ops {
@@ -9,9 +10,8 @@ namespace hadal::ops {
 RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::span<const Index> positions,
                      double magnitude) {
   const auto pairs = static_cast<Index>(inv_freq.size()), count = static_cast<Index>(positions.size());
-  const RopeTable table{ctx.workspace.tensor(DType::kF64, {count, pairs}),
-                        ctx.workspace.tensor(DType::kF64, {count, pairs})};
-  const auto cos = table.cos.view<double, 2>(), sin = table.sin.view<double, 2>();
+  const Tensor cosines(DType::kF64, {count, pairs}), sines(DType::kF64, {count, pairs});
+  const auto cos = cosines->view<double, 2>(), sin = sines->view<double, 2>();
   for (Index t = 0; t < count; ++t)
     for (Index i = 0; i < pairs; ++i) {
       const double angle =
@@ -19,7 +19,7 @@ RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::spa
       cos(t, i) = std::cos(angle) * magnitude;
       sin(t, i) = std::sin(angle) * magnitude;
     }
-  return table;
+  return {to_device(ctx, cosines), to_device(ctx, sines)};
 }
 
 WorkspaceNeed rope_table_need(Index pairs, Index positions) {
@@ -28,13 +28,13 @@ WorkspaceNeed rope_table_need(Index pairs, Index positions) {
   return need;
 }
 
-TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table) {
+TensorRef rope(Context& ctx, const ConstTensorRef& x, const RopeTable& table) {
   if (x.rank() == 2) return rope(ctx, x.split_last(1, x.size(1)), table).reshape(x.shape());
   HADAL_CHECK(x.rank() == 3 && x.size(2) == 2 * table.cos.size(1) && x.size(0) == table.cos.size(0),
               "rope: x has shape {}, the table {}", x.shape().to_string(), table.cos.shape().to_string());
   const TensorRef y = ctx.workspace.floats(x.shape());
-  kernels::backend(ctx.isa).rope(ctx, x.view<const float, 3>(), table.cos.view<const double, 2>(),
-                                 table.sin.view<const double, 2>(), y.view<float, 3>());
+  kernels::backend(ctx).rope(ctx, x.view_on<float, 3>(ctx.device), table.cos.view_on<double, 2>(ctx.device),
+                             table.sin.view_on<double, 2>(ctx.device), y.view_on<float, 3>(ctx.device));
   return y;
 }
 

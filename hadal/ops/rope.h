@@ -13,14 +13,14 @@ namespace hadal::ops {
 // Cosine and sine of positions[t] * inv_freq, times `magnitude` (1 for every published model, whose mscale and
 // mscale_all_dim are equal: rule 15). Positions are those of the rows of a pass, in any order.
 struct RopeTable {
-  TensorRef cos;  // F64 [T, rope / 2]
-  TensorRef sin;
+  ConstTensorRef cos;  // F64 [T, rope / 2]
+  ConstTensorRef sin;
 };
 RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::span<const Index> positions,
                      double magnitude);
 WorkspaceNeed rope_table_need(Index pairs, Index positions);
 
 // x [T, H, rope], or [T, rope] of one head -> the rotated copy; row t of the table is for token t.
-TensorRef rope(Context& ctx, const TensorRef& x, const RopeTable& table);
+TensorRef rope(Context& ctx, const ConstTensorRef& x, const RopeTable& table);
 
 }  // namespace hadal::ops

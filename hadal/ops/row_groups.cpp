@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <vector>
 
-#include "hadal/kernels/linear.h"
-#include "hadal/ops/linear_args.h"
+#include "hadal/kernels/backend.h"
 
 namespace hadal::ops {
 namespace {
 
 constexpr Index kPieceBytes = 1 << 20;
-static_assert(kGroupRows == kernels::kGroupRows && kGroupRows % kCleanRows == 0);
+static_assert(kGroupRows % kCleanRows == 0);
 
 struct Piece {
   std::size_t weight;
@@ -48,14 +47,20 @@ kernels::LinearArgs matrix_args(const Weight& w) {
 
 }  // namespace
 
+bool reads_groups(const Context& ctx) {
+  const Layout own = kernels::backend(ctx).packed_layout(ctx.numerics);
+  return own == Layout::kGroups32 || own == Layout::kGroups64;
+}
+
 bool can_group_rows(const Weight& w) {
-  return w.values.rank() == 2 && w.values.is_contiguous() && !w.is_grouped() &&
+  return w.values.rank() == 2 && w.values.is_contiguous() && !w.packed &&
          kernels::can_group(w.values.dtype(), w.num_rows(), w.num_columns());
 }
 
 void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::byte* const> to) {
+  HADAL_CHECK(reads_groups(ctx), "group_rows: these kernels read rows alone");
   const std::vector<Piece> pieces = cut(weights);
-  const kernels::LinearKernels& k = kernels::linear_kernels(ctx.isa);
+  const kernels::LinearKernels& k = kernels::linear_kernels(ctx.numerics.isa);
   ctx.threads.parallel_for(static_cast<Index>(pieces.size()), 1, [&](Index i, Index) {
     const Piece& p = pieces[static_cast<std::size_t>(i)];
     const Weight& w = *weights[p.weight];
@@ -63,8 +68,7 @@ void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::b
   });
   for (std::size_t i = 0; i < weights.size(); ++i) {
     Weight& w = *weights[i];
-    w.values = TensorRef(to[i], w.values.dtype(), w.values.shape());
-    w.layout = grouped_layout(ctx.isa);
+    w.packed = {ConstTensorRef(to[i], w.dtype(), w.shape()), k.groups};
   }
 }
 

@@ -10,11 +10,14 @@
 
 namespace hadal::ops {
 
+// Whether the context's kernels read groups beside rows.
+bool reads_groups(const Context& ctx);
+
 bool can_group_rows(const Weight& w);
 
-// Copies the values of each weight to to[i] (their size, 64-byte aligned) in groups and makes the weight refer to them.
-// All of them must be ones that can be grouped. What is learned about NaN codes is noted in Weight::clean. ctx.isa must
-// not be kRef.
+// Copies the values of each weight to to[i] (their size, 64-byte aligned), in the groups that ctx's kernels read, and
+// makes that the weight's packed form; the rows form stays. All of them must be ones that can be grouped, and
+// reads_groups(ctx). What is learned about NaN codes is noted in Weight::clean.
 void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::byte* const> to);
 
 }  // namespace hadal::ops

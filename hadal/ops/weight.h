@@ -15,9 +15,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 #include "hadal/core/tensor.h"
+#include "hadal/kernels/layout.h"
 
 namespace hadal::ops {
 
@@ -25,51 +25,63 @@ inline constexpr Index kBlock =
     128;  // side of a scale block, and the K extent over which FP8 products are summed first
 
 inline constexpr Index kCleanRows = 32;
-inline constexpr Index kGroupRows = 64;  // whole multiples of it are whole groups of every Layout
-
-// How the values of a matrix lie in memory.
-enum class Layout : std::uint8_t {
-  kRows,      // row by row, as in checkpoints
-  kGroups32,  // groups of 32 rows, dword c of each before dword c + 1 (kernels/linear.h): what AVX2 reads as it lies
-  kGroups64,  // the same with 64 rows: AVX-512
-};
-
-constexpr std::string_view layout_name(Layout layout) {
-  return layout == Layout::kRows ? "rows" : layout == Layout::kGroups32 ? "groups of 32 rows" : "groups of 64 rows";
-}
+using kernels::kGroupRows;  // whole multiples of it are whole groups of every Layout
+using kernels::Layout;
+using kernels::layout_name;
 
 constexpr Index num_blocks(Index n, Index block = kBlock) {
   return (n + block - 1) / block;
 }
 
+// The values of a matrix in another order, as kernels like to read them: the same dtype and shape, the same size.
+struct PackedForm {
+  ConstTensorRef values;
+  Layout layout = Layout::kRows;
+  explicit operator bool() const { return static_cast<bool>(values); }
+};
+
+// What a parameter is, and the forms in which its values are in memory: row by row, packed, or both. Whoever computes
+// takes the form that its back end reads.
 struct Weight {
-  TensorRef values;      // F32, BF16, F16, F8_E4M3, I8 or I32 (packed INT4)
-  TensorRef scale = {};  // the grid: F32, for INT4 also BF16 or F16 as stored; empty for F32, BF16 and F16 values
-  TensorRef zero = {};   // INT4 only: U8, the same grid as `scale`; empty: 8 everywhere
+  ConstTensorRef values;      // the rows form: F32, BF16, F16, F8_E4M3, I8 or I32 (packed INT4)
+  ConstTensorRef scale = {};  // the grid: F32, for INT4 also BF16 or F16 as stored; empty for F32, BF16 and F16 values
+  ConstTensorRef zero = {};   // INT4 only: U8, the same grid as `scale`; empty: 8 everywhere
   Index scale_rows = kBlock;
   Index scale_columns = kBlock;
   Index packed_columns = 0;  // K of an INT4 matrix
-  Index first_row = 0;       // of `values` within the scale grid: a slice of rows need not start at a block
+  Index first_row = 0;       // of the values within the scale grid: a slice of rows need not start at a block
   // FP8: a byte for every kCleanRows rows of the whole matrix, set by whoever has read them and met no NaN code, so
   // that nobody needs to look again. Null: look every time.
   std::uint8_t* clean = nullptr;
-  // Where a row begins: in groups, only whole multiples of kGroupRows have the same addresses as in rows, and what
-  // reads single rows cannot use them. Kernels refuse a layout that is not theirs.
-  Layout layout = Layout::kRows;
+  PackedForm packed =
+      {};  // can be cut at whole multiples of kGroupRows, where its addresses are those of the rows form
 
-  explicit operator bool() const { return static_cast<bool>(values); }
-  bool is_int4() const { return values.dtype() == DType::kI32; }
-  Index num_rows() const { return values.size(0); }
-  Index num_columns() const { return is_int4() ? packed_columns : values.size(1); }
-  bool is_grouped() const { return layout != Layout::kRows; }
-  // Rows [begin, end) as a weight of their own, whole groups if they are grouped. No copy.
+  explicit operator bool() const { return values || packed; }
+  DType dtype() const { return any_form().dtype(); }
+  const Shape& shape() const { return any_form().shape(); }  // of the values as stored: eight INT4 columns are one
+  int rank() const { return shape().rank(); }
+  bool is_int4() const { return dtype() == DType::kI32; }
+  Index num_rows() const { return shape()[0]; }
+  Index num_columns() const { return is_int4() ? packed_columns : shape()[1]; }
+  // One of the forms, for what they have in common.
+  const ConstTensorRef& any_form() const { return values ? values : packed.values; }
+
+  // Rows [begin, end) as a weight of their own, in the forms that can be cut there. No copy.
   Weight rows(Index begin, Index end) const {
-    HADAL_CHECK(!is_grouped() || (begin % kGroupRows == 0 && end % kGroupRows == 0),
-                "weight: rows {} to {} cut a group", begin, end);
+    const bool whole_groups = begin % kGroupRows == 0 && end % kGroupRows == 0;
+    HADAL_CHECK(values || whole_groups, "weight: rows {} to {} cut a group", begin, end);
     Weight part = *this;
-    part.values = values.rows(begin, end);
+    if (values) part.values = values.rows(begin, end);
+    part.packed = packed && whole_groups ? PackedForm{packed.values.rows(begin, end), packed.layout} : PackedForm{};
     part.first_row = first_row + begin;
     return part;
+  }
+
+  // All tensors that are there: f(tensor).
+  template <class F>
+  void for_each_tensor(F&& f) {
+    for (ConstTensorRef* tensor : {&values, &scale, &zero, &packed.values})
+      if (*tensor) f(*tensor);
   }
 };
 

@@ -160,7 +160,8 @@ Row measure_gemm(Context& ctx, const ReadTarget& memory, const GemmShape& shape,
   }
   Row row{.unit = "GFLOP/s", .value = spread_of(speeds)};
   row.name = fmt::format("gemm m={} n={} k={} format={} threads={} isa={} activations={}", shape.m, shape.n, shape.k,
-                         shape.format, ctx.threads.num_threads(), isa_name(ctx.isa), activations_name(ctx.activations));
+                         shape.format, ctx.threads.num_threads(), isa_name(ctx.numerics.isa),
+                         activations_name(ctx.numerics.activations));
   set_work(row, work, 1);
   set_limits(row, meter, work, flops * 1e-9, ctx, nullptr);
   return row;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 
 #include "hadal/kernels/limits.h"
+#include "hadal/perf/statistics.h"
 
 namespace hadal::perf {
 namespace {
@@ -27,12 +27,6 @@ ComputeLoop compute_function(const Loop& loop) {
   if (loop.kind == LoopKind::kInt8Dot) return kernels::avx512bf16::int8_dot_loop;
   if (loop.isa == Isa::kRef) return kernels::ref::fma_loop;
   return loop.isa == Isa::kAvx2 ? kernels::avx2::fma_loop : kernels::avx512::fma_loop;
-}
-
-double seconds_of(const std::function<void()>& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 double read_rate(Context& ctx, Isa isa, const ReadTarget& memory) {
@@ -101,7 +95,7 @@ Loop compute_loop_of(Isa isa, Activations activations) {
 
 ReadTarget::ReadTarget(stream::LoadedModel& model) {
   model.transformer.for_each_param([&](const std::string&, weights::Weight& weight, const weights::ParamInfo&) {
-    if (weight) add(weight.values.raw(), static_cast<std::size_t>(weight.values.num_bytes()));
+    if (weight) add(weight.any_form().raw(), static_cast<std::size_t>(weight.any_form().num_bytes()));
   });
   if (bytes_ < kSmallest) allocate(kSmallest);
 }

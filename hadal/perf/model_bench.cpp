@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "hadal/core/random.h"
+#include "hadal/core/transfer.h"
 #include "hadal/infer/engine.h"
 #include "hadal/perf/phases.h"
 
@@ -22,10 +23,11 @@ double cache_value_bytes(const model::KvCache& cache, const config::Config& c) {
 // Entries as if `depth` tokens had been there: how long attention takes does not depend on their values.
 void fill(Context& ctx, const config::Config& c, model::KvCache& cache, Index depth, std::uint64_t seed) {
   const Workspace::Scope scope(ctx.workspace);
-  const TensorRef entries = ctx.workspace.floats({std::min(kFillRows, depth), c.kv_cache_width()});
+  const Tensor numbers(DType::kF32, {std::min(kFillRows, depth), c.kv_cache_width()});
   const Philox random(seed, 1);
-  for (Index i = 0; i < entries.num_elements(); ++i)
-    entries.data<float>()[i] = static_cast<float>(random.uniform(static_cast<std::uint64_t>(i)) * 2 - 1);
+  for (Index i = 0; i < numbers->num_elements(); ++i)
+    numbers->data<float>()[i] = static_cast<float>(random.uniform(static_cast<std::uint64_t>(i)) * 2 - 1);
+  const TensorRef entries = to_device(ctx, numbers);
   while (cache.length() < depth) {
     const Index count = std::min(kFillRows, depth - cache.length());
     cache.reserve(count);
@@ -83,14 +85,14 @@ double time_steps(Context& ctx, const model::Transformer& t, DecodeSetting& s, c
   for (Index i = 0; i < s.what.steps; ++i) {
     o.poll();
     const Workspace::Scope scope(ctx.workspace);
-    const TensorRef logits = decode_step(ctx, t, s.pointers, s.step(i));
-    const auto rows = logits.view<float, 2>();
+    const OnHost logits(ctx, decode_step(ctx, t, s.pointers, s.step(i)));
+    const auto rows = logits->view<float, 2>();
     ctx.threads.parallel_for(rows.shape[0], 1, [&](Index begin, Index end) {
       for (Index row = begin; row < end; ++row)
         sampler.sample({rows.row(row), static_cast<std::size_t>(rows.shape[1])}, {}, {}, 0,
                        static_cast<std::uint64_t>(i));
     });
-    ctx.observe("sampled", logits);
+    ctx.observe("sampled", *logits);
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   s.rewind();
@@ -144,7 +146,8 @@ double time_prompt(infer::Engine& engine, const infer::Request& request, const R
 TensorRef decode_step(Context& ctx, const model::Transformer& transformer,
                       std::span<model::SequenceState* const> states, std::span<const TokenId> tokens) {
   std::vector<model::Segment> segments;
-  for (std::size_t i = 0; i < states.size(); ++i) segments.push_back({tokens.subspan(i, 1), *states[i], model::Form::kAbsorbed});
+  for (std::size_t i = 0; i < states.size(); ++i)
+    segments.push_back({tokens.subspan(i, 1), *states[i], model::Form::kAbsorbed});
   return transformer.logits(ctx, transformer.hidden(ctx, segments));
 }
 
@@ -181,7 +184,7 @@ Row ModelBench::decode(Context& ctx, const DecodeCase& what, const RunOptions& o
   Row row{.unit = "tok/s", .value = spread_of(speeds)};
   row.name = fmt::format("decode {}", describe(ctx, what, options));
   set_work(row, work, static_cast<double>(what.steps));
-  const Loop attention = fma_loop_of(ctx.isa);
+  const Loop attention = fma_loop_of(ctx.numerics.isa);
   set_limits(row, meter, work, tokens, ctx, &attention);
   return row;
 }
@@ -217,7 +220,7 @@ std::vector<Row> ModelBench::decode_phases(Context& ctx, const DecodeCase& what,
     phases.sample([&] { time_steps(ctx, t, setting, options); });
   }
   return phases.rows("decode", describe(ctx, what, options), work, static_cast<double>(what.steps), meter,
-                     fma_loop_of(ctx.isa));
+                     fma_loop_of(ctx.numerics.isa));
 }
 
 std::vector<Row> ModelBench::prompt_phases(Context& ctx, Index length, const RunOptions& options) {
@@ -233,12 +236,12 @@ std::vector<Row> ModelBench::prompt_phases(Context& ctx, Index length, const Run
     phases.sample([&] { time_prompt(engine, request, options); });
   }
   return phases.rows("prompt", fmt::format("length={} {}", length, describe(ctx, options.cache_dtype)), work, 1, meter,
-                     compute_loop_of(ctx.isa, ctx.activations));
+                     compute_loop_of(ctx.numerics.isa, ctx.numerics.activations));
 }
 
 std::string describe(const Context& ctx, DType cache_dtype) {
-  return fmt::format("threads={} isa={} activations={} kv={}", ctx.threads.num_threads(), isa_name(ctx.isa),
-                     activations_name(ctx.activations),
+  return fmt::format("threads={} isa={} activations={} kv={}", ctx.threads.num_threads(), isa_name(ctx.numerics.isa),
+                     activations_name(ctx.numerics.activations),
                      cache_dtype == DType::kF32    ? "f32"
                      : cache_dtype == DType::kBF16 ? "bf16"
                                                    : "fp8");

@@ -35,7 +35,7 @@ Phase phase_ended_by(std::string_view name) {
   return Phase::kOther;
 }
 
-void PhaseTimes::on_value(std::string_view name, const TensorRef&) {
+void PhaseTimes::on_value(std::string_view name, const ConstTensorRef&) {
   const Phase phase = phase_ended_by(name);
   if (phase != Phase::kOther) charge(phase);
 }

@@ -33,7 +33,7 @@ class PhaseTimes : public Observer {
 
   explicit PhaseTimes(Clock clock = steady_seconds) : clock_(std::move(clock)), since_(clock_()) {}
   // Charges the time since the last name that is in the table. Names that are not in it end nothing.
-  void on_value(std::string_view name, const TensorRef& value) override;
+  void on_value(std::string_view name, const ConstTensorRef& value) override;
   // Charges the time that is left to kOther.
   void stop() { charge(Phase::kOther); }
   double seconds(Phase phase) const { return seconds_[static_cast<std::size_t>(phase)]; }

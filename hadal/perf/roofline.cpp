@@ -15,7 +15,7 @@ bool Roofline::reading(const PassWork& work) const {
 }
 
 std::vector<Loop> loops_for(const Context& ctx) {
-  std::vector<Loop> loops = {read_loop_of(ctx.isa), fma_loop_of(ctx.isa)};
+  std::vector<Loop> loops = {read_loop_of(ctx.numerics.isa), fma_loop_of(ctx.numerics.isa)};
   for (const Loop& loop : loops_up_to(best_isa()))
     if (loop.kind != LoopKind::kRead && loop.isa != Isa::kRef) loops.push_back(loop);
   return loops;
@@ -31,7 +31,8 @@ void set_work(Row& row, const PassWork& work, double passes) {
 void set_limits(Row& row, const LimitMeter& meter, const PassWork& work, double amount, const Context& ctx,
                 const Loop* attention) {
   for (const Loop& loop : meter.loops()) row.rates[loop.name()] = meter.rate(loop) * 1e-9;
-  const Loop read = read_loop_of(ctx.isa), compute = compute_loop_of(ctx.isa, ctx.activations);
+  const Loop read = read_loop_of(ctx.numerics.isa),
+             compute = compute_loop_of(ctx.numerics.isa, ctx.numerics.activations);
   const auto roofline = [&](const Loop& arithmetic) {
     return Roofline{meter.rate(read), meter.rate(arithmetic), meter.rate(attention ? *attention : arithmetic)};
   };

@@ -1,6 +1,7 @@
 #include "hadal/perf/statistics.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "hadal/core/error.h"
 
@@ -15,6 +16,12 @@ double quantile(const std::vector<double>& sorted, double share) {
 }
 
 }  // namespace
+
+double seconds_of(const std::function<void()>& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 Spread spread_of(std::vector<double> values) {
   HADAL_CHECK(!values.empty(), "statistics: there are no measurements");

@@ -1,9 +1,12 @@
-// Median and quartiles of repeated measurements.
+// How long something takes, and the median and quartiles of repeated measurements.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 namespace hadal::perf {
+
+double seconds_of(const std::function<void()>& body);
 
 struct Spread {
   double median = 0, lower_quartile = 0, upper_quartile = 0;

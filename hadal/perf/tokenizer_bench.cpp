@@ -1,17 +1,8 @@
 #include "hadal/perf/tokenizer_bench.h"
 
-#include <chrono>
+#include "hadal/perf/statistics.h"
 
 namespace hadal::perf {
-namespace {
-
-double seconds_of(const std::function<void()>& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-}  // namespace
 
 std::vector<Row> measure_tokenizer(const std::function<tokenizer::Tokenizer()>& load, const std::string& text,
                                    Index runs, const Poll& poll) {

@@ -7,7 +7,7 @@ namespace {
 
 double stored_bytes(const std::string&, const weights::Weight& weight, const weights::ParamInfo&) {
   double bytes = 0;
-  for (const TensorRef& part : {weight.values, weight.scale, weight.zero})
+  for (const ConstTensorRef& part : {weight.any_form(), weight.scale, weight.zero})
     if (part) bytes += static_cast<double>(part.num_bytes());
   return bytes;
 }
@@ -39,7 +39,7 @@ Phase phase_of(const std::string& name, const weights::ParamInfo& info) {
   return info.routed_expert || shared ? Phase::kExperts : Phase::kFeedForward;
 }
 
-double number(Index n) {
+double real(Index n) {
   return static_cast<double>(n);
 }
 
@@ -57,7 +57,7 @@ Work PassWork::linears() const {
   return sum;
 }
 
-void TouchedExperts::on_value(std::string_view name, const TensorRef& value) {
+void TouchedExperts::on_value(std::string_view name, const ConstTensorRef& value) {
   if (name != "topk_idx") return;
   const auto chosen = value.view<std::int32_t, 2>();
   for (Index t = 0; t < chosen.shape[0]; ++t)
@@ -83,17 +83,17 @@ ModelWork::ModelWork(model::Transformer& transformer, const BytesOf& bytes_of)
 }
 
 void ModelWork::add(const std::string& name, const weights::ParamInfo& info, double bytes) {
-  const double flops = is_matrix(info.role) ? 2 * number(info.shape.num_elements()) : 0;
+  const double flops = is_matrix(info.role) ? 2 * real(info.shape.num_elements()) : 0;
   total_bytes_ += bytes;
   if (info.routed_expert) {
     expert_bytes_[static_cast<std::size_t>(info.layer)][static_cast<std::size_t>(number_after(name, ".experts."))] +=
         bytes;
-    expert_flops_ += flops * number(config_.num_experts_per_tok) / number(config_.n_routed_experts);
+    expert_flops_ += flops * real(config_.num_experts_per_tok) / real(config_.n_routed_experts);
     return;
   }
   switch (const Phase phase = phase_of(name, info)) {
     case Phase::kEmbedding:
-      embedding_row_ = bytes / number(config_.vocab_size);
+      embedding_row_ = bytes / real(config_.vocab_size);
       break;
     case Phase::kHead:
       head_ = {bytes, flops};
@@ -105,9 +105,9 @@ void ModelWork::add(const std::string& name, const weights::ParamInfo& info, dou
 
 PassWork ModelWork::rows(Index count, const TouchedExperts& touched) const {
   PassWork work = once_;
-  for (Work& phase : work.phases) phase.flops *= number(count);
-  work[Phase::kEmbedding].bytes = embedding_row_ * number(count);
-  work[Phase::kExperts].flops += expert_flops_ * number(count);
+  for (Work& phase : work.phases) phase.flops *= real(count);
+  work[Phase::kEmbedding].bytes = embedding_row_ * real(count);
+  work[Phase::kExperts].flops += expert_flops_ * real(count);
   for (Index layer = 0; layer < config_.num_hidden_layers; ++layer)
     for (const Index expert : touched.of_layer(layer))
       work[Phase::kExperts].bytes += expert_bytes_[static_cast<std::size_t>(layer)][static_cast<std::size_t>(expert)];
@@ -118,12 +118,12 @@ PassWork ModelWork::decode_step(std::span<const Index> visible, const TouchedExp
                                 double cache_value_bytes) const {
   const auto sequences = static_cast<Index>(visible.size());
   PassWork work = rows(sequences, touched);
-  work[Phase::kHead] = {head_.bytes, head_.flops * number(sequences)};
-  const double per_key = number(config_.num_attention_heads * (config_.kv_cache_width() + config_.kv_lora_rank));
+  work[Phase::kHead] = {head_.bytes, head_.flops * real(sequences)};
+  const double per_key = real(config_.num_attention_heads * (config_.kv_cache_width() + config_.kv_lora_rank));
   for (const Index keys : visible) {
-    const double all_layers = number(keys * config_.num_hidden_layers);
+    const double all_layers = real(keys * config_.num_hidden_layers);
     work[Phase::kAttention] +=
-        {all_layers * number(config_.kv_cache_width()) * cache_value_bytes, all_layers * per_key * 2};
+        {all_layers * real(config_.kv_cache_width()) * cache_value_bytes, all_layers * per_key * 2};
   }
   return work;
 }
@@ -131,9 +131,9 @@ PassWork ModelWork::decode_step(std::span<const Index> visible, const TouchedExp
 PassWork ModelWork::prompt(Index length, const TouchedExperts& touched) const {
   PassWork work = rows(length, touched);
   work[Phase::kHead] = head_;
-  const double pairs = number(length) * number(length + 1) / 2;
-  work[Phase::kAttention].flops = 2 * pairs * number(config_.num_hidden_layers * config_.num_attention_heads) *
-                                  number(config_.qk_head_dim() + config_.v_head_dim);
+  const double pairs = real(length) * real(length + 1) / 2;
+  work[Phase::kAttention].flops = 2 * pairs * real(config_.num_hidden_layers * config_.num_attention_heads) *
+                                  real(config_.qk_head_dim() + config_.v_head_dim);
   return work;
 }
 

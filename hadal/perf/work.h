@@ -40,7 +40,7 @@ struct PassWork {
 class TouchedExperts : public Observer {
  public:
   void on_boundary(Index layer) override { layer_ = layer; }
-  void on_value(std::string_view name, const TensorRef& value) override;
+  void on_value(std::string_view name, const ConstTensorRef& value) override;
   void add(Index layer, Index expert) { of_layer_[static_cast<std::size_t>(layer)].insert(expert); }
   const std::set<Index>& of_layer(Index layer) const { return of_layer_[static_cast<std::size_t>(layer)]; }
   void clear();

@@ -28,7 +28,7 @@ struct Piece {
 
 std::vector<Piece> pieces_of(FeedForward& expert, const io::CheckpointFiles& files, std::size_t& tensors) {
   std::vector<Piece> pieces;
-  for_each_tensor(expert, [&](TensorRef& t) {
+  for_each_tensor(expert, [&](ConstTensorRef& t) {
     if (const auto place = place_in_files(t, files)) {
       HADAL_CHECK(t.is_contiguous(), "experts: a slice of a tensor cannot be read on its own");
       pieces.push_back({place->shard, place->offset, place->offset + static_cast<std::uint64_t>(t.num_bytes()),
@@ -50,9 +50,9 @@ std::uint64_t ExpertLayout::Range::bytes() const {
   return rounded(end, kPage) - page_of(begin);
 }
 
-std::optional<FilePlace> place_in_files(const TensorRef& tensor, const io::CheckpointFiles& files) {
+std::optional<FilePlace> place_in_files(const ConstTensorRef& tensor, const io::CheckpointFiles& files) {
   for (std::size_t i = 0; i < files.shards().size(); ++i)
-    if (const auto offset = files.shards()[i].offset_of(tensor.raw())) return FilePlace{static_cast<int>(i), *offset};
+    if (const auto offset = files.shards()[i].offset_of(tensor.address())) return FilePlace{static_cast<int>(i), *offset};
   return std::nullopt;
 }
 
@@ -91,11 +91,11 @@ ExpertLayout lay_out(FeedForward expert, const io::CheckpointFiles& files) {
 
 FeedForward bind_to_slot(FeedForward expert, const ExpertLayout& layout, std::byte* slot) {
   std::size_t i = 0;
-  for_each_tensor(expert, [&](TensorRef& t) {
+  for_each_tensor(expert, [&](ConstTensorRef& t) {
     const auto& place = layout.places[i++];
     if (!place) return;
     if (place->at != place->read_to) std::memcpy(slot + place->at, slot + place->read_to, place->bytes);
-    t = TensorRef(slot + place->at, t.dtype(), t.shape());
+    t = ConstTensorRef(slot + place->at, t.dtype(), t.shape());
   });
   return expert;
 }

@@ -38,12 +38,7 @@ struct ExpertLayout {
 // All tensors that the weights of an expert refer to: f(tensor).
 template <class F>
 void for_each_tensor(FeedForward& expert, F&& f) {
-  static_assert(sizeof(Weight) == 3 * sizeof(TensorRef) + 5 * sizeof(Index) + sizeof(void*),
-                "a new TensorRef of Weight belongs below");
-  expert.for_each_param("", [&](const std::string&, Weight& weight, const ParamInfo&) {
-    for (TensorRef* tensor : {&weight.values, &weight.scale, &weight.zero})
-      if (*tensor) f(*tensor);
-  });
+  expert.for_each_param("", [&](const std::string&, Weight& weight, const ParamInfo&) { weight.for_each_tensor(f); });
 }
 
 // Where a tensor lies in the files; nothing if it has memory of its own.
@@ -51,7 +46,7 @@ struct FilePlace {
   int shard = 0;
   std::uint64_t offset = 0;
 };
-std::optional<FilePlace> place_in_files(const TensorRef& tensor, const io::CheckpointFiles& files);
+std::optional<FilePlace> place_in_files(const ConstTensorRef& tensor, const io::CheckpointFiles& files);
 
 // `expert` is bound to the mappings, which are not read.
 ExpertLayout lay_out(FeedForward expert, const io::CheckpointFiles& files);

@@ -245,16 +245,17 @@ void ExpertStore::rearrange(Slot& slot) {
   Context& ctx = *options_.ctx;
   slot.weights.for_each_param("", [&](const std::string&, Weight& weight, const ParamInfo&) {
     if (!worth_grouping(ctx, weight)) return;
-    const TensorRef place = weight.values;
+    const ConstTensorRef place = weight.values;
+    std::byte* const at = memory_of(slot) + (static_cast<const std::byte*>(place.raw()) - memory_of(slot));
     const Index bytes = place.num_bytes();
     if (!matrix_ || matrix_->num_bytes() < bytes) matrix_ = Tensor(DType::kU8, {bytes});
     auto* copy = static_cast<std::byte*>(matrix_->raw());
     Weight* const one = &weight;
     ops::group_rows(ctx, {&one, 1}, {&copy, 1});
     ctx.threads.parallel_for(bytes, std::max<Index>(1, bytes / 16), [&](Index begin, Index end) {
-      std::memcpy(static_cast<std::byte*>(place.raw()) + begin, copy + begin, static_cast<std::size_t>(end - begin));
+      std::memcpy(at + begin, copy + begin, static_cast<std::size_t>(end - begin));
     });
-    weight.values = place;
+    weight.packed.values = std::exchange(weight.values, {});
     ++stats_.rearranged;
   });
 }

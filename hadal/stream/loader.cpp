@@ -8,6 +8,7 @@
 
 #include "hadal/core/log.h"
 #include "hadal/io/free_memory.h"
+#include "hadal/stream/device_weights.h"
 #include "hadal/stream/row_groups.h"
 #include "hadal/weights/checkpoint.h"
 #include "hadal/weights/faults.h"
@@ -68,15 +69,17 @@ class Binder {
   Weight repack(const StoredParam& stored, const Shape& shape) {
     const ops::AwqMatrix from = awq_matrix(stored, files_);
     const Shape grid{shape[0], from.scales.size(0)};
-    Weight w{.values = owned_.emplace_back(DType::kI32, Shape{shape[0], ops::num_blocks(shape[1], 8)}),
-             .scale = owned_.emplace_back(from.scales.dtype(), grid),
-             .zero = owned_.emplace_back(DType::kU8, grid),
-             .scale_rows = 1,
-             .scale_columns = stored.scheme.group_size,
-             .packed_columns = shape[1]};
-    ops::repack_awq(from, 0, shape[0], w.values, w.zero, w.scale, threads_);
+    const TensorRef codes = owned_.emplace_back(DType::kI32, Shape{shape[0], ops::num_blocks(shape[1], 8)}),
+                    scale = owned_.emplace_back(from.scales.dtype(), grid),
+                    zero = owned_.emplace_back(DType::kU8, grid);
+    ops::repack_awq(from, 0, shape[0], codes, zero, scale, threads_);
     release(stored);
-    return w;
+    return {.values = codes,
+            .scale = scale,
+            .zero = zero,
+            .scale_rows = 1,
+            .scale_columns = stored.scheme.group_size,
+            .packed_columns = shape[1]};
   }
 
   const io::CheckpointFiles& files_;
@@ -85,7 +88,7 @@ class Binder {
   std::vector<std::string> faults_;
 };
 
-bool same_bytes(const TensorRef& a, const TensorRef& b) {
+bool same_bytes(const ConstTensorRef& a, const ConstTensorRef& b) {
   if (!a || !b) return !a && !b;
   return a.dtype() == b.dtype() && a.shape() == b.shape() &&
          std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;
@@ -100,9 +103,10 @@ void share_repeated(Transformer& t) {
   if (!t.lm_head.weight) t.lm_head.weight = t.embed_tokens;
   for (Mtp& module : t.mtp) {
     if (!module.embed_tokens || same_bytes(module.embed_tokens, t.embed_tokens)) module.embed_tokens = t.embed_tokens;
-    HADAL_CHECK(module.embed_tokens,
-                "part: the checkpoint does not repeat model.embed_tokens for its MTP layers, so that they need the part "
-                "that holds layer 0");
+    HADAL_CHECK(
+        module.embed_tokens,
+        "part: the checkpoint does not repeat model.embed_tokens for its MTP layers, so that they need the part "
+        "that holds layer 0");
     Weight& head = module.shared_head.head.weight;
     if (!head || same_bytes(head, t.lm_head.weight)) head = t.lm_head.weight;
   }
@@ -117,6 +121,9 @@ std::map<std::string, ParamInfo> whole_parameters(const Config& config) {
 void say_once(const std::vector<std::string>& notes, const std::filesystem::path& directory, LogLevel level) {
   for (const std::string& note : notes) log_message(level, fmt::format("{}: {}", directory.string(), note));
 }
+
+// Nobody says how much memory a device has.
+constexpr std::uint64_t kDeviceShareForPrompts = std::uint64_t{1} << 30;
 
 // Experts of a streamed model may take all the rest, so that it is worth more there.
 std::uint64_t share_for_prompts(const io::CheckpointFiles& files, std::uint64_t memory, bool streamed) {
@@ -155,8 +162,15 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
                                        options.rearrange ? options.ctx : nullptr);
   model.store = std::move(streaming.store);
   model.streamed = std::move(streaming.experts);
+  if (options.ctx && !options.ctx->device.is_host()) {
+    HADAL_CHECK(!model.store, "memory: routed experts cannot come from disk on {} yet; give more --memory",
+                device_name(options.ctx->device));
+    move_to_device(*options.ctx, model.transformer, model.owned);
+  }
   std::uint64_t memory = options.stream.memory > 0 ? options.stream.memory : io::free_memory();
-  model.kept_bytes = share_for_prompts(*model.files, memory, model.store != nullptr);
+  model.kept_bytes = options.ctx && !options.ctx->device.is_host()
+                         ? kDeviceShareForPrompts
+                         : share_for_prompts(*model.files, memory, model.store != nullptr);
   if (options.ctx && options.rearrange) {
     // Of a streamed model the copies take the place of mapped pages that the budget counts.
     if (!model.store) memory -= std::min(memory, owned_bytes);

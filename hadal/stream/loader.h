@@ -23,7 +23,8 @@ struct LoadOptions {
   bool mtp = false;  // bind the MTP layers too; otherwise they are left out, as plain decoding does not need them
   // With a limit of memory that the model does not fit into, routed experts are read when they are needed.
   StreamOptions stream = {};
-  // Whose threads repack AWQ; null: the calling thread does.
+  // Whose threads repack AWQ, and on whose device the weights are to be, which must outlive the model then; null: the
+  // calling thread, the host.
   Context* ctx = nullptr;
   // Rearrange weights for ctx's kernels (row_groups.h). If routed experts are streamed, ctx must outlive the model.
   bool rearrange = false;

@@ -137,7 +137,7 @@ std::map<std::string, Tensor> values(Transformer& t) {
   return all;
 }
 
-bool same(const TensorRef& a, const TensorRef& b) {
+bool same(const ConstTensorRef& a, const ConstTensorRef& b) {
   return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.num_bytes())) == 0;
 }
 
@@ -156,7 +156,7 @@ TEST_P(Parts, ShardsSideBySideAreTheModel) {
   }
   Index split = 0;
   for (const auto& [name, value] : expected) {
-    const TensorRef first = shards[0].at(name), second = shards[1].at(name);
+    const ConstTensorRef first = shards[0].at(name), second = shards[1].at(name);
     if (first.shape() == value.shape()) {
       EXPECT_TRUE(same(first, value) && same(second, value)) << name;
       continue;

@@ -6,8 +6,8 @@
 
 #include "hadal/core/log.h"
 #include "hadal/core/out_of_memory.h"
-#include "hadal/stream/expert_layout.h"
 #include "hadal/ops/row_groups.h"
+#include "hadal/stream/expert_layout.h"
 
 namespace hadal::stream {
 
@@ -15,9 +15,9 @@ using model::Block;
 using model::Mla;
 using model::Mtp;
 using model::Transformer;
+using weights::is_matrix;
 using weights::ParamInfo;
 using weights::Weight;
-using weights::is_matrix;
 namespace {
 
 // Copied at a time; then the pages that were read are given up.
@@ -30,47 +30,56 @@ std::uint64_t room_for(const Weight& w) {
 
 // Tensors that are read row by row, by address.
 std::set<const void*> read_by_rows(const Transformer& t) {
-  std::set<const void*> rows = {t.embed_tokens.values.raw()};
-  for (const Mtp& module : t.mtp) rows.insert(module.embed_tokens.values.raw());
+  std::set<const void*> rows = {t.embed_tokens.values.address()};
+  for (const Mtp& module : t.mtp) rows.insert(module.embed_tokens.values.address());
   return rows;
 }
 
-void copy_kv_b(Mla& attention) {
-  // Heads are cut out of it: their rows must be whole groups.
-  if (attention.nope % ops::kGroupRows == 0 && attention.v % ops::kGroupRows == 0)
-    attention.kv_b_grouped = attention.kv_b_proj.weight;
+// kv_b_proj of all layers: absorbing reads its rows, all other products can read groups.
+std::map<const Weight*, const Mla*> absorbed_weights(const Transformer& t) {
+  std::map<const Weight*, const Mla*> all;
+  for (const Block& block : t.layers) all.emplace(&block.self_attn.kv_b_proj.weight, &block.self_attn);
+  for (const Mtp& module : t.mtp) all.emplace(&module.block.self_attn.kv_b_proj.weight, &module.block.self_attn);
+  return all;
+}
+
+// Heads are cut out of it: their rows must be whole groups.
+bool has_whole_groups(const Mla& attention) {
+  return attention.nope % ops::kGroupRows == 0 && attention.v % ops::kGroupRows == 0;
 }
 
 // Weights to rearrange, those of one tensor together: an MTP layer's head may be the main one.
 std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Transformer& t, bool streamed) {
   const std::set<const void*> rows = read_by_rows(t);
+  const auto absorbed = absorbed_weights(t);
   std::map<const void*, std::vector<Weight*>> all;
-  std::set<const Weight*> absorbed;
-  const auto add = [&](Weight& w) {
-    if (w.values && worth_grouping(ctx, w) && !rows.contains(w.values.raw()) && !absorbed.contains(&w))
-      all[w.values.raw()].push_back(&w);
-  };
-  const auto add_kv_b = [&](Mla& attention) {
-    absorbed.insert(&attention.kv_b_proj.weight);
-    if (streamed) return;  // what it is stored in stays anyway, and memory is short
-    copy_kv_b(attention);
-    add(attention.kv_b_grouped);
-  };
-  for (Block& block : t.layers) add_kv_b(block.self_attn);
-  for (Mtp& module : t.mtp) add_kv_b(module.block.self_attn);
   t.for_each_param([&](const std::string&, Weight& w, const ParamInfo& info) {
-    if (is_matrix(info.role) && !(streamed && info.routed_expert)) add(w);
+    if (!is_matrix(info.role) || !worth_grouping(ctx, w) || rows.contains(w.values.address())) return;
+    if (streamed && info.routed_expert) return;
+    // Of a streamed model its rows stay anyway, and memory is short.
+    if (const auto kv_b = absorbed.find(&w); kv_b != absorbed.end() && (streamed || !has_whole_groups(*kv_b->second)))
+      return;
+    all[w.values.address()].push_back(&w);
   });
   return all;
+}
+
+// What products alone read needs its rows no more.
+void drop_rows(const std::map<const void*, std::vector<Weight*>>& rearranged, const Transformer& t) {
+  const auto absorbed = absorbed_weights(t);
+  for (const auto& [tensor, same] : rearranged)
+    for (Weight* w : same)
+      if (!absorbed.contains(w)) w->values = {};
 }
 
 // Copies from loading (repacked AWQ) that nothing refers to any more.
 void free_sources(const std::map<const void*, std::vector<Weight*>>& rearranged, Transformer& t,
                   std::vector<Tensor>& owned) {
   std::set<const void*> used;
-  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { used.insert(w.values.raw()); });
-  std::erase_if(
-      owned, [&](const Tensor& tensor) { return rearranged.contains(tensor->raw()) && !used.contains(tensor->raw()); });
+  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { used.insert(w.values.address()); });
+  std::erase_if(owned, [&](const Tensor& tensor) {
+    return rearranged.contains(tensor->address()) && !used.contains(tensor->address());
+  });
 }
 
 // Rearranges weights batch by batch, each into its place in one block of memory.
@@ -117,13 +126,14 @@ class Grouping {
 
 bool worth_grouping(const Context& ctx, const Weight& w) {
   const DType dtype = w.values.dtype();
-  const bool read_by_rows = ctx.activations == Activations::kInt8 && (dtype == DType::kF8E4M3 || dtype == DType::kBF16);
-  return ctx.isa != Isa::kRef && !read_by_rows && ops::can_group_rows(w);
+  const bool read_by_rows =
+      ctx.numerics.activations == Activations::kInt8 && (dtype == DType::kF8E4M3 || dtype == DType::kBF16);
+  return ops::reads_groups(ctx) && !read_by_rows && ops::can_group_rows(w);
 }
 
 void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory, bool streamed,
                 std::vector<Tensor>& owned) {
-  if (ctx.isa == Isa::kRef) return;
+  if (!ops::reads_groups(ctx)) return;
   const auto start = std::chrono::steady_clock::now();
   const auto weights = weights_of(ctx, t, streamed);
   std::uint64_t bytes = 0;
@@ -145,6 +155,7 @@ void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, 
   owned.push_back(std::move(block));
   for (const auto& [tensor, same] : weights) grouping.add(same);
   grouping.finish();
+  drop_rows(weights, t);
   free_sources(weights, t, owned);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   log_info("{:.1f} GB of weights rearranged in {:.2f} s", static_cast<double>(bytes) * 1e-9, took.count());

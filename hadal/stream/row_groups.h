@@ -12,13 +12,14 @@ namespace hadal::stream {
 using model::Transformer;
 using weights::Weight;
 
-// Whether products with `w` gain by its rows being grouped: it can be, and ctx.activations reads no whole rows of it.
+// Whether products with `w` gain by its rows being grouped: it can be, and ctx.numerics.activations reads no whole rows
+// of it.
 bool worth_grouping(const Context& ctx, const Weight& w);
 
 // Every matrix of `t` that only products read, in groups of rows. Embeddings and a head that is the embedding stay as
-// stored; kv_b_proj, whose rows are read one by one when it is absorbed, stays and gets a grouped copy. So do weights
-// in FP8 and BF16 where ctx.activations is kInt8, whose rounding reads whole rows, and of a `streamed` model
-// kv_b_proj and the routed experts. Takes as much memory as it rearranges, which is put into `owned`. Nothing is done,
+// stored; kv_b_proj, whose rows are read one by one when it is absorbed, has both forms. Weights in FP8 and BF16 where
+// ctx.numerics.activations is kInt8, whose rounding reads whole rows, and of a `streamed` model kv_b_proj and the routed
+// experts stay as stored too. Takes as much memory as it rearranges, which is put into `owned`. Nothing is done,
 // and the log says why, if that is more than `memory` bytes.
 void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory, bool streamed,
                 std::vector<Tensor>& owned);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "hadal/core/transfer.h"
 #include "hadal/ops/elementwise.h"
 #include "hadal/ops/expert_waves.h"
 
@@ -17,10 +18,11 @@ std::vector<Index> chosen_experts(const ops::ExpertGroups& groups) {
 }
 
 // The experts that some token chose, by the weight of all tokens together.
-std::vector<Index> by_weight(const ops::Selection& guess, Index n_routed_experts) {
+std::vector<Index> by_weight(Context& ctx, const ops::Selection& guess, Index n_routed_experts) {
   std::vector<double> weight(static_cast<std::size_t>(n_routed_experts));
-  const auto chosen = guess.experts.view<std::int32_t, 2>();
-  const auto weights = guess.weights.view<float, 2>();
+  const OnHost experts_here(ctx, guess.experts), weights_here(ctx, guess.weights);
+  const auto chosen = experts_here->view<std::int32_t, 2>();
+  const auto weights = weights_here->view<float, 2>();
   for (Index t = 0; t < chosen.shape[0]; ++t)
     for (Index s = 0; s < chosen.shape[1]; ++s) weight[static_cast<std::size_t>(chosen(t, s))] += double{weights(t, s)};
   std::vector<Index> ranked(weight.size());
@@ -46,7 +48,7 @@ void StreamedExperts::begin_pass(std::uint64_t other_bytes) {
   store_.begin_pass(other_bytes);
 }
 
-void StreamedExperts::approach(Context& ctx, Index layer, const TensorRef& x) {
+void StreamedExperts::approach(Context& ctx, Index layer, const ConstTensorRef& x) {
   x_ = x;
   // A layer with experts of its own asks for those first.
   if (store_layer_of_[static_cast<std::size_t>(layer)] < 0) look_ahead(ctx, layer);
@@ -57,12 +59,12 @@ void StreamedExperts::look_ahead(Context& ctx, Index layer) {
   if (!next.norm) return;
   const Workspace::Scope scope(ctx.workspace);
   const ops::Selection guess = next.gate->select(ctx, next.gate->logits(ctx, next.norm->forward(ctx, x_)));
-  store_.prefetch(store_layer_of_[static_cast<std::size_t>(layer) + 1], by_weight(guess, next.gate->n_routed_experts));
+  store_.prefetch(store_layer_of_[static_cast<std::size_t>(layer) + 1], by_weight(ctx, guess, next.gate->n_routed_experts));
 }
 
 void StreamedExperts::dispatch(Context& ctx, const model::Moe& moe, const model::RoutedTokens& tokens) {
   lease_.reset();
-  groups_ = ops::group_by_expert(tokens.chosen.experts, moe.gate.n_routed_experts);
+  groups_ = ops::group_by_expert(ctx, tokens.chosen, moe.gate.n_routed_experts);
   needed_ = chosen_experts(groups_);
   lease_.emplace(store_, store_layer_of_[static_cast<std::size_t>(tokens.layer)], needed_);
   look_ahead(ctx, tokens.layer);
@@ -73,7 +75,7 @@ TensorRef StreamedExperts::combine(Context& ctx, const model::Moe& moe, const mo
   const ops::FeedForwardRef shared = moe.shared();
   std::vector<Index> wave = lease_->next(false);
   if (wave.size() == needed_.size()) {
-    const TensorRef out = ops::mixture(ctx, u, chosen, lease_->weights(), shared, moe.ue8m0());
+    const TensorRef out = ops::mixture(ctx, u, groups_, chosen.weights, lease_->weights(), shared, moe.ue8m0());
     lease_.reset();
     return out;
   }

@@ -18,7 +18,7 @@ class StreamedExperts : public model::TokenDispatcher {
   StreamedExperts(const model::Transformer& t, ExpertStore& store, std::vector<Index> store_layer_of);
 
   void begin_pass(std::uint64_t other_bytes) override;
-  void approach(Context& ctx, Index layer, const TensorRef& x) override;
+  void approach(Context& ctx, Index layer, const ConstTensorRef& x) override;
   void dispatch(Context& ctx, const model::Moe& moe, const model::RoutedTokens& tokens) override;
   TensorRef combine(Context& ctx, const model::Moe& moe, const model::RoutedTokens& tokens) override;
   WorkspaceNeed need(const Context& ctx, const model::Moe& moe, Index tokens, Index layer) const override;
@@ -35,7 +35,7 @@ class StreamedExperts : public model::TokenDispatcher {
   ExpertStore& store_;
   std::vector<Index> store_layer_of_;
   std::vector<Ahead> ahead_;  // by layer: the one after it
-  TensorRef x_;               // the residual stream of the layer that runs
+  ConstTensorRef x_;               // the residual stream of the layer that runs
   ops::ExpertGroups groups_;
   std::vector<Index> needed_;
   std::optional<ExpertStore::Lease> lease_;  // from dispatch to combine

@@ -24,9 +24,10 @@ Sizes mapped_sizes(Transformer& t, const io::CheckpointFiles& files) {
   Sizes sizes;
   std::set<const void*> seen;
   t.for_each_param([&](const std::string&, Weight& weight, const ParamInfo& info) {
-    for (const TensorRef& tensor : {weight.values, weight.scale, weight.zero})
-      if (tensor && seen.insert(tensor.raw()).second && place_in_files(tensor, files))
+    weight.for_each_tensor([&](const ConstTensorRef& tensor) {
+      if (seen.insert(tensor.address()).second && place_in_files(tensor, files))
         (info.routed_expert ? sizes.routed : sizes.resident) += static_cast<std::uint64_t>(tensor.num_bytes());
+    });
   });
   return sizes;
 }
@@ -44,7 +45,7 @@ std::vector<Moe*> moe_layers(Transformer& t) {
 void make_readable(Transformer& t, const io::CheckpointFiles& files) {
   for (Moe* moe : moe_layers(t))
     for (FeedForward& expert : moe->experts)
-      for_each_tensor(expert, [&](TensorRef& tensor) {
+      for_each_tensor(expert, [&](ConstTensorRef& tensor) {
         const auto place = place_in_files(tensor, files);
         if (!place || place->offset % dtype_bytes(tensor.dtype()) == 0) return;
         const io::SafetensorsFile& shard = files.shards()[static_cast<std::size_t>(place->shard)];
@@ -57,10 +58,11 @@ void settle_pages(Transformer& t, const io::CheckpointFiles& files) {
   for (const io::SafetensorsFile& shard : files.shards()) shard.release();
   t.for_each_param([&](const std::string&, Weight& weight, const ParamInfo& info) {
     if (info.routed_expert) return;
-    for (const TensorRef& tensor : {weight.values, weight.scale, weight.zero})
-      if (const auto place = tensor ? place_in_files(tensor, files) : std::nullopt)
+    weight.for_each_tensor([&](const ConstTensorRef& tensor) {
+      if (const auto place = place_in_files(tensor, files))
         files.shards()[static_cast<std::size_t>(place->shard)].will_need(
             place->offset, static_cast<std::uint64_t>(tensor.num_bytes()));
+    });
   });
 }
 

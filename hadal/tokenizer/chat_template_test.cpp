@@ -12,6 +12,7 @@
 #include "hadal/tokenizer/jinja/parser.h"
 
 namespace hadal::tokenizer {
+namespace chat_template_test {
 namespace {
 
 using io::Json;
@@ -398,4 +399,5 @@ TEST(Jinja, MutatedTemplatesNeverDoWorseThanAnError) {
 }
 
 }  // namespace
+}  // namespace chat_template_test
 }  // namespace hadal::tokenizer

@@ -14,6 +14,7 @@
 #include "hadal/tokenizer/stream_decoder.h"
 
 namespace hadal::tokenizer {
+namespace tokenizer_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -203,4 +204,5 @@ TEST(StreamDecoder, SpecialTokensAreSkipped) {
 }
 
 }  // namespace
+}  // namespace tokenizer_test
 }  // namespace hadal::tokenizer

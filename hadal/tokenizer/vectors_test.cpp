@@ -12,6 +12,7 @@
 #include "hadal/tokenizer/tokenizer.h"
 
 namespace hadal::tokenizer {
+namespace vectors_test {
 namespace {
 
 const std::string kData = HADAL_TEST_DATA "/tokenizer/";
@@ -109,4 +110,5 @@ TEST(TokenizerFiles, MutatedFilesNeverDoWorseThanAnError) {
 }
 
 }  // namespace
+}  // namespace vectors_test
 }  // namespace hadal::tokenizer

@@ -50,13 +50,13 @@ constexpr Harmless kHarmless[] = {
     {"tokens_per_expert", "a count of training"},
 };
 
-bool all_bytes(const TensorRef& t, std::uint8_t value) {
+bool all_bytes(const ConstTensorRef& t, std::uint8_t value) {
   const auto* bytes = static_cast<const std::uint8_t*>(t.raw());
   return std::all_of(bytes, bytes + t.num_bytes(), [&](std::uint8_t b) { return b == value; });
 }
 
 // Nothing but zeros, a negative zero counted.
-bool all_zero(const TensorRef& t) {
+bool all_zero(const ConstTensorRef& t) {
   if (all_bytes(t, 0)) return true;
   if (t.dtype() != DType::kF32 && t.dtype() != DType::kBF16 && t.dtype() != DType::kF16) return false;
   const Tensor values = ops::float_copy(t);
@@ -76,7 +76,7 @@ bool neighbours_share_groups(const T* group_of, Index columns) {
 }
 
 // Whether the groups of an index of columns are what they would be without it.
-bool is_plain_order(const TensorRef& t) {
+bool is_plain_order(const ConstTensorRef& t) {
   if (t.dtype() == DType::kI32) return neighbours_share_groups(t.data<std::int32_t>(), t.num_elements());
   if (t.dtype() == DType::kI64) return neighbours_share_groups(t.data<std::int64_t>(), t.num_elements());
   return false;
@@ -193,7 +193,7 @@ bool is_foreign(const std::string& name) {
   return !name.starts_with("model.") && !name.starts_with("lm_head.") && name.find(".lora_") == name.npos;
 }
 
-std::string vector_fault(const std::string& name, const TensorRef& values) {
+std::string vector_fault(const std::string& name, const ConstTensorRef& values) {
   for (Index i = 0; i < values.num_elements(); ++i)
     if (const float v = values.data<float>()[i]; !std::isfinite(v))
       return fmt::format("{}: value {} is {}, a finite number was expected", name, i,

@@ -33,6 +33,6 @@ TensorFaults tensor_faults(const std::vector<ParamSpec>& params, const config::C
 bool is_foreign(const std::string& name);
 
 // Norm gains and router biases: the first value that is not finite, as a sentence; empty if there is none. F32 [D].
-std::string vector_fault(const std::string& name, const TensorRef& values);
+std::string vector_fault(const std::string& name, const ConstTensorRef& values);
 
 }  // namespace hadal::weights

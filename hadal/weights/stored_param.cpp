@@ -176,7 +176,7 @@ void check_packed(const ParamSpec& spec, const StoredParam& p, const io::Checkpo
             p.scheme.group_size ? " was expected" : " was expected with groups of 32 (64 and 128 are supported too)",
             faults);
   if (!companion(files, p.shape, p, {2}, {DType::kI64, DType::kI32}, " was expected", faults)) return;
-  const TensorRef shape = files.find(p.shape);
+  const ConstTensorRef shape = files.find(p.shape);
   const auto at = [&](Index i) {
     return shape.dtype() == DType::kI64 ? shape.data<std::int64_t>()[i] : Index{shape.data<std::int32_t>()[i]};
   };
@@ -294,7 +294,7 @@ std::vector<std::string> parameter_faults(const ParamSpec& spec, const io::Check
   return faults;
 }
 
-Tensor float_scale(const TensorRef& stored) {
+Tensor float_scale(const ConstTensorRef& stored) {
   if (stored.dtype() != DType::kF8E8M0) return ops::float_copy(stored);
   Tensor copy(DType::kF32, stored.shape());
   const auto* codes = static_cast<const std::uint8_t*>(stored.raw());
@@ -309,7 +309,7 @@ ops::AwqMatrix awq_matrix(const StoredParam& stored, const io::CheckpointFiles& 
 namespace {
 
 // Four codes a word, the first in the low bits, each stored plus 128.
-Tensor unpacked_int8(const TensorRef& packed, Index columns) {
+Tensor unpacked_int8(const ConstTensorRef& packed, Index columns) {
   Tensor codes(DType::kI8, {packed.size(0), columns});
   const auto* bytes = static_cast<const std::uint8_t*>(packed.raw());
   std::int8_t* to = codes->data<std::int8_t>();
@@ -320,7 +320,7 @@ Tensor unpacked_int8(const TensorRef& packed, Index columns) {
 }
 
 // One scale, repeated for all rows.
-Tensor repeated_scale(const TensorRef& one, Index rows) {
+Tensor repeated_scale(const ConstTensorRef& one, Index rows) {
   const Tensor value = float_scale(one);
   Tensor all(DType::kF32, {rows, 1});
   std::fill_n(all->data<float>(), rows, *value->data<float>());
@@ -328,7 +328,7 @@ Tensor repeated_scale(const TensorRef& one, Index rows) {
 }
 
 Index stored_columns(const StoredParam& stored, const io::CheckpointFiles& files) {
-  const TensorRef shape = files.find(stored.shape);
+  const ConstTensorRef shape = files.find(stored.shape);
   return shape.dtype() == DType::kI64 ? shape.data<std::int64_t>()[1] : Index{shape.data<std::int32_t>()[1]};
 }
 

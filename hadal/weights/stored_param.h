@@ -74,6 +74,6 @@ ops::Weight reference_stored(const StoredParam& stored, const io::CheckpointFile
 ops::AwqMatrix awq_matrix(const StoredParam& stored, const io::CheckpointFiles& files);
 
 // Scales as float32, however they are stored (F32, BF16, F16 or UE8M0).
-Tensor float_scale(const TensorRef& stored);
+Tensor float_scale(const ConstTensorRef& stored);
 
 }  // namespace hadal::weights

@@ -16,6 +16,7 @@
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::checkpoint {
+namespace calibrate_test {
 namespace {
 
 using test::TemporaryDirectory;
@@ -29,7 +30,7 @@ const Path kTiny = HADAL_TEST_DATA "/golden/models/v3-tiny";
 class Inputs : public ::testing::Test {
  protected:
   void SetUp() override {
-    const TensorRef t = golden.tensor(*golden.find("short.ids"));
+    const ConstTensorRef t = golden.tensor(*golden.find("short.ids"));
     const auto* ids = t.data<std::int32_t>();
     text = {.ids = {ids + 1, ids + t.num_elements()}, .bos = ids[0]};
     calibration.emplace(ctx, model, text);
@@ -246,10 +247,11 @@ TEST_F(Calibrated, AKilledRunGoesOnAndEndsTheSame) {
   const io::CheckpointFiles a(dir.path() / "whole"), b(dir.path() / "killed");
   ASSERT_TRUE(a.names() == b.names());
   for (const std::string& name : a.names()) {
-    const TensorRef x = a.find(name), y = b.find(name);
+    const ConstTensorRef x = a.find(name), y = b.find(name);
     EXPECT_EQ(std::memcmp(x.raw(), y.raw(), static_cast<std::size_t>(x.num_bytes())), 0) << name;
   }
 }
 
 }  // namespace
+}  // namespace calibrate_test
 }  // namespace hadal::checkpoint

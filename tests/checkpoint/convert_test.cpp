@@ -21,6 +21,7 @@
 #include "tests/support/checkpoints.h"
 
 namespace hadal::checkpoint {
+namespace convert_test {
 namespace {
 
 using test::TemporaryDirectory;
@@ -205,7 +206,7 @@ TEST(Init, WeightsHaveTheWantedMoments) {
   init_model(ctx, kMini / "config.json", dir.path() / "m", {.seed = 1, .storage = {.target = Target::kF32}, .std = 0.5},
              {});
   const io::CheckpointFiles files(dir.path() / "m");
-  const TensorRef t = files.find("model.embed_tokens.weight");
+  const ConstTensorRef t = files.find("model.embed_tokens.weight");
   double sum = 0, squares = 0, fourth = 0;
   const auto n = static_cast<double>(t.num_elements());
   for (Index i = 0; i < t.num_elements(); ++i) {
@@ -309,4 +310,5 @@ TEST_F(Damaged, ABrokenConfigDoesNotKeepTheValuesFromBeingRead) {
 }
 
 }  // namespace
+}  // namespace convert_test
 }  // namespace hadal::checkpoint

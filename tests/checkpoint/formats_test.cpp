@@ -21,6 +21,7 @@
 #include "tests/support/checkpoints.h"
 
 namespace hadal::checkpoint {
+namespace formats_test {
 namespace {
 
 using test::as_float;
@@ -241,7 +242,7 @@ TEST(Awq, FaultsAreNamed) {
               HasSubstr("bits is 8; AWQ is supported with 4"));
 }
 
-class Damaged : public ::testing::Test {
+class DamagedInt8 : public ::testing::Test {
  protected:
   void SetUp() override { convert(kModels / "v3-tiny", dir.path() / "q", {.target = Target::kInt4}); }
   std::string refused(const Rewritten::Edit& edit) const { return refusal(Rewritten(dir.path() / "q", edit).path()); }
@@ -258,7 +259,7 @@ Tensor one() {
   return value;
 }
 
-TEST_F(Damaged, PackedShapesAreChecked) {
+TEST_F(DamagedInt8, PackedShapesAreChecked) {
   EXPECT_THAT(refused([&](auto& all, io::Json&) { all.at(o_proj + "_shape")->template data<std::int64_t>()[1] = 7; }),
               HasSubstr("o_proj.weight_shape: says ["));
   EXPECT_THAT(refused([&](auto& all, io::Json&) { all.erase(o_proj + "_scale"); }),
@@ -269,7 +270,7 @@ TEST_F(Damaged, PackedShapesAreChecked) {
               HasSubstr("o_proj.weight_scale: has shape [3, 3]"));
 }
 
-TEST_F(Damaged, ShapesMayBeI32) {
+TEST_F(DamagedInt8, ShapesMayBeI32) {
   const Rewritten narrow(dir.path() / "q", [](auto& all, io::Json&) {
     for (auto& [name, value] : all) {
       if (!name.ends_with("_shape")) continue;
@@ -282,7 +283,7 @@ TEST_F(Damaged, ShapesMayBeI32) {
   EXPECT_EQ(largest_difference(logits(narrow.path()), logits(dir.path() / "q")), 0);
 }
 
-TEST_F(Damaged, AConfigThatContradictsTheTensorsIsRefused) {
+TEST_F(DamagedInt8, AConfigThatContradictsTheTensorsIsRefused) {
   EXPECT_THAT(refused([&](auto&, io::Json& c) {
                 c["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] = 128;
               }),
@@ -293,7 +294,7 @@ TEST_F(Damaged, AConfigThatContradictsTheTensorsIsRefused) {
   EXPECT_EQ(refused([&](auto&, io::Json& c) { c.erase("quantization_config"); }), "");
 }
 
-TEST_F(Damaged, BadScalesAndHolesAreFound) {
+TEST_F(DamagedInt8, BadScalesAndHolesAreFound) {
   EXPECT_THAT(found([&](auto& all, io::Json&) { all.at(o_proj + "_scale")->template data<bf16>()[5].bits = 0x7FC0; }),
               Contains(HasSubstr("o_proj.weight_scale: 1 of")));
   EXPECT_THAT(found([&](auto& all, io::Json&) { all.at(o_proj + "_scale")->template data<bf16>()[5].bits = 0x8000; }),
@@ -307,7 +308,7 @@ TEST_F(Damaged, BadScalesAndHolesAreFound) {
               Contains(HasSubstr("o_proj.weight_zero_point: has no place in the config")));
 }
 
-TEST_F(Damaged, Int8WithoutItsScaleIsRefused) {
+TEST_F(DamagedInt8, Int8WithoutItsScaleIsRefused) {
   EXPECT_THAT(refused([&](auto& all, io::Json&) { all.erase("lm_head.weight_scale"); }),
               HasSubstr("lm_head.weight: has neither lm_head.weight_scale_inv nor lm_head.weight_scale"));
   EXPECT_THAT(
@@ -543,4 +544,5 @@ TEST(Int4, EveryGroupIsFull) {
 }
 
 }  // namespace
+}  // namespace formats_test
 }  // namespace hadal::checkpoint

@@ -4,6 +4,7 @@
 #include "tests/support/checkpoints.h"
 
 namespace hadal::checkpoint {
+namespace names_test {
 namespace {
 
 using test::findings;
@@ -184,4 +185,5 @@ TEST(Names, AGapAmongTheExpertsIsNamed) {
 }
 
 }  // namespace
+}  // namespace names_test
 }  // namespace hadal::checkpoint

@@ -5,6 +5,7 @@
 #include "tests/support/checkpoints.h"
 
 namespace hadal::checkpoint {
+namespace surplus_test {
 namespace {
 
 using test::findings;
@@ -278,4 +279,5 @@ TEST(NotFiniteParts, ARoutingBiasOrGainIsRefusedAtLoading) {
 }
 
 }  // namespace
+}  // namespace surplus_test
 }  // namespace hadal::checkpoint

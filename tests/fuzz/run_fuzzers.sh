@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # [HADAL_FUZZ_SECONDS=20] run_fuzzers.sh [TARGET...]: runs the libFuzzer targets (all, or safetensors, index, config, tokenizer_json,
-# tiktoken, jinja, jsonl) from the committed corpus; what they find new stays in build-fuzz/corpus, a crashing input in
-# build-fuzz. Build them first: cmake --preset fuzz && ninja -C build-fuzz fuzzers (clang-19, libclang-rt-19-dev).
+# tiktoken, jinja, jsonl) from the committed corpus; what they find new stays in build-asan/corpus, a crashing input in
+# build-asan. Build them first: cmake --preset asan && ninja -C build-asan fuzzers (clang-19, libclang-rt-19-dev).
 # Exit code 77: not built.
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${HADAL_FUZZ_SECONDS:-20}
 [ $# -gt 0 ] || set -- safetensors index config tokenizer_json tiktoken jinja jsonl
 for target in "$@"; do
-  program=build-fuzz/${target}_fuzz
+  program=build-asan/${target}_fuzz
   if [ ! -x "$program" ]; then
-    echo "skipped: $program is not built (HADAL_FUZZ_SECONDS=20 ./test builds and runs the fuzzers)"
+    echo "skipped: $program is not built (HADAL_SANITIZERS=1 ./test builds and runs the fuzzers)"
     exit 77
   fi
   echo "== $target"
-  mkdir -p "build-fuzz/corpus/$target"
+  mkdir -p "build-asan/corpus/$target"
   "$program" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4000 -max_len=8192 -verbosity=0 -print_final_stats=1 \
-    -artifact_prefix="build-fuzz/$target-" "build-fuzz/corpus/$target" "tests/fuzz/corpus/$target"
+    -artifact_prefix="build-asan/$target-" "build-asan/corpus/$target" "tests/fuzz/corpus/$target"
 done

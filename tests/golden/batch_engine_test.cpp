@@ -9,6 +9,7 @@
 #include "hadal/stream/loader.h"
 
 namespace hadal::infer {
+namespace batch_engine_test {
 namespace {
 
 class BatchEngineTest : public ::testing::Test {
@@ -120,4 +121,5 @@ TEST_F(BatchEngineTest, ThePollEndsASingleAnswerAsCancelled) {
 }
 
 }  // namespace
+}  // namespace batch_engine_test
 }  // namespace hadal::infer

@@ -11,6 +11,7 @@ namespace hadal::model {
 
 using stream::LoadedModel;
 using stream::load_model;
+namespace batch_test {
 namespace {
 
 // A prompt and an answer that is forced upon the model, token by token.
@@ -27,7 +28,7 @@ struct Result {
   std::vector<float> main, mtp;
 };
 
-void append(std::vector<float>& to, const TensorRef& rows) {
+void append(std::vector<float>& to, const ConstTensorRef& rows) {
   to.insert(to.end(), rows.data<float>(), rows.data<float>() + rows.num_elements());
 }
 
@@ -71,7 +72,7 @@ class Batch : public ::testing::TestWithParam<std::tuple<const char*, Isa>> {
   void SetUp() override {
     if (!isa_supported(isa)) GTEST_SKIP() << "this CPU has no " << isa_name(isa);
     const io::SafetensorsFile golden(directory + "/golden.safetensors");
-    const TensorRef t = golden.tensor(*golden.find("long.ids"));
+    const ConstTensorRef t = golden.tensor(*golden.find("long.ids"));
     ids.assign(t.data<std::int32_t>(), t.data<std::int32_t>() + t.num_elements());
   }
   Sequence sequence(Index from, Index prompt, Index answer) const {
@@ -211,4 +212,5 @@ INSTANTIATE_TEST_SUITE_P(Models, Batch,
                          });
 
 }  // namespace
+}  // namespace batch_test
 }  // namespace hadal::model

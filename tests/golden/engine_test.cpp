@@ -12,6 +12,7 @@
 #include "hadal/stream/loader.h"
 
 namespace hadal::infer {
+namespace engine_test {
 namespace {
 
 using config::TokenId;
@@ -239,4 +240,5 @@ TEST_F(EngineTest, ABf16CacheStaysCloseToTheF32One) {
 }
 
 }  // namespace
+}  // namespace engine_test
 }  // namespace hadal::infer

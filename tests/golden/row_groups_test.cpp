@@ -1,25 +1,27 @@
 // A model whose weights were rearranged for the kernels gives the bits of the same model as it is stored: every golden
 // model and number format, instruction set, rounding of activations, prompt and single tokens, MTP layers too.
+#include "hadal/stream/row_groups.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
 
 #include "hadal/stream/loader.h"
-#include "hadal/stream/row_groups.h"
 #include "tests/support/memory_limit.h"
 
 namespace hadal::model {
 
-using stream::LoadedModel;
 using stream::group_rows;
 using stream::load_model;
+using stream::LoadedModel;
+namespace row_groups_test {
 namespace {
 
 const std::filesystem::path kModels = HADAL_TEST_DATA "/golden/models";
 constexpr Index kPrompt = 37, kTotal = 41;
 
-void append(std::vector<float>& all, const TensorRef& t) {
+void append(std::vector<float>& all, const ConstTensorRef& t) {
   all.insert(all.end(), t.data<float>(), t.data<float>() + t.num_elements());
 }
 
@@ -45,7 +47,7 @@ std::vector<float> logits_of(Context& ctx, const LoadedModel& model) {
 
 Index grouped_matrices(LoadedModel& model) {
   Index count = 0;
-  model.transformer.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { count += w.is_grouped(); });
+  model.transformer.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { count += static_cast<bool>(w.packed); });
   return count;
 }
 
@@ -56,8 +58,7 @@ TEST_P(RowGroups, HaveTheBitsOfTheModelAsStored) {
   if (!isa_supported(isa)) GTEST_SKIP() << "this CPU has no " << isa_name(isa);
   Index grouped = 0;
   for (const Activations activations : {Activations::kF32, Activations::kBf16, Activations::kInt8, Activations::kFp8}) {
-    Context ctx(2, isa);
-    ctx.activations = activations;
+    Context ctx(2, Numerics{isa, activations});
     const LoadedModel stored = load_model(directory, {.mtp = true, .ctx = &ctx});
     LoadedModel rearranged = load_model(directory, {.mtp = true, .ctx = &ctx, .rearrange = true});
     grouped += grouped_matrices(rearranged);
@@ -88,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(Golden, RowGroups,
 
 TEST(RowGroupsMemory, WithTooLittleMemoryTheModelStaysAsStored) {
   Context ctx(1);
-  if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
+  if (ctx.numerics.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
   LoadedModel model = load_model(golden_models()[0], {.mtp = true, .ctx = &ctx});
   group_rows(ctx, model.transformer, *model.files, 1000, false, model.owned);
   EXPECT_EQ(grouped_matrices(model), 0);
@@ -99,7 +100,7 @@ TEST(RowGroupsMemory, WithTooLittleMemoryTheModelStaysAsStored) {
 // The system says no, as under `ulimit -v`.
 TEST(RowGroupsMemory, WhereTheSystemGivesNoMemoryTheModelStaysAsStored) {
   Context ctx(1);
-  if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
+  if (ctx.numerics.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
   if (!test::MemoryLimit::works()) GTEST_SKIP() << "sanitizers do not go on without memory";
   LoadedModel model = load_model(HADAL_SOURCE_DIR "/models/mini", {.ctx = &ctx});
   {
@@ -113,11 +114,12 @@ TEST(RowGroupsMemory, WhereTheSystemGivesNoMemoryTheModelStaysAsStored) {
 
 TEST(RowGroupsMemory, CtrlCEndsRearranging) {
   Context ctx(1);
-  if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
+  if (ctx.numerics.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
   Poll poll([] { throw Interrupted("interrupted"); });
   const Observers::Watch watch(ctx.observers, poll);
   EXPECT_THROW(load_model(golden_models()[0], {.ctx = &ctx, .rearrange = true}), Interrupted);
 }
 
 }  // namespace
+}  // namespace row_groups_test
 }  // namespace hadal::model

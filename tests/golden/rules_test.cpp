@@ -12,6 +12,7 @@ namespace hadal::model {
 
 using stream::LoadedModel;
 using stream::load_model;
+namespace rules_test {
 namespace {
 
 struct Fixture {
@@ -19,10 +20,10 @@ struct Fixture {
       : directory(HADAL_TEST_DATA "/golden/models/" + name),
         model(load_model(directory, {.mtp = true})),
         golden(directory + "/golden.safetensors") {
-    const TensorRef t = tensor("ids");
+    const ConstTensorRef t = tensor("ids");
     ids.assign(t.data<std::int32_t>(), t.data<std::int32_t>() + t.num_elements());
   }
-  TensorRef tensor(const std::string& name) const { return golden.tensor(*golden.find("short." + name)); }
+  ConstTensorRef tensor(const std::string& name) const { return golden.tensor(*golden.find("short." + name)); }
   Transformer& transformer() { return model.transformer; }
 
   std::string directory;
@@ -32,7 +33,7 @@ struct Fixture {
   Context ctx{2};
 };
 
-double largest_difference(const TensorRef& a, const TensorRef& b) {
+double largest_difference(const ConstTensorRef& a, const ConstTensorRef& b) {
   const Tensor x = Tensor::copy_of(a), y = Tensor::copy_of(b);
   if (x->num_elements() != y->num_elements()) return HUGE_VAL;
   double worst = 0;
@@ -47,7 +48,7 @@ TEST(KvCache, Rule17_HoldsTheNormalisedLatentAndTheRotatedPart) {
   SequenceState state = f.transformer().new_sequence(64);
   f.transformer().hidden(f.ctx, f.ids, Form::kExpanded, state);
   for (Index layer = 0; layer < c.num_hidden_layers; ++layer) {
-    const TensorRef entries = ops::read_entries(f.ctx, state.main.entries(layer, 0), 0, state.main.length());
+    const ConstTensorRef entries = ops::read_entries(f.ctx, state.main.entries(layer, 0), 0, state.main.length());
     const std::string name = "layer" + std::to_string(layer);
     EXPECT_LE(largest_difference(entries.columns(0, c.kv_lora_rank), f.tensor(name + ".latent")), 2e-5) << name;
     EXPECT_LE(largest_difference(entries.columns(c.kv_lora_rank, entries.size(1)), f.tensor(name + ".k_rope")), 2e-5);
@@ -60,7 +61,7 @@ TEST(Mla, Rule19a_LatentNormsUse1e6WhateverTheConfigSays) {
   const auto latent_error = [&] {
     SequenceState state = f.transformer().new_sequence(64);
     f.transformer().hidden(f.ctx, f.ids, Form::kExpanded, state);
-    const TensorRef entries = ops::read_entries(f.ctx, state.main.entries(0, 0), 0, state.main.length());
+    const ConstTensorRef entries = ops::read_entries(f.ctx, state.main.entries(0, 0), 0, state.main.length());
     return largest_difference(entries.columns(0, f.transformer().config.kv_lora_rank), f.tensor("layer0.latent"));
   };
   const double right = latent_error();
@@ -109,4 +110,5 @@ TEST(Mla, Rule37_KAndVPartsOfKvBKeepTheirOwnScaleRows) {
 }
 
 }  // namespace
+}  // namespace rules_test
 }  // namespace hadal::model

@@ -19,6 +19,7 @@ using stream::ExpertStats;
 using stream::load_model;
 using stream::LoadedModel;
 using stream::worth_grouping;
+namespace streaming_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -40,7 +41,7 @@ std::vector<TokenId> some_ids(const Config& c) {
 
 std::vector<float> logits_of(const LoadedModel& model, const How& how) {
   std::vector<float> main, mtp;
-  const auto append = [](std::vector<float>& all, const TensorRef& t) {
+  const auto append = [](std::vector<float>& all, const ConstTensorRef& t) {
     all.insert(all.end(), t.data<float>(), t.data<float>() + t.num_elements());
   };
   Context ctx(how.threads);
@@ -100,7 +101,7 @@ class StreamedModel : public ::testing::TestWithParam<const char*> {
 
 TEST_P(StreamedModel, RearrangedHasTheBitsOfTheModelInMemory) {
   Context ctx(2);
-  if (ctx.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
+  if (ctx.numerics.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
   const std::uint64_t memory = least_memory(directory) + 3 * sizes_of(directory).expert_bytes;
   LoadedModel model = load_model(
       directory, {.mtp = true, .stream = {.memory = memory, .counts_directory = {}}, .ctx = &ctx, .rearrange = true});
@@ -108,9 +109,9 @@ TEST_P(StreamedModel, RearrangedHasTheBitsOfTheModelInMemory) {
   int grouped = 0;
   bool experts_can = false;
   model.transformer.for_each_param([&](const std::string& name, Weight& w, const ParamInfo& info) {
-    grouped += w.is_grouped();
+    grouped += static_cast<bool>(w.packed);
     if (!info.routed_expert) return;
-    EXPECT_FALSE(w.is_grouped()) << name;
+    EXPECT_FALSE(w.packed) << name;
     experts_can = experts_can || worth_grouping(ctx, w);
   });
   EXPECT_GT(grouped, 0);
@@ -271,4 +272,5 @@ TEST_F(ChangedModel, UseIsRemembered) {
 }
 
 }  // namespace
+}  // namespace streaming_test
 }  // namespace hadal::model

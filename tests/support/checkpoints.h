@@ -52,7 +52,7 @@ inline std::map<std::string, std::string> tensors(const Path& directory) {
   std::map<std::string, std::string> out;
   const io::CheckpointFiles files(directory);
   for (const std::string& name : files.names()) {
-    const TensorRef t = files.find(name);
+    const ConstTensorRef t = files.find(name);
     out[name] = std::string(dtype_name(t.dtype())) +
                 std::string(static_cast<const char*>(t.raw()), static_cast<std::size_t>(t.num_bytes()));
   }

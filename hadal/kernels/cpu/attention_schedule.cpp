@@ -12,7 +12,7 @@ static_assert(kExpandedBlock % kKeysPerPiece == 0 && kKeysPerPiece % kKeyAlignme
 constexpr Index kQueriesPerPiece = 48;
 constexpr Index kHeadTile = 16;     // heads that are packed together
 constexpr Index kFewestHeads = 32;  // of a query at a time: each time, all of its entries are read
-constexpr Index kPackWork = 4;      // a value moved with a stride, beside a multiply-add
+constexpr Index kStridedWork = 4;      // a value moved with a stride, beside a multiply-add
 
 Index num_blocks(Index keys) {
   return (keys + kAbsorbedBlock - 1) / kAbsorbedBlock;
@@ -102,7 +102,7 @@ class AbsorbedBatch {
   void pack_queries(Context& ctx) {
     const Index tiles = (heads_ + kHeadTile - 1) / kHeadTile, count = static_cast<Index>(portions_.size()) * tiles;
     ctx.threads.parallel_for(
-        count, piece_size(ctx, count, kHeadTile * width_ * kPackWork, 1), [&](Index begin, Index end) {
+        count, piece_size(ctx, count, kHeadTile * width_ * kStridedWork, 1), [&](Index begin, Index end) {
           for (Index i = begin; i < end; ++i) {
             const Portion& p = portions_[static_cast<std::size_t>(i / tiles)];
             const Index head = i % tiles * kHeadTile;
@@ -178,13 +178,13 @@ class AbsorbedBatch {
 
 // Of a thread.
 Index query_scratch_floats(const Context& ctx, const ExpandedAttentionArgs& a) {
-  return (attention_kernels(ctx.isa).expanded_scratch_floats(a) + 15) / 16 * 16;
+  return (attention_kernels(ctx.numerics.isa).expanded_scratch_floats(a) + 15) / 16 * 16;
 }
 
 }  // namespace
 
 void pack_keys(Context& ctx, const NewKeysArgs& a, Index heads, std::span<const KeyBlock> blocks) {
-  const AttentionKernels& k = attention_kernels(ctx.isa);
+  const AttentionKernels& k = attention_kernels(ctx.numerics.isa);
   // Pieces begin at multiples of their size, so that none reaches into a second block.
   const Index first = a.begin / kKeysPerPiece, pieces = (a.end + kKeysPerPiece - 1) / kKeysPerPiece - first;
   ctx.threads.parallel_for(heads * pieces, 1, [&](Index i, Index) {
@@ -201,7 +201,7 @@ WorkspaceNeed attend_expanded_need(const Context& ctx, const ExpandedAttentionAr
 }
 
 void attend_expanded(Context& ctx, const ExpandedAttentionArgs& a, Index tokens, Index heads) {
-  const AttentionKernels& k = attention_kernels(ctx.isa);
+  const AttentionKernels& k = attention_kernels(ctx.numerics.isa);
   const Workspace::Scope scope(ctx.workspace);
   const Index scratch_floats = query_scratch_floats(ctx, a);
   const TensorRef scratch = ctx.workspace.floats({ctx.threads.num_threads(), scratch_floats});
@@ -220,7 +220,7 @@ WorkspaceNeed attend_absorbed_need(const Context& ctx, const AbsorbedAttentionAr
   std::vector<Portion> portions = portions_of(sequences, heads, a.latent, partial_floats);
   for (std::size_t begin = 0, end = 0; begin < portions.size(); begin = end) {
     end = end_of_batch(portions, begin, a.latent, partial_floats);
-    need.within(AbsorbedBatch(attention_kernels(ctx.isa), a, std::span(portions).subspan(begin, end - begin))
+    need.within(AbsorbedBatch(attention_kernels(ctx.numerics.isa), a, std::span(portions).subspan(begin, end - begin))
                     .need(ctx.threads.num_threads()));
   }
   return need;
@@ -231,7 +231,7 @@ void attend_absorbed(Context& ctx, const AbsorbedAttentionArgs& a, Index heads,
   std::vector<Portion> portions = portions_of(sequences, heads, a.latent, partial_floats);
   for (std::size_t begin = 0, end = 0; begin < portions.size(); begin = end) {
     end = end_of_batch(portions, begin, a.latent, partial_floats);
-    AbsorbedBatch(attention_kernels(ctx.isa), a, std::span(portions).subspan(begin, end - begin)).run(ctx);
+    AbsorbedBatch(attention_kernels(ctx.numerics.isa), a, std::span(portions).subspan(begin, end - begin)).run(ctx);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "hadal/core/context.h"
 #include "hadal/core/random.h"
 #include "hadal/kernels/cpu/schedule.h"
 

@@ -10,6 +10,10 @@ namespace {
 constexpr RowKernels kRows = {avx2::rms_norm, avx2::swiglu, avx2::axpy, avx2::to_float};
 using Rows = RowOps<kRows>;
 
+Layout packed_layout(const Numerics& numerics) {
+  return linear_kernels(numerics.isa).groups;
+}
+
 void attend_bounded(Context& ctx, const AbsorbedAttentionArgs& args, Index heads,
                     std::span<const CachedSequence> sequences) {
   attend_absorbed(ctx, args, heads, sequences, kPartialFloats);
@@ -22,7 +26,8 @@ WorkspaceNeed attend_bounded_need(const Context& ctx, const AbsorbedAttentionArg
 
 }  // namespace
 
-const Backend kBackend = {.linear = linear,
+const Backend kBackend = {.packed_layout = packed_layout,
+                          .linear = linear,
                           .absorb = absorb,
                           .expand = expand,
                           .pack_keys = pack_keys,

@@ -54,7 +54,7 @@ HADAL_INLINE int tile_height(Index rows) {
 // decoding goes on beside the multiply-adds: with grouped rows and registers enough.
 template <class Step>
 HADAL_INLINE bool is_direct(const LinearArgs& a) {
-  return a.m <= Step::kMostDirectRows || (kLanes == 16 && a.w_grouped);
+  return a.m <= Step::kMostDirectRows || (kLanes == 16 && a.w_layout != Layout::kRows);
 }
 
 template <class Step = F32Step>
@@ -83,10 +83,10 @@ struct Matrix {
   Index n, k;
   Index block;   // k per partial sum
   Index blocks;  // per row
-  bool grouped;  // LinearArgs::w_grouped
+  bool grouped;  // in the groups of this instruction set, which its table has checked
 
   HADAL_INLINE explicit Matrix(const LinearArgs& a)
-      : base(static_cast<const std::uint8_t*>(a.w)), n(a.n), k(a.k), grouped(a.w_grouped) {
+      : base(static_cast<const std::uint8_t*>(a.w)), n(a.n), k(a.k), grouped(a.w_layout != Layout::kRows) {
     const Index bits = bits_of(a.w_dtype);
     row_bytes = a.w_dtype == DType::kI32 ? a.w_stride * 4 : a.w_stride * bits / 8;
     used_bytes = (a.k * bits + 7) / 8;

@@ -51,7 +51,7 @@ Index packed_head_bytes(const LinearKernels& k, const LinearArgs& a) {
 // One parallel loop over the columns of all products.
 void multiply(Context& ctx, std::span<const LinearArgs> all) {
   const Workspace::Scope scope(ctx.workspace);
-  const LinearKernels& k = linear_kernels(ctx.isa);
+  const LinearKernels& k = linear_kernels(ctx.numerics.isa);
   Index work = 0;
   for (const LinearArgs& a : all) work += a.m * a.n * a.k;
   const bool small = work < kSmallWork;
@@ -87,7 +87,7 @@ Index piece_columns(const Context& ctx, std::span<const LinearArgs> products, In
   Index columns = 0, least = 16;
   for (const LinearArgs& a : products) {
     columns += a.n;
-    if (a.w_grouped) least = kGroupRows;
+    if (a.w_layout != Layout::kRows) least = kGroupRows;
   }
   if (threads == 1) return columns;
   // Whole sets of columns; fewer where the matrices are too narrow to give every thread a few.
@@ -103,7 +103,7 @@ void linear(Context& ctx, std::span<const LinearArgs> products, bool ue8m0) {
 }
 
 WorkspaceNeed linear_need(const Context& ctx, std::span<const LinearArgs> products) {
-  const LinearKernels& k = linear_kernels(ctx.isa);
+  const LinearKernels& k = linear_kernels(ctx.numerics.isa);
   WorkspaceNeed need = fp8_inputs_need(products);
   Index scratch_bytes = 0;
   for (std::size_t i = 0; i < products.size(); ++i) {
@@ -119,7 +119,7 @@ WorkspaceNeed linear_need(const Context& ctx, std::span<const LinearArgs> produc
 }
 
 void absorb(Context& ctx, const HeadsArgs& args) {
-  const LinearKernels& k = linear_kernels(ctx.isa);
+  const LinearKernels& k = linear_kernels(ctx.numerics.isa);
   const LinearArgs& a = args.first;
   ctx.threads.parallel_for(args.heads, piece_size(ctx, args.heads, a.m * a.n * a.k, 1), [&](Index begin, Index end) {
     for (Index h = begin; h < end; ++h) k.transposed(head_args(args, h), 0, a.k);
@@ -127,13 +127,13 @@ void absorb(Context& ctx, const HeadsArgs& args) {
 }
 
 WorkspaceNeed expand_need(const Context& ctx, const LinearArgs& head) {
-  const LinearKernels& k = linear_kernels(ctx.isa);
+  const LinearKernels& k = linear_kernels(ctx.numerics.isa);
   return ThreadScratch::need(ctx, packed_head_bytes(k, head) + k.scratch_bytes(head));
 }
 
 void expand(Context& ctx, const HeadsArgs& args) {
   const Workspace::Scope scope(ctx.workspace);
-  const LinearKernels& k = linear_kernels(ctx.isa);
+  const LinearKernels& k = linear_kernels(ctx.numerics.isa);
   const LinearArgs& a = args.first;
   const Index packed_bytes = packed_head_bytes(k, a);
   const ThreadScratch scratch(ctx, packed_bytes + k.scratch_bytes(a));

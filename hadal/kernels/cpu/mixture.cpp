@@ -41,7 +41,7 @@ class FastMixture {
  public:
   FastMixture(Context& ctx, const MixtureArgs& args)
       : ctx_(ctx),
-        kernels_(linear_kernels(ctx.isa)),
+        kernels_(linear_kernels(ctx.numerics.isa)),
         args_(args),
         tokens_(args.x.shape[0]),
         width_(args.x.shape[1]),
@@ -215,7 +215,7 @@ class FastMixture {
 
 // Whatever tokens choose: packed inputs of all rows, and for each network that can have some a tile that is not full.
 WorkspaceNeed fast_mixture_need(const Context& ctx, const MixtureSizes& s) {
-  const LinearKernels& k = linear_kernels(ctx.isa);
+  const LinearKernels& k = linear_kernels(ctx.numerics.isa);
   const Index rows = s.rows() + (s.shared ? s.tokens : 0);
   Index inner = 0, scratch = 0, packed = 0, packed_one = 0, packed_shared = 0;
   const auto packed_inputs = [&](const NetworkArgs& n, Index m) {

@@ -13,7 +13,7 @@ inline constexpr Index kFewRows = 16;
 
 // Whether products of the same x can share its packed form.
 inline bool same_packing(const LinearArgs& a, const LinearArgs& b) {
-  return a.w_dtype == b.w_dtype && a.scale_columns == b.scale_columns && a.w_grouped == b.w_grouped;
+  return a.w_dtype == b.w_dtype && a.scale_columns == b.scale_columns && a.w_layout == b.w_layout;
 }
 
 // Room for the packed input of a product, in ctx.workspace.

@@ -1,7 +1,7 @@
 // What the products of linear_impl.h and attention_impl.h share; included like them.
 #pragma once
 
-#include "hadal/core/tensor.h"
+#include "hadal/core/view.h"
 
 namespace hadal::kernels::HADAL_ISA {
 namespace {

@@ -9,6 +9,10 @@ namespace {
 constexpr RowKernels kRows = {rms_norm, swiglu, axpy, to_float};
 using Rows = RowOps<kRows>;
 
+Layout packed_layout(const Numerics&) {
+  return Layout::kRows;
+}
+
 void mixture(Context& ctx, const MixtureArgs& args) {
   plain_mixture(ctx, kBackend, args);
 }
@@ -19,7 +23,8 @@ WorkspaceNeed mixture_need(const Context& ctx, const MixtureSizes& sizes) {
 
 }  // namespace
 
-const Backend kBackend = {.linear = linear,
+const Backend kBackend = {.packed_layout = packed_layout,
+                          .linear = linear,
                           .absorb = absorb,
                           .expand = expand,
                           .pack_keys = pack_keys,

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "hadal/core/error.h"
+
 namespace hadal::kernels {
 
 // Scores are compared: nothing that is no number may be among them. A bias of minus infinity keeps an expert for last.

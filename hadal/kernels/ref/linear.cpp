@@ -17,6 +17,7 @@ double input(const LinearArgs& a, Index row, Index column) {
 }  // namespace
 
 void linear(const LinearArgs& a, Index n_begin, Index n_end) {
+  check_layout(a);
   if (rounds_to_int8(a)) return linear_int8(a, n_begin, n_end);
   for (Index i = 0; i < a.m; ++i)
     for (Index j = n_begin; j < n_end; ++j) {
@@ -28,6 +29,7 @@ void linear(const LinearArgs& a, Index n_begin, Index n_end) {
 }
 
 void linear_transposed(const LinearArgs& a, Index m_begin, Index m_end) {
+  check_layout(a);
   for (Index i = m_begin; i < m_end; ++i)
     for (Index c = 0; c < a.k; ++c) {
       double sum = 0;

@@ -360,7 +360,7 @@ const std::map<std::string, Filter, std::less<>>& filters() {
 }
 
 // Names of the arguments; filters that are not here take none.
-const std::map<std::string_view, std::string_view>& signatures() {
+const std::map<std::string_view, std::string_view>& filter_signatures() {
   static const std::map<std::string_view, std::string_view> table = {
       {"default", "default_value boolean"},
       {"trim", "chars"},
@@ -388,7 +388,7 @@ bool takes_anything(std::string_view name) {
   return false;
 }
 
-std::string_view full_name(std::string_view name) {
+std::string_view full_filter_name(std::string_view name) {
   if (name == "d") return "default";
   if (name == "count") return "length";
   return name == "e" ? "escape" : name;
@@ -397,15 +397,15 @@ std::string_view full_name(std::string_view name) {
 }  // namespace
 
 bool is_filter(std::string_view name) {
-  return filters().find(full_name(name)) != filters().end();
+  return filters().find(full_filter_name(name)) != filters().end();
 }
 
 Value apply_filter(std::string_view name, const Value& operand, const Arguments& arguments) {
-  const auto it = filters().find(full_name(name));
+  const auto it = filters().find(full_filter_name(name));
   HADAL_CHECK(it != filters().end(), "filter '{}' is not supported", name);
   const ArgumentReader in(name, arguments);
-  const auto signature = signatures().find(it->first);
-  if (!takes_anything(it->first)) in.allow(signature == signatures().end() ? "" : signature->second);
+  const auto signature = filter_signatures().find(it->first);
+  if (!takes_anything(it->first)) in.allow(signature == filter_signatures().end() ? "" : signature->second);
   return it->second(operand, in, arguments);
 }
 

@@ -212,7 +212,7 @@ const std::map<std::string, DictMethod, std::less<>>& dict_methods() {
 }
 
 // Names of the arguments; methods that are not here take none.
-const std::map<std::string, std::string_view, std::less<>>& signatures() {
+const std::map<std::string, std::string_view, std::less<>>& method_signatures() {
   static const std::map<std::string, std::string_view, std::less<>> table = {
       {"strip", "chars"},
       {"lstrip", "chars"},
@@ -241,8 +241,8 @@ template <class Object, class Method>
 Value bound(const Object& object, const std::string& name, Method method) {
   return Function{name, [object, name, method](const Arguments& a) {
                     const ArgumentReader in(name, a);
-                    const auto it = signatures().find(name);
-                    in.allow(it == signatures().end() ? "" : it->second);
+                    const auto it = method_signatures().find(name);
+                    in.allow(it == method_signatures().end() ? "" : it->second);
                     return method(object, in);
                   }};
 }

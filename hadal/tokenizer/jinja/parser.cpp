@@ -13,7 +13,7 @@ namespace {
 
 // A template is hostile input: bounds on nested expressions and blocks, and on operators in a row (a + b + c, x.y.z),
 // which make a tree as deep as the row is long.
-constexpr int kDeepest = 100;
+constexpr int kDeepestSyntax = 100;
 constexpr int kLongestRow = 1000;
 
 using Kind = Token::Kind;
@@ -31,7 +31,7 @@ class Parser {
  private:
   struct Depth {
     explicit Depth(Parser& p) : parser(p) {
-      if (++parser.depth_ > kDeepest) parser.fail_here("nested too deeply");
+      if (++parser.depth_ > kDeepestSyntax) parser.fail_here("nested too deeply");
     }
     ~Depth() { --parser.depth_; }
     Parser& parser;

@@ -81,7 +81,7 @@ const std::map<std::string, Test, std::less<>>& tests() {
 }
 
 // Operators by which select and its like may call a test.
-std::string_view full_name(std::string_view name) {
+std::string_view full_test_name(std::string_view name) {
   static const std::map<std::string_view, std::string_view> operators = {{"==", "eq"}, {"!=", "ne"}, {"<", "lt"},
                                                                          {"<=", "le"}, {">", "gt"},  {">=", "ge"}};
   const auto it = operators.find(name);
@@ -91,7 +91,7 @@ std::string_view full_name(std::string_view name) {
 }  // namespace
 
 bool is_test(std::string_view name) {
-  return tests().find(full_name(name)) != tests().end();
+  return tests().find(full_test_name(name)) != tests().end();
 }
 
 bool test_takes_argument(std::string_view name) {
@@ -102,7 +102,7 @@ bool test_takes_argument(std::string_view name) {
 }
 
 bool apply_test(std::string_view name, const Value& operand, const Arguments& arguments) {
-  const auto it = tests().find(full_name(name));
+  const auto it = tests().find(full_test_name(name));
   HADAL_CHECK(it != tests().end(), "test '{}' is not supported", name);
   ArgumentReader(name, arguments)
       .allow(test_takes_argument(it->first) ? (it->first == "in"            ? "seq"

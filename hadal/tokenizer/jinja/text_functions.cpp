@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kLongest = std::size_t{64} << 20;
 
-bool is_space(std::uint32_t c) {
+bool is_unicode_space(std::uint32_t c) {
   return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
@@ -26,7 +26,7 @@ std::uint32_t character(std::string_view text, std::size_t i) {
 }
 
 bool is_stripped(std::string_view text, std::size_t begin, std::size_t end, std::string_view characters) {
-  if (characters.empty()) return is_space(character(text, begin));
+  if (characters.empty()) return is_unicode_space(character(text, begin));
   const std::string_view c = text.substr(begin, end - begin);
   for (std::size_t i = 0; i < characters.size();) {
     const std::size_t length = std::max<std::size_t>(1, decode_utf8(characters.substr(i, 4)).length);
@@ -171,14 +171,14 @@ List split(const Text& text, std::string_view separator, std::int64_t limit) {
   std::size_t i = 0;
   const std::size_t n = starts.size() - 1;
   for (;;) {
-    while (i < n && is_space(character(text.text, starts[i]))) ++i;
+    while (i < n && is_unicode_space(character(text.text, starts[i]))) ++i;
     if (i == n) return out;
     if (limit == 0) {
       out.push_back(slice_text(text, starts[i], text.text.size()));
       return out;
     }
     const std::size_t begin = i;
-    while (i < n && !is_space(character(text.text, starts[i]))) ++i;
+    while (i < n && !is_unicode_space(character(text.text, starts[i]))) ++i;
     out.push_back(slice_text(text, starts[begin], starts[i]));
     --limit;
   }
@@ -203,7 +203,7 @@ List split_at_end(const Text& text, std::int64_t limit) {
   const auto starts = character_starts(text.text);
   List out;
   std::size_t end = starts.size() - 1;
-  const auto space_before = [&](std::size_t i) { return is_space(character(text.text, starts[i - 1])); };
+  const auto space_before = [&](std::size_t i) { return is_unicode_space(character(text.text, starts[i - 1])); };
   for (;;) {
     while (end > 0 && space_before(end)) --end;
     if (end == 0) break;
@@ -262,7 +262,7 @@ Text title(const Text& text) {
 }
 Text title_words(const Text& text) {
   return map_case(text, [first = true](std::uint32_t c, std::uint32_t) mutable {
-    const bool separates = is_space(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
+    const bool separates = is_unicode_space(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
     const bool begins = std::exchange(first, separates);
     return begins && !separates ? Case::kUpper : Case::kLower;
   });

@@ -14,7 +14,7 @@
 namespace hadal::tokenizer::jinja {
 namespace {
 
-constexpr int kDeepest = 200;
+constexpr int kDeepestValue = 200;
 constexpr std::size_t kHeaviest = 1'000'000;
 // What a step pays for: bytes of text, and references of a list that is copied.
 constexpr std::size_t kBytesAStep = 64, kReferencesAStep = 16;
@@ -240,7 +240,7 @@ Value::Value(Dict d) {
 void Value::hold(const Value& inner) {
   depth_ = std::max(depth_, inner.depth_ + 1);
   inner_weight_ += inner.weight();
-  HADAL_CHECK(depth_ <= kDeepest, "lists and dicts are nested more than {} deep", kDeepest);
+  HADAL_CHECK(depth_ <= kDeepestValue, "lists and dicts are nested more than {} deep", kDeepestValue);
   HADAL_CHECK(inner_weight_ <= kHeaviest, "a list or dict holds more than {} values", kHeaviest);
 }
 

@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 #include "hadal/core/number_formats.h"
-#include "hadal/core/tensor.h"
+#include "hadal/core/view.h"
 
 namespace hadal::kernels::avx2 {
 

@@ -1,4 +1,4 @@
-#include "hadal/core/context.h"
+#include "hadal/core/numerics.h"
 
 #include <array>
 #include <utility>
