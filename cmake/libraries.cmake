@@ -1,22 +1,18 @@
 # hadal_library(NAME DEPENDS <libraries> LINK <targets>): everything under hadal/NAME, tests beside their units.
 # Files under a folder named after an instruction set (kernels/cpu/avx2) are compiled for it, and only they are.
-set(HADAL_AVX2_FLAGS -mavx2 -mfma -mf16c)
-set(HADAL_AVX512_FLAGS ${HADAL_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
-set(HADAL_AVX512BF16_FLAGS ${HADAL_AVX512_FLAGS} -mavx512vnni -mavx512vbmi -mavx512bf16)
-if(HADAL_SANITIZE MATCHES "address")
-  # Their many vectors on the stack take minutes to instrument; AVX2 is the same source.
-  list(APPEND HADAL_AVX2_FLAGS -fno-sanitize=undefined)
-  list(APPEND HADAL_AVX512_FLAGS -fno-sanitize=all)
-  list(APPEND HADAL_AVX512BF16_FLAGS -fno-sanitize=all)
-elseif(NOT HADAL_SANITIZE)
-  list(APPEND HADAL_AVX2_FLAGS -O3)
-  list(APPEND HADAL_AVX512_FLAGS -O3)
-  list(APPEND HADAL_AVX512BF16_FLAGS -O3)
+if(NOT HADAL_SANITIZE)
+  set(optimised -O3)
+elseif(HADAL_SANITIZE MATCHES "address")
+  # AVX-512's many vectors on the stack take minutes to instrument; AVX2 is the same source.
+  set(less_checked -fno-sanitize=undefined)
+  set(not_checked -fno-sanitize=all)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  list(APPEND HADAL_AVX512_FLAGS -Wno-maybe-uninitialized)
-  list(APPEND HADAL_AVX512BF16_FLAGS -Wno-maybe-uninitialized)
+  set(quiet -Wno-maybe-uninitialized)
 endif()
+set(HADAL_AVX2_FLAGS -mavx2 -mfma -mf16c ${optimised} ${less_checked})
+set(HADAL_AVX512_FLAGS ${HADAL_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl ${not_checked} ${quiet})
+set(HADAL_AVX512BF16_FLAGS ${HADAL_AVX512_FLAGS} -mavx512vnni -mavx512vbmi -mavx512bf16)
 
 function(hadal_isa_flags files)
   foreach(file IN LISTS files)

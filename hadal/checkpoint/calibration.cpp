@@ -128,7 +128,8 @@ void Calibration::run(const Block& b) {
   }
   if (!b.moe) return;
   const Index k = static_cast<Index>(chosen_.size()) / tokens;
-  groups_ = ops::group_by_expert(ConstTensorRef(chosen_.data(), DType::kI32, {tokens, k}), b.moe->gate.n_routed_experts);
+  groups_ =
+      ops::group_by_expert(ConstTensorRef(chosen_.data(), DType::kI32, {tokens, k}), b.moe->gate.n_routed_experts);
 }
 
 // x_ becomes the input of an MTP layer: each position's hidden state beside the token after it.

@@ -22,7 +22,8 @@ class Gptq {
 
   // As ops::quantize_int4: x F32 [R, K] -> packed I32 [R, ceil(K / 8)], scale BF16 [R, ceil(K / group)]. Rows are
   // independent of each other, so a matrix may come in pieces.
-  void quantize(Context& ctx, const ConstTensorRef& x, Index group, const TensorRef& packed, const TensorRef& scale) const;
+  void quantize(Context& ctx, const ConstTensorRef& x, Index group, const TensorRef& packed,
+                const TensorRef& scale) const;
 
  private:
   struct Span {

@@ -20,7 +20,7 @@ struct Device {
 std::string device_name(Device device);  // "cpu", "gpu 0"
 
 // Memory of a device, and the way there. It outlives everything that was allocated from it. Copies are done when they
-// return. One thread at a time.
+// return. One thread at a time, but for the host's.
 class DeviceMemory {
  public:
   virtual ~DeviceMemory() = default;

@@ -2,11 +2,11 @@
 // tensor lives until the innermost Scope that was open when it was made is closed.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <vector>
 
 #include "hadal/core/tensor.h"
+#include "hadal/core/workspace_need.h"
 
 namespace hadal {
 
@@ -43,26 +43,6 @@ class Workspace {
   std::size_t block_ = 0;  // the one being filled
   std::size_t used_ = 0;   // bytes of it
   std::size_t most_used_ = 0;
-};
-
-// What a computation will take of a workspace: the same calls without memory, to know a bound before it runs. Next to
-// whatever allocates stands a function that returns one.
-class WorkspaceNeed {
- public:
-  void tensor(DType dtype, Index elements);
-  void floats(Index count) { tensor(DType::kF32, count); }
-  // Something that leaves nothing behind, within a Scope of its own,
-  void within(const WorkspaceNeed& other) { most_ = std::max(most_, held_ + other.most_); }
-  // and something whose results stay.
-  void then(const WorkspaceNeed& other) {
-    within(other);
-    held_ += other.held_;
-  }
-
-  std::size_t most() const { return most_; }  // bytes at a time
-
- private:
-  std::size_t held_ = 0, most_ = 0;
 };
 
 }  // namespace hadal

@@ -90,7 +90,8 @@ class SafetensorsWriter {
   SafetensorsWriter(SafetensorsWriter&&) noexcept;
 
   void write(std::span<const std::byte> bytes);
-  void write(const ConstTensorRef& tensor);  // contiguous; must be the next entry, whole: name order is the caller's promise
+  void write(
+      const ConstTensorRef& tensor);    // contiguous; must be the next entry, whole: name order is the caller's promise
   void finish();                        // throws if bytes are missing
 
  private:

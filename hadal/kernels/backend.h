@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 
+#include "hadal/core/workspace_need.h"
 #include "hadal/kernels/attention.h"
 #include "hadal/kernels/gate.h"
 #include "hadal/kernels/heads.h"

@@ -118,12 +118,12 @@ WorkspaceNeed Mla::attention_need(const Context& ctx, const Pass& pass, Index la
   if (const Index rows = pass.absorbed(); rows > 0) {
     need.then(ops::absorb_need(rows, num_heads, kv_b_proj.weight));
     need.then(ops::attend_absorbed_need(ctx, rows, num_heads, kv_lora_rank, rope, pass.absorbed_rows()));
-    need.then(ops::expand_need(ctx, rows, w_ukv(), nope, v));
+    need.then(ops::expand_need(ctx, rows, kv_b_proj.weight, nope, v));
   }
   for (const SequenceRows& s : pass.expanded_sequences()) {
     WorkspaceNeed of_sequence;
     of_sequence.floats(s.count() * num_heads * (nope + rope));  // q
-    of_sequence.within(ops::expand_and_attend_need(ctx, s.count(), num_heads, pass.entries(layer, s), w_ukv(),
+    of_sequence.within(ops::expand_and_attend_need(ctx, s.count(), num_heads, pass.entries(layer, s), kv_b_proj.weight,
                                                    {nope, v}, s.cache.length()));
     need.within(of_sequence);
   }

@@ -22,9 +22,9 @@ struct Gate {
 
   Gate() = default;
   explicit Gate(const Config& c);
-  TensorRef logits(Context& ctx, const ConstTensorRef& u) const;                // [T, E]
-  ops::Selection select(Context& ctx, const ConstTensorRef& logits) const;      // (13-16)
-  ops::Selection forward(Context& ctx, const ConstTensorRef& u) const;          // both, observed
+  TensorRef logits(Context& ctx, const ConstTensorRef& u) const;            // [T, E]
+  ops::Selection select(Context& ctx, const ConstTensorRef& logits) const;  // (13-16)
+  ops::Selection forward(Context& ctx, const ConstTensorRef& u) const;      // both, observed
   WorkspaceNeed need(const Context& ctx, Index tokens) const;
 
   template <class F>

@@ -13,7 +13,7 @@ struct Moe;
 // The tokens of one MoE layer, on their way to the experts they chose.
 struct RoutedTokens {
   Index layer;
-  const ConstTensorRef& u;             // [T, hidden]
+  const ConstTensorRef& u;  // [T, hidden]
   const ops::Selection& chosen;
 };
 

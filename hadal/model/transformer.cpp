@@ -57,8 +57,8 @@ CachePools Transformer::new_pools(DType cache_dtype, Index max_pages, std::uint6
 
 TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) const {
   HADAL_CHECK(static_cast<Index>(layers.size()) == config.num_hidden_layers && part.shards == 1,
-              "model: this process holds layers [{}, {}) and shard {} of {}, a forward pass needs all", part.layers.begin,
-              part.layers.end, part.shard, part.shards);
+              "model: this process holds layers [{}, {}) and shard {} of {}, a forward pass needs all",
+              part.layers.begin, part.layers.end, part.shard, part.shards);
   Pass pass(runs(segments, [](SequenceState& s) -> KvCache& { return s.main; }), 0, *experts);
   ctx.workspace.reserve(need(ctx, pass).most());
   experts->begin_pass(ctx.workspace.allocated_bytes() + cache_bytes(segments));

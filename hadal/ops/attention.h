@@ -30,8 +30,8 @@ std::vector<TensorRef> new_key_blocks(Context& ctx, const HeadSizes& head, Index
 void pack_keys(Context& ctx, const ConstTensorRef& kv, const ConstTensorRef& k_pe, const HeadSizes& head, Index begin,
                std::span<const TensorRef> blocks);
 
-// q [T, H, nope + rope]; query t stands at position first_position + t and the blocks have all keys that it sees. Writes
-// out [T, H, v].
+// q [T, H, nope + rope]; query t stands at position first_position + t and the blocks have all keys that it sees.
+// Writes out [T, H, v].
 void attend_expanded(Context& ctx, const ConstTensorRef& q, std::span<const TensorRef> blocks, const HeadSizes& head,
                      Index first_position, double scale, const TensorRef& out);
 

@@ -7,21 +7,14 @@
 #include "hadal/ops/latent_entry.h"
 #include "hadal/ops/linear.h"
 #include "hadal/ops/rope.h"
+#include "tests/support/said.h"
 
 namespace hadal::ops {
 namespace {
 
+using test::said;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-std::string said(const auto& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing";
-}
 
 class Checks : public ::testing::TestWithParam<Isa> {
  protected:

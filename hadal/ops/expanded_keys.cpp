@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "hadal/core/out_of_memory.h"
+
 namespace hadal::ops {
 namespace {
 
@@ -18,13 +20,18 @@ Index piece_blocks(const HeadSizes& head, Index heads) {
 
 }  // namespace
 
-std::span<const TensorRef> ExpandedKeys::reserve(const HeadSizes& head, Index heads, Index end) {
+std::span<const TensorRef> ExpandedKeys::reserve(const HeadSizes& head, Index heads, Index end) try {
   while (static_cast<Index>(blocks_.size()) * kKeyBlock < end) {
     const Index count = piece_blocks(head, heads);
     memory_.emplace_back(DType::kF32, Shape{count, heads, key_block_floats(head)}, device_);
     for (Index i = 0; i < count; ++i) blocks_.push_back(memory_.back().ref()[i]);
   }
   return blocks_;
+} catch (const OutOfMemory&) {
+  blocks_.clear();
+  memory_.clear();
+  length_ = 0;
+  return {};
 }
 
 std::uint64_t ExpandedKeys::bytes(const HeadSizes& head, Index heads, Index positions) {

@@ -15,7 +15,8 @@ class ExpandedKeys {
   // On the device of `memory`, which must outlive it.
   explicit ExpandedKeys(DeviceMemory& memory) : device_(memory) {}
   Index length() const { return length_; }  // positions
-  // Memory for positions [0, end); those there already stay. Throws OutOfMemory.
+  // Memory for positions [0, end); those there already stay. Where there is none, everything is given up and the result
+  // is empty: keeping is never worth more than running.
   std::span<const TensorRef> reserve(const HeadSizes& head, Index heads, Index end);
   void set_length(Index length) { length_ = length; }  // within what is reserved
 

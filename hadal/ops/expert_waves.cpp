@@ -1,5 +1,6 @@
 #include "hadal/ops/expert_waves.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "hadal/core/transfer.h"
@@ -15,9 +16,10 @@ struct OneEach {
 
   // The next `rows` rows go to expert e; experts ascend.
   void add(std::size_t e, Index rows) {
-    for (std::size_t later = e + 1; later < groups.begin.size(); ++later) groups.begin[later] += rows;
     for (Index i = 0; i < rows; ++i) groups.token.push_back(static_cast<Index>(groups.token.size()));
     groups.slot.resize(groups.token.size(), 0);
+    std::fill(groups.begin.begin() + static_cast<std::ptrdiff_t>(e) + 1, groups.begin.end(),
+              static_cast<Index>(groups.token.size()));
   }
 
   TensorRef outputs(Context& ctx, const ConstTensorRef& x, std::span<const FeedForwardRef> experts, bool ue8m0) const {

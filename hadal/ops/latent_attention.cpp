@@ -55,6 +55,11 @@ void make_keys(Context& ctx, const HeadGroup& g, Index begin, Index end) {
   }
 }
 
+// Empty: nothing is kept.
+std::span<const TensorRef> kept_blocks(const CachedEntries& entries, const HeadSizes& head, Index heads, Index keys) {
+  return entries.kept ? entries.kept->reserve(head, heads, keys) : std::span<const TensorRef>();
+}
+
 ConstTensorRef as_stored(const CachedEntries& entries, Index page, Index begin, Index end) {
   return entries.pages[static_cast<std::size_t>(page)].rows(begin - page * kPageTokens, end - page * kPageTokens);
 }
@@ -106,8 +111,7 @@ void expand_and_attend(Context& ctx, const ConstTensorRef& q, const CachedEntrie
               "expand_and_attend: q {}, entries of {} and {}, w_ukv {} by {}", q.shape().to_string(),
               entries.fp8.latent, entries.fp8.rope, w_ukv.num_rows(), w_ukv.num_columns());
   const HeadSizes head{rows.nope, q.size(2) - rows.nope, rows.v};
-  if (entries.kept) {
-    const auto blocks = entries.kept->reserve(head, heads, keys);
+  if (const auto blocks = kept_blocks(entries, head, heads, keys); !blocks.empty()) {
     // Behind first_position may lie what a pass that was not finished has left.
     const Index made = std::min(entries.kept->length(), first_position);
     make_keys(ctx, {entries, w_ukv, head, heads, blocks}, made, keys);

@@ -27,8 +27,8 @@ struct HeadRows {
 
 // q [T, H, nope + rope]; w_ukv [H * (nope + v), c]. Query t stands at position first_position + t and sees the entries
 // up to its own. Writes out [T, H, v]. Keys and values that are not kept are made a group of heads at a time, so that
-// they take at most 128 MiB or one head's. Observers see them as "keys_values", some positions at a time, and the result
-// of each group as "heads_out".
+// they take at most 128 MiB or one head's. Observers see them as "keys_values", some positions at a time, and the
+// result of each group as "heads_out".
 void expand_and_attend(Context& ctx, const ConstTensorRef& q, const CachedEntries& entries, const Weight& w_ukv,
                        HeadRows rows, Index first_position, double scale, const TensorRef& out);
 // For that many tokens and heads; of `entries` pages are not looked at.

@@ -10,8 +10,8 @@ namespace hadal::ops {
 RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::span<const Index> positions,
                      double magnitude) {
   const auto pairs = static_cast<Index>(inv_freq.size()), count = static_cast<Index>(positions.size());
-  const Tensor cosines(DType::kF64, {count, pairs}), sines(DType::kF64, {count, pairs});
-  const auto cos = cosines->view<double, 2>(), sin = sines->view<double, 2>();
+  const Tensor table(DType::kF64, {2, count, pairs});
+  const auto cos = table.ref()[0].view<double, 2>(), sin = table.ref()[1].view<double, 2>();
   for (Index t = 0; t < count; ++t)
     for (Index i = 0; i < pairs; ++i) {
       const double angle =
@@ -19,7 +19,8 @@ RopeTable rope_table(Context& ctx, const std::vector<double>& inv_freq, std::spa
       cos(t, i) = std::cos(angle) * magnitude;
       sin(t, i) = std::sin(angle) * magnitude;
     }
-  return {to_device(ctx, cosines), to_device(ctx, sines)};
+  const TensorRef there = to_device(ctx, table);
+  return {there[0], there[1]};
 }
 
 WorkspaceNeed rope_table_need(Index pairs, Index positions) {

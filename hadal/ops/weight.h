@@ -53,8 +53,8 @@ struct Weight {
   // FP8: a byte for every kCleanRows rows of the whole matrix, set by whoever has read them and met no NaN code, so
   // that nobody needs to look again. Null: look every time.
   std::uint8_t* clean = nullptr;
-  PackedForm packed =
-      {};  // can be cut at whole multiples of kGroupRows, where its addresses are those of the rows form
+  // Can be cut at whole multiples of kGroupRows, where its addresses are those of the rows form.
+  PackedForm packed = {};
 
   explicit operator bool() const { return values || packed; }
   DType dtype() const { return any_form().dtype(); }

@@ -52,7 +52,8 @@ std::uint64_t ExpertLayout::Range::bytes() const {
 
 std::optional<FilePlace> place_in_files(const ConstTensorRef& tensor, const io::CheckpointFiles& files) {
   for (std::size_t i = 0; i < files.shards().size(); ++i)
-    if (const auto offset = files.shards()[i].offset_of(tensor.address())) return FilePlace{static_cast<int>(i), *offset};
+    if (const auto offset = files.shards()[i].offset_of(tensor.address()))
+      return FilePlace{static_cast<int>(i), *offset};
   return std::nullopt;
 }
 

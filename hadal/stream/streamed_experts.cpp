@@ -59,7 +59,8 @@ void StreamedExperts::look_ahead(Context& ctx, Index layer) {
   if (!next.norm) return;
   const Workspace::Scope scope(ctx.workspace);
   const ops::Selection guess = next.gate->select(ctx, next.gate->logits(ctx, next.norm->forward(ctx, x_)));
-  store_.prefetch(store_layer_of_[static_cast<std::size_t>(layer) + 1], by_weight(ctx, guess, next.gate->n_routed_experts));
+  store_.prefetch(store_layer_of_[static_cast<std::size_t>(layer) + 1],
+                  by_weight(ctx, guess, next.gate->n_routed_experts));
 }
 
 void StreamedExperts::dispatch(Context& ctx, const model::Moe& moe, const model::RoutedTokens& tokens) {

@@ -35,7 +35,7 @@ class StreamedExperts : public model::TokenDispatcher {
   ExpertStore& store_;
   std::vector<Index> store_layer_of_;
   std::vector<Ahead> ahead_;  // by layer: the one after it
-  ConstTensorRef x_;               // the residual stream of the layer that runs
+  ConstTensorRef x_;          // the residual stream of the layer that runs
   ops::ExpertGroups groups_;
   std::vector<Index> needed_;
   std::optional<ExpertStore::Lease> lease_;  // from dispatch to combine

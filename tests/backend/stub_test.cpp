@@ -4,9 +4,12 @@
 
 #include "hadal/ops/elementwise.h"
 #include "hadal/ops/linear.h"
+#include "tests/support/said.h"
 
 namespace hadal {
 namespace {
+
+using test::said;
 
 // Any memory will do: nothing comes to computing.
 class FarMemory : public DeviceMemory {
@@ -18,15 +21,6 @@ class FarMemory : public DeviceMemory {
   void copy_to_host(void*, const void*, std::size_t) override {}
   void copy_within(void*, const void*, std::size_t) override {}
 };
-
-std::string said(const auto& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing";
-}
 
 TEST(Stub, OperationsOnADeviceThatThisBuildHasNotAreAnError) {
   FarMemory memory;

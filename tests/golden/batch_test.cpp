@@ -148,8 +148,9 @@ TEST_P(Batch, WhatAPromptKeepsIsForgottenWithItsTokens) {
   const CachePools pools = t.new_pools(DType::kF32, 0, std::uint64_t{1} << 30);
   SequenceState state(pools, 100), fresh(pools, 100);
   const auto run = [&](SequenceState& s, Index begin, Index end, Index to_come) {
-    const Segment segment{std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
-                          s, Form::kExpanded, to_come};
+    const Segment segment{
+        std::span(ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), s,
+        Form::kExpanded, to_come};
     return t.hidden(ctx, std::span(&segment, 1));
   };
   run(state, 0, 40, 20);
@@ -172,7 +173,9 @@ TEST_P(Batch, WhatAPromptKeepsIsForgottenWithItsTokens) {
   const TensorRef expected = run(fresh, 80, 100, 0);
   EXPECT_EQ(0, std::memcmp(last.raw(), expected.raw(), static_cast<std::size_t>(expected.num_bytes())));
   run(state, 0, 20, 20);
-  { const SequenceState gone = std::move(state); }
+  {
+    const SequenceState gone = std::move(state);
+  }
   EXPECT_EQ(pools.main->kept_keys().taken(), 0u);
 }
 

@@ -47,7 +47,8 @@ std::vector<float> logits_of(Context& ctx, const LoadedModel& model) {
 
 Index grouped_matrices(LoadedModel& model) {
   Index count = 0;
-  model.transformer.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { count += static_cast<bool>(w.packed); });
+  model.transformer.for_each_param(
+      [&](const std::string&, Weight& w, const ParamInfo&) { count += static_cast<bool>(w.packed); });
   return count;
 }
 

@@ -7,6 +7,7 @@
 #include "hadal/stream/loader.h"
 
 namespace hadal::model {
+namespace workspace_test {
 namespace {
 
 using stream::LoadedModel;
@@ -85,8 +86,7 @@ TEST_P(WorkspaceOf, APassIsKnownBeforeItRuns) {
   // The reference is slow and has one way only.
   for (int i = 0; i < (isa == Isa::kRef ? 2 : 20); ++i)
     for (const LoadedModel* model : {&plain, &arranged}) {
-      Context ctx(1 + static_cast<int>(passes.draw(3)), isa);
-      ctx.activations = activations;
+      Context ctx(1 + static_cast<int>(passes.draw(3)), Numerics{isa, activations});
       const std::vector<Part> parts = passes.next();
       const Taken taken = run(*model, ctx, parts, i % 2 == 1);
       ASSERT_LE(taken.most, taken.need) << i;
@@ -130,4 +130,5 @@ TEST(WorkspaceOfStreamedModels, APassIsKnownBeforeItRuns) {
 }
 
 }  // namespace
+}  // namespace workspace_test
 }  // namespace hadal::model

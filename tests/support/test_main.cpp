@@ -15,8 +15,7 @@ std::string tests_of(std::string_view file) {
     const testing::TestSuite& suite = *all.GetTestSuite(s);
     for (int t = 0; t < suite.total_test_count(); ++t) {
       const testing::TestInfo& test = *suite.GetTestInfo(t);
-      if (std::string_view(test.file()).ends_with(file))
-        filter += std::string(suite.name()) + "." + test.name() + ":";
+      if (std::string_view(test.file()).ends_with(file)) filter += std::string(suite.name()) + "." + test.name() + ":";
     }
   }
   return filter;

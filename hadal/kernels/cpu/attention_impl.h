@@ -79,8 +79,8 @@ HADAL_INLINE void add_products(const float* a, Index a_step, Index a_row, const 
 HADAL_INLINE Index panels(Index n) {
   return (n + kPanelLanes - 1) / kPanelLanes;
 }
-// Of one head in a block: keys [panels of positions][nope + rope][lanes of a panel], then values [panels of v][positions
-// that there is room for][lanes of a panel].
+// Of one head in a block: keys [panels of positions][nope + rope][lanes of a panel], then values [panels of
+// v][positions that there is room for][lanes of a panel].
 HADAL_INLINE float* key_panel(const KeyBlock& block, Index head, Index depth, Index key) {
   return block.head(head) + key / kPanelLanes * depth * kPanelLanes;
 }
@@ -525,9 +525,9 @@ void merge_blocks(const float* largest, const float* sum, Index head_stride, con
   }
 }
 
-constexpr AttentionKernels kTable = {pack_keys,  expanded_scratch_floats, expanded,       packed_query_floats,
-                                     pack_query, unpack_entry,            absorbed_scratch_floats, absorbed_block,
-                                     merge_blocks};
+constexpr AttentionKernels kTable = {
+    pack_keys,    expanded_scratch_floats, expanded,       packed_query_floats, pack_query,
+    unpack_entry, absorbed_scratch_floats, absorbed_block, merge_blocks};
 
 }  // namespace
 }  // namespace hadal::kernels::HADAL_ISA

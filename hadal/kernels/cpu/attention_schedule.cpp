@@ -12,7 +12,7 @@ static_assert(kExpandedBlock % kKeysPerPiece == 0 && kKeysPerPiece % kKeyAlignme
 constexpr Index kQueriesPerPiece = 48;
 constexpr Index kHeadTile = 16;     // heads that are packed together
 constexpr Index kFewestHeads = 32;  // of a query at a time: each time, all of its entries are read
-constexpr Index kStridedWork = 4;      // a value moved with a stride, beside a multiply-add
+constexpr Index kStridedWork = 4;   // a value moved with a stride, beside a multiply-add
 
 Index num_blocks(Index keys) {
   return (keys + kAbsorbedBlock - 1) / kAbsorbedBlock;
