@@ -8,14 +8,14 @@ namespace hadal::ops {
 namespace {
 
 // Memory comes in pieces of about this size, which may lie on huge pages.
-constexpr Index kPieceBytes = Index{8} << 20;
+constexpr Index kKeptPieceBytes = Index{8} << 20;
 
 Index block_bytes(const HeadSizes& head, Index heads) {
   return heads * key_block_floats(head) * static_cast<Index>(sizeof(float));
 }
 
 Index piece_blocks(const HeadSizes& head, Index heads) {
-  return std::max<Index>(1, kPieceBytes / std::max<Index>(1, block_bytes(head, heads)));
+  return std::max<Index>(1, kKeptPieceBytes / std::max<Index>(1, block_bytes(head, heads)));
 }
 
 }  // namespace
