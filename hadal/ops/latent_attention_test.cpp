@@ -81,6 +81,16 @@ TEST_P(Chunks, WithoutMemoryForThemTheyAreMadeAgain) {
   }
 }
 
+// A step of 64 sequences at 8,192 tokens each with V3's 128 heads. Each thread has scratch memory of 0.4 MB beside.
+TEST(AbsorbedAttention, ManyLongSequencesTakeLittleMemory) {
+  std::vector<CachedRows> rows;
+  for (Index i = 0; i < 64; ++i) rows.push_back({.begin = i, .end = i + 1, .first_position = 8191});
+  for (const int threads : {1, 8, 32}) {
+    const Context ctx(threads);
+    EXPECT_LE(attend_absorbed_need(ctx, 64, 128, 512, 64, rows).most(), std::size_t{64} << 20) << threads;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Isas, Chunks, ::testing::ValuesIn(kAllIsas),
                          [](const auto& p) { return "isa" + std::to_string(static_cast<int>(p.param)); });
 
