@@ -143,12 +143,9 @@ TEST_P(AsyncReads, DestructionWaitsForWhatIsInFlight) {
   const int file = open(file_of(64 * kPage));
   const auto memory = pages(8 * 64);
   for (int i = 0; i < 8; ++i)
-    reader->submit({.file = file,
-                    .offset = 0,
-                    .bytes = 64 * kPage,
-                    .to = memory.get() + i * 64 * kPage,
-                    .needed = 64 * kPage},
-                   true);
+    reader->submit(
+        {.file = file, .offset = 0, .bytes = 64 * kPage, .to = memory.get() + i * 64 * kPage, .needed = 64 * kPage},
+        true);
   reader.reset();
 }
 
