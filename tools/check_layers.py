@@ -8,15 +8,18 @@ MAY_INCLUDE = {
     "kernels": ["core"],
     "ops": ["core", "kernels"],
     "tokenizer": ["core", "io"],
+    "grammar": ["core", "io"],
+    "chat": ["core", "io", "tokenizer", "grammar"],
     "config": ["core", "io"],
     "weights": ["core", "io", "ops", "config"],
     "model": ["core", "io", "ops", "config", "weights"],
     "stream": ["core", "io", "ops", "config", "weights", "model"],
     "checkpoint": ["core", "io", "ops", "config", "weights", "model", "stream"],
-    "infer": ["core", "ops", "config", "model"],
+    "infer": ["core", "ops", "grammar", "config", "model"],
     "eval": ["core", "io", "config", "tokenizer", "model", "stream", "infer"],
     "perf": ["core", "io", "kernels", "ops", "config", "weights", "tokenizer", "model", "stream", "infer"],
-    "cli": ["core", "io", "ops", "config", "weights", "tokenizer", "model", "stream", "checkpoint", "infer", "eval", "perf"],
+    "serve": ["core", "io", "tokenizer", "grammar", "chat", "config", "model", "stream", "infer"],
+    "cli": ["core", "io", "ops", "config", "weights", "tokenizer", "grammar", "chat", "model", "stream", "checkpoint", "infer", "eval", "perf", "serve"],
 }
 
 

@@ -1,17 +1,22 @@
 // What an engine is asked and what it answers: token ids in, token ids out.
 #pragma once
 
+#include <chrono>
 #include <functional>
+#include <memory>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "hadal/grammar/token_constraint.h"
 #include "hadal/infer/sampler.h"
 #include "hadal/model/transformer.h"
 
 namespace hadal::infer {
 
-enum class FinishReason { kStop, kLength, kCancelled };
-std::string_view finish_reason_name(FinishReason reason);  // "stop", "length", "cancelled"
+enum class FinishReason { kStop, kLength, kCancelled, kDeadline };
+std::string_view finish_reason_name(FinishReason reason);  // "stop", "length", "cancelled", "deadline"
 
 // Which cache entries of the sequence before may serve again for a common prefix.
 enum class CacheReuse {
@@ -19,13 +24,29 @@ enum class CacheReuse {
   kAny,       // generated ones too: a chat goes on from its own answers
 };
 
+// The hidden states of a prompt as one vector, instead of an answer.
+enum class Pooling { kNone, kLast, kMean };
+
 struct Request {
+  using Clock = std::chrono::steady_clock;
+
   std::vector<TokenId> prompt;  // at least one token
   SamplingParams sampling;
   Index max_tokens = 0;                 // 0: up to the context's end
+  Index min_tokens = 0;                 // stop_token_ids are not sampled before so many
   std::vector<TokenId> stop_token_ids;  // end the answer; the end token is part of it
   std::uint64_t choice = 0;             // which of several answers to one prompt: another stream of random numbers
   CacheReuse reuse = CacheReuse::kSameBits;
+
+  std::shared_ptr<grammar::TokenConstraint> constraint = {};  // of this answer alone
+  int prompt_logprobs = -1;  // of every prompt token but the first: its own and so many of the best; -1: none
+  Pooling pooling = Pooling::kNone;
+
+  // Who asks. Those that wait take turns; only requests of one salt share the pages of their prompts.
+  std::string tenant = {};
+  std::string cache_salt = {};
+  int priority = 0;  // lower ones first
+  std::optional<Clock::time_point> deadline = {};
 };
 
 struct Completion {
@@ -34,7 +55,11 @@ struct Completion {
   Index prompt_tokens = 0;
   Index cached_tokens = 0;  // of the prompt, taken from the sequence before
   double prompt_seconds = 0;
-  double decode_seconds = 0;  // all but the first token
+  double decode_seconds = 0;                 // all but the first token
+  std::vector<Sample> prompt_logprobs = {};  // of prompt tokens 1, 2, ..., if they were asked for
+  std::vector<float> embedding = {};         // [hidden_size], with Request::pooling
+  // Tokens that were drafted and verified (speculation.h), and how many of them were right.
+  Index drafted_tokens = 0, accepted_tokens = 0;
 };
 
 // Called for every token as it is sampled. Anything but kYes ends the answer: kStop if the caller's own condition is

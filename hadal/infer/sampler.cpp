@@ -43,6 +43,18 @@ void apply_penalties(const SamplingParams& p, std::span<float> logits, std::span
     logits[static_cast<std::size_t>(id)] -= to_finite(p.presence_penalty + p.frequency_penalty * count);
 }
 
+void apply_mask(std::span<float> logits, std::span<const std::uint32_t> allowed, std::uint64_t position) {
+  if (allowed.empty()) return;
+  bool any = false;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if ((allowed[i / 32] >> (i % 32) & 1) == 0)
+      logits[i] = -std::numeric_limits<float>::infinity();
+    else
+      any |= logits[i] > -std::numeric_limits<float>::infinity();
+  }
+  HADAL_CHECK(any, "sampling: the constraint leaves no token that the model could say at position {}", position);
+}
+
 TokenId argmax(std::span<const float> logits) {
   TokenId best = 0;
   for (std::size_t i = 1; i < logits.size(); ++i)
@@ -167,7 +179,7 @@ Sampler::Sampler(SamplingParams params, TokenId num_tokens) : params_(std::move(
 }
 
 Sample Sampler::sample(std::span<float> all_logits, std::span<const TokenId> prompt, std::span<const TokenId> answer,
-                       std::uint64_t choice, std::uint64_t position) const {
+                       std::uint64_t choice, std::uint64_t position, std::span<const std::uint32_t> allowed) const {
   const std::span<float> logits = all_logits.first(std::min(all_logits.size(), static_cast<std::size_t>(num_tokens_)));
   check_logits(logits, position);
   Sample result;
@@ -175,6 +187,7 @@ Sample Sampler::sample(std::span<float> all_logits, std::span<const TokenId> pro
   for (const auto& [id, bias] : params_.logit_bias) logits[static_cast<std::size_t>(id)] += static_cast<float>(bias);
   // Penalised ids beyond the vocabulary's end may be in a prompt; they are in all_logits.
   apply_penalties(params_, all_logits, prompt, answer);
+  apply_mask(logits, allowed, position);
   result.id = argmax(logits);
   if (params_.temperature > 0) {
     const double largest = logits[static_cast<std::size_t>(result.id)];

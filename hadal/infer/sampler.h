@@ -48,10 +48,11 @@ class Sampler {
   Sampler(SamplingParams params, TokenId num_tokens);
 
   // The token for absolute position `position` of the sequence. `logits` [vocab_size] are scratch afterwards.
-  // Order: bias, penalties, temperature, top_k, min_p, top_p, draw (bias first as transformers and vLLM have it).
+  // Order: bias, penalties, mask, temperature, top_k, min_p, top_p, draw (bias first as transformers and vLLM have it).
+  // `allowed`: bit i % 32 of word i / 32 says whether token i may come; empty: all may.
   // Throws Error for NaN, for infinity, and if all are minus infinity.
   Sample sample(std::span<float> logits, std::span<const TokenId> prompt, std::span<const TokenId> answer,
-                std::uint64_t choice, std::uint64_t position) const;
+                std::uint64_t choice, std::uint64_t position, std::span<const std::uint32_t> allowed = {}) const;
 
   const SamplingParams& params() const { return params_; }
 
