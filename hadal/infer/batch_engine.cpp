@@ -30,7 +30,9 @@ void BatchEngine::generate(std::span<const Request> requests, const OnBatchToken
         if (on_token) obey(engine_, event.id, on_token(open.at(event.id), event.sample));
       std::erase_if(open, [&](const auto& entry) {
         if (!engine_.ended(entry.first)) return false;
-        on_completion(entry.second, engine_.take(entry.first));
+        const Completion completion = engine_.take(entry.first);
+        if (completion.finish_reason == FinishReason::kError) throw Error(completion.error);
+        on_completion(entry.second, completion);
         return true;
       });
     }

@@ -18,6 +18,7 @@ Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOption
 
 Index Engine::pages_of(const Request& request) const {
   const auto prompt = static_cast<Index>(request.prompt.size());
+  if (request.max_tokens == kNoAnswer) return model::pages_for(prompt);
   const Index most =
       request.max_tokens > 0 ? std::min(options_.context - prompt, request.max_tokens) : options_.context - prompt;
   return model::pages_for(prompt + most);
@@ -32,7 +33,12 @@ RequestId Engine::submit(Request request) {
                     "there are {}; ask for fewer tokens",
                     request.prompt.size(), pages, model::kPageTokens, options_.max_pages));
   const RequestId id = ++last_id_;
-  infer::submit(schedule_, {.id = id, .prompt = static_cast<Index>(request.prompt.size()), .pages = pages});
+  infer::submit(schedule_, {.id = id,
+                            .prompt = static_cast<Index>(request.prompt.size()),
+                            .pages = pages,
+                            .priority = request.priority,
+                            .tenant = tenants_.try_emplace(request.tenant, tenants_.size()).first->second});
+  if (request.deadline) next_deadline_ = std::min(next_deadline_.value_or(*request.deadline), *request.deadline);
   waiting_.emplace(id, std::move(request));
   begin_waiting();
   return id;
@@ -40,7 +46,7 @@ RequestId Engine::submit(Request request) {
 
 void Engine::begin_waiting() {
   while (can_begin(schedule_)) {
-    const RequestId id = schedule_.waiting.front().id;
+    const RequestId id = next_waiting(schedule_)->id;
     Request request = std::move(waiting_.extract(id).mapped());
     Slot& slot = free_slot_for(request);
     slot.id = id;
@@ -120,61 +126,136 @@ void Engine::reset() {
     if (slot.id == 0) slot.sequence.forget();
 }
 
+// Those whose time is over.
+void Engine::end_late() {
+  if (!next_deadline_ || *next_deadline_ > Request::Clock::now()) return;
+  const Request::Clock::time_point now = Request::Clock::now();
+  std::vector<RequestId> late;
+  next_deadline_.reset();
+  const auto look_at = [&](RequestId id, const Request& request) {
+    if (!request.deadline) return;
+    if (*request.deadline <= now)
+      late.push_back(id);
+    else
+      next_deadline_ = std::min(next_deadline_.value_or(*request.deadline), *request.deadline);
+  };
+  for (const auto& [id, request] : waiting_) look_at(id, request);
+  for (const Slot& slot : slots_)
+    if (slot.id != 0) look_at(slot.id, slot.sequence.request());
+  for (const RequestId id : late) end(id, FinishReason::kDeadline);
+}
+
 std::vector<TokenEvent> Engine::step() {
+  end_late();
   begin_waiting();
   const std::vector<Run> pass = next_pass(schedule_);
   if (pass.empty()) return {};
+  const std::vector<Rows> rows = rows_of(pass);
   const Workspace::Scope scope(ctx_.workspace);
-  const std::vector<Sampled> sampled = compute(pass);
+  const TensorRef hidden = compute(rows);
   ran(schedule_, pass);
-  std::vector<TokenEvent> events;
-  for (const auto& [slot, sample] : sampled) {
-    slot->sequence.accept(sample);
-    events.push_back({slot->id, sample, slot->sequence.ended()});
-    if (slot->sequence.ended()) leave(*slot);
-  }
-  return events;
+  return sample(hidden, rows);
 }
 
-// Runs the pass and samples. What throws on the way leaves every cache as long as it was.
-std::vector<Engine::Sampled> Engine::compute(const std::vector<Run>& pass) {
-  std::vector<model::Segment> segments;
-  std::vector<std::pair<Sequence*, Index>> before;
+std::vector<Engine::Rows> Engine::rows_of(const std::vector<Run>& pass) {
+  std::vector<Rows> rows;
   for (const Run& run : pass) {
-    Sequence& sequence = find(run.id)->sequence;
-    before.emplace_back(&sequence, sequence.length());
-    segments.push_back(sequence.next(run.rows));
+    Slot* slot = find(run.id);
+    rows.push_back({slot, rows.empty() ? 0 : rows.back().end(), run.rows, slot->sequence.length()});
   }
+  return rows;
+}
+
+// Runs the pass. What throws on the way leaves every cache as long as it was.
+TensorRef Engine::compute(const std::vector<Rows>& rows) {
+  std::vector<model::Segment> segments;
+  for (const Rows& r : rows) segments.push_back(r.slot->sequence.next(r.count));
+  begin_masks(rows);
   try {
-    return sample(transformer_.hidden(ctx_, segments), pass);
+    const TensorRef hidden = transformer_.hidden(ctx_, segments);
+    masks_.wait();
+    look_at_prompts(hidden, rows);
+    return hidden;
   } catch (...) {
-    for (const auto& [sequence, length] : before) sequence->rewind(length);
+    masks_.wait();
+    for (const Rows& r : rows) r.slot->sequence.rewind(r.before);
     throw;
   }
 }
 
-// hidden: the rows of the pass. A token for each sequence that is through with its prompt.
-std::vector<Engine::Sampled> Engine::sample(const TensorRef& hidden, const std::vector<Run>& pass) {
-  std::vector<Sampled> sampled;
-  std::vector<Index> last_rows;
-  Index row = 0;
-  for (const Run& run : pass) {
-    row += run.rows;
-    Slot* slot = find(run.id);
-    if (slot->sequence.in_prompt()) continue;
-    if (run.prompt) slot->sequence.prompt_ended();
-    sampled.emplace_back(slot, Sample{});
-    last_rows.push_back(row - 1);
+// Of those that will sample behind this pass.
+void Engine::begin_masks(const std::vector<Rows>& rows) {
+  std::vector<std::function<void()>> jobs;
+  for (const Rows& r : rows) {
+    Sequence& sequence = r.slot->sequence;
+    if (sequence.constrained() && sequence.wants_token() && r.before + r.count >= sequence.known())
+      jobs.push_back([&sequence] { sequence.make_mask(); });
   }
-  if (sampled.empty()) return sampled;
-  const OnHost all_logits(ctx_, transformer_.logits(ctx_, ops::gather_rows(ctx_, hidden, last_rows)));
-  const auto logits = all_logits->view<float, 2>();
-  ctx_.threads.parallel_for(static_cast<Index>(sampled.size()), 1, [&](Index i, Index) {
-    auto& [slot, sample] = sampled[static_cast<std::size_t>(i)];
-    sample = slot->sequence.sample({logits.row(i), static_cast<std::size_t>(logits.shape[1])});
+  masks_.begin(std::move(jobs));
+}
+
+// What requests want of their prompts' rows.
+void Engine::look_at_prompts(const TensorRef& hidden, const std::vector<Rows>& rows) {
+  for (const Rows& r : rows) add_logprobs(hidden, r);
+  for (const Rows& r : rows)
+    if (r.slot->sequence.pools())
+      r.slot->sequence.pool(r.before, OnHost(ctx_, hidden.rows(r.begin, r.end()))->view<float, 2>());
+}
+
+// In pieces: logits of a long prompt would take more memory than all else.
+void Engine::add_logprobs(const TensorRef& hidden, const Rows& rows) {
+  constexpr Index kPiece = 64;
+  const Sequence& sequence = rows.slot->sequence;
+  const Index wanted = sequence.logprob_rows(rows.before, rows.count);
+  for (Index begin = 0, end = 0; begin < wanted; begin = end) {
+    end = std::min(begin + kPiece, wanted);
+    const Workspace::Scope scope(ctx_.workspace);
+    const OnHost all(ctx_, transformer_.logits(ctx_, hidden.rows(rows.begin + begin, rows.begin + end)));
+    const auto logits = all->view<float, 2>();
+    std::vector<Sample> samples(static_cast<std::size_t>(end - begin));
+    ctx_.threads.parallel_for(end - begin, 1, [&](Index i, Index) {
+      samples[static_cast<std::size_t>(i)] =
+          sequence.prompt_logprob({logits.row(i), static_cast<std::size_t>(logits.shape[1])}, rows.before + begin + i);
+    });
+    rows.slot->sequence.add_prompt_logprobs(std::move(samples));
+  }
+}
+
+// hidden: the rows of the pass. Tokens for each sequence whose known ones are all in the cache.
+std::vector<TokenEvent> Engine::sample(const TensorRef& hidden, const std::vector<Rows>& rows) {
+  std::vector<Slot*> ready;
+  std::vector<Index> row_ids, first;
+  for (const Rows& r : rows) {
+    Sequence& sequence = r.slot->sequence;
+    if (sequence.length() < sequence.known()) continue;
+    if (r.before < sequence.prompt_tokens()) sequence.prompt_ended();
+    if (!sequence.wants_token()) {
+      sequence.end(FinishReason::kStop);
+      leave(*r.slot);
+      continue;
+    }
+    ready.push_back(r.slot);
+    first.push_back(static_cast<Index>(row_ids.size()));
+    for (Index row = r.end() - sequence.sampled_rows(); row < r.end(); ++row) row_ids.push_back(row);
+  }
+  if (ready.empty()) return {};
+  const OnHost all_logits(ctx_, transformer_.logits(ctx_, ops::gather_rows(ctx_, hidden, row_ids)));
+  std::vector<std::vector<Sample>> samples(ready.size());
+  ctx_.threads.parallel_for(static_cast<Index>(ready.size()), 1, [&](Index i, Index) {
+    const auto n = static_cast<std::size_t>(i);
+    Sequence& sequence = ready[n]->sequence;
+    samples[n] = sequence.sample(all_logits->rows(first[n], first[n] + sequence.sampled_rows()).view<float, 2>());
   });
   ctx_.observe("sampled", *all_logits);
-  return sampled;
+  std::vector<TokenEvent> events;
+  for (std::size_t i = 0; i < ready.size(); ++i) {
+    const Sequence& sequence = ready[i]->sequence;
+    for (const Sample& s : samples[i]) events.push_back({ready[i]->id, s, false});
+    if (sequence.ended() && !samples[i].empty()) events.back().ended = true;
+    sampled(schedule_, ready[i]->id, sequence.known(), sequence.length());
+    if (sequence.ended()) leave(*ready[i]);
+  }
+  return events;
 }
 
 Completion Engine::generate(Request request, const OnToken& on_token, const OnPrompt& on_prompt) {
@@ -194,7 +275,9 @@ Completion Engine::generate(Request request, const OnToken& on_token, const OnPr
     take(id);
     throw;
   }
-  return take(id);
+  Completion completion = take(id);
+  if (completion.finish_reason == FinishReason::kError) throw Error(completion.error);
+  return completion;
 }
 
 void obey(Engine& engine, RequestId id, Continue go_on) {

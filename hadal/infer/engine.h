@@ -8,12 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "hadal/infer/mask_maker.h"
 #include "hadal/infer/scheduler.h"
 #include "hadal/infer/sequence.h"
 
 namespace hadal::infer {
 
-// A token that a step sampled.
+// A token that a step sampled: of one request there may be several, in their order.
 struct TokenEvent {
   RequestId id = 0;
   Sample sample;
@@ -36,8 +37,9 @@ class Engine {
   void end(RequestId id, FinishReason reason);
   void cancel(RequestId id) { end(id, FinishReason::kCancelled); }
 
-  // One pass over the model for those that run; a token of each whose prompt is done. Nothing if all have ended. Throws
-  // what observers throw, and Error; all requests are then where they were before.
+  // One pass over the model for those that run; a token or more of each whose prompt is done. Nothing if all have
+  // ended. Throws what observers throw, and Error; all requests are then where they were before. Requests may end
+  // without a token: at their deadline, those that want none, and those that fail alone (kError). Ask ended().
   std::vector<TokenEvent> step();
 
   Index unfinished() const { return static_cast<Index>(schedule_.waiting.size() + schedule_.running.size()); }
@@ -47,7 +49,8 @@ class Engine {
   Completion take(RequestId id);
 
   // One request from its beginning to its end. Others that were submitted go on meanwhile; what they sample is seen in
-  // their answers only. If an observer throws Interrupted, the answer so far is returned as cancelled.
+  // their answers only. If an observer throws Interrupted, the answer so far is returned as cancelled. Throws Error if
+  // the request fails.
   Completion generate(Request request, const OnToken& on_token = {}, const OnPrompt& on_prompt = {});
 
   const EngineOptions& options() const { return options_; }
@@ -62,7 +65,13 @@ class Engine {
     Sequence sequence;
     RequestId id = 0;  // 0: free
   };
-  using Sampled = std::pair<Slot*, Sample>;
+  // Rows of a pass, and whose.
+  struct Rows {
+    Slot* slot;
+    Index begin, count;
+    Index before;  // tokens that the cache held
+    Index end() const { return begin + count; }
+  };
 
   Index pages_of(const Request& request) const;
   void begin_waiting();
@@ -71,8 +80,13 @@ class Engine {
   const Slot* find(RequestId id) const;
   Slot* find(RequestId id) { return const_cast<Slot*>(std::as_const(*this).find(id)); }
   void leave(Slot& slot);
-  std::vector<Sampled> compute(const std::vector<Run>& pass);
-  std::vector<Sampled> sample(const TensorRef& hidden, const std::vector<Run>& pass);
+  void end_late();
+  std::vector<Rows> rows_of(const std::vector<Run>& pass);
+  TensorRef compute(const std::vector<Rows>& rows);
+  void begin_masks(const std::vector<Rows>& rows);
+  void look_at_prompts(const TensorRef& hidden, const std::vector<Rows>& rows);
+  void add_logprobs(const TensorRef& hidden, const Rows& rows);
+  std::vector<TokenEvent> sample(const TensorRef& hidden, const std::vector<Rows>& rows);
 
   Context& ctx_;
   const model::Transformer& transformer_;
@@ -80,6 +94,9 @@ class Engine {
   model::CachePools pools_;
   std::vector<Slot> slots_;
   Schedule schedule_;
+  std::map<std::string, std::size_t> tenants_;
+  std::optional<Request::Clock::time_point> next_deadline_;  // not later than the earliest of all
+  MaskMaker masks_;
   std::map<RequestId, Request> waiting_;
   std::map<RequestId, Completion> completions_;  // not taken yet
   RequestId last_id_ = 0;

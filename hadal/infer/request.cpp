@@ -14,6 +14,8 @@ std::string_view finish_reason_name(FinishReason reason) {
       return "cancelled";
     case FinishReason::kDeadline:
       return "deadline";
+    case FinishReason::kError:
+      return "error";
   }
   return "stop";
 }
@@ -40,6 +42,14 @@ void validate(const Request& request, const EngineOptions& resolved, const confi
   for (TokenId id : request.prompt)
     if (id < 0 || id >= config.vocab_size)
       throw InvalidRequest(fmt::format("prompt: token id {} is not below vocab_size {}", id, config.vocab_size));
+  const auto require = [](bool good, const char* field, Index value, std::string_view range) {
+    if (!good) throw InvalidRequest(fmt::format("{} is {}, {} was expected", field, value, range));
+  };
+  require(request.max_tokens >= kNoAnswer, "max_tokens", request.max_tokens, "0 or more");
+  require(request.min_tokens >= 0 && (request.max_tokens <= 0 || request.min_tokens <= request.max_tokens),
+          "min_tokens", request.min_tokens, "a number from 0 to max_tokens");
+  require(request.prompt_logprobs >= -1 && request.prompt_logprobs <= kMostLogprobs, "prompt_logprobs",
+          request.prompt_logprobs, fmt::format("0 to {}", kMostLogprobs));
   Sampler(request.sampling, resolved.num_tokens);
 }
 

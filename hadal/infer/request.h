@@ -15,8 +15,8 @@
 
 namespace hadal::infer {
 
-enum class FinishReason { kStop, kLength, kCancelled, kDeadline };
-std::string_view finish_reason_name(FinishReason reason);  // "stop", "length", "cancelled", "deadline"
+enum class FinishReason { kStop, kLength, kCancelled, kDeadline, kError };
+std::string_view finish_reason_name(FinishReason reason);  // "stop", "length", "cancelled", "deadline", "error"
 
 // Which cache entries of the sequence before may serve again for a common prefix.
 enum class CacheReuse {
@@ -27,15 +27,18 @@ enum class CacheReuse {
 // The hidden states of a prompt as one vector, instead of an answer.
 enum class Pooling { kNone, kLast, kMean };
 
+// As max_tokens: the prompt is computed, nothing is sampled.
+inline constexpr Index kNoAnswer = -1;
+
 struct Request {
   using Clock = std::chrono::steady_clock;
 
   std::vector<TokenId> prompt;  // at least one token
-  SamplingParams sampling;
-  Index max_tokens = 0;                 // 0: up to the context's end
-  Index min_tokens = 0;                 // stop_token_ids are not sampled before so many
-  std::vector<TokenId> stop_token_ids;  // end the answer; the end token is part of it
-  std::uint64_t choice = 0;             // which of several answers to one prompt: another stream of random numbers
+  SamplingParams sampling = {};
+  Index max_tokens = 0;                      // 0: up to the context's end; kNoAnswer
+  Index min_tokens = 0;                      // stop_token_ids are not sampled before so many
+  std::vector<TokenId> stop_token_ids = {};  // end the answer; the end token is part of it
+  std::uint64_t choice = 0;                  // which of several answers to one prompt: another stream of random numbers
   CacheReuse reuse = CacheReuse::kSameBits;
 
   std::shared_ptr<grammar::TokenConstraint> constraint = {};  // of this answer alone
@@ -52,8 +55,9 @@ struct Request {
 struct Completion {
   std::vector<TokenId> tokens;  // the end token included
   FinishReason finish_reason = FinishReason::kStop;
+  std::string error = {};  // with kError: what this answer, and no other, could not be gone on with
   Index prompt_tokens = 0;
-  Index cached_tokens = 0;  // of the prompt, taken from the sequence before
+  Index cached_tokens = 0;  // of the prompt, taken from what others have left
   double prompt_seconds = 0;
   double decode_seconds = 0;                 // all but the first token
   std::vector<Sample> prompt_logprobs = {};  // of prompt tokens 1, 2, ..., if they were asked for
@@ -82,7 +86,8 @@ struct EngineOptions {
 // The options with their zeros filled in; throws Error for what the model does not allow.
 EngineOptions resolve(EngineOptions options, const config::Config& config);
 
-// Throws InvalidRequest for an empty or too long prompt (the sentence has both numbers), unknown ids or parameters.
+// Throws InvalidRequest for an empty or too long prompt (the sentence has both numbers), unknown ids or parameters out
+// of range.
 void validate(const Request& request, const EngineOptions& resolved, const config::Config& config);
 
 }  // namespace hadal::infer

@@ -136,17 +136,18 @@ void check_logits(std::span<const float> logits, std::uint64_t position) {
               position);
 }
 
-void add_logprobs(std::span<const float> logits, int top, Sample& sample, std::vector<TokenLogprob>& best) {
+// `logits` are those of the vocabulary; the token's own may lie behind its end.
+void add_logprobs(std::span<const float> logits, float own, int top, Sample& sample) {
   const double largest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (float l : logits) sum += std::exp(double{l} - largest);
   const double normaliser = largest + std::log(sum);
-  sample.logprob = logits[static_cast<std::size_t>(sample.id)] - normaliser;
+  sample.logprob = own - normaliser;
   std::vector<Candidate> all;
   for (std::size_t i = 0; i < logits.size(); ++i) all.push_back({static_cast<TokenId>(i), logits[i]});
   const auto count = std::min<std::size_t>(static_cast<std::size_t>(top), all.size());
   std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count), all.end(), better);
-  for (std::size_t i = 0; i < count; ++i) best.push_back({all[i].id, all[i].weight - normaliser});
+  for (std::size_t i = 0; i < count; ++i) sample.top.push_back({all[i].id, all[i].weight - normaliser});
 }
 
 }  // namespace
@@ -166,7 +167,7 @@ void validate(const SamplingParams& p) {
           "a number from -2 to 2");
   require(p.frequency_penalty >= -2 && p.frequency_penalty <= 2, "frequency_penalty", p.frequency_penalty,
           "a number from -2 to 2");
-  require(p.top_logprobs >= -1 && p.top_logprobs <= 20, "top_logprobs", p.top_logprobs, "0 to 20");
+  require(p.top_logprobs >= -1 && p.top_logprobs <= kMostLogprobs, "top_logprobs", p.top_logprobs, "0 to 20");
   for (const auto& [id, bias] : p.logit_bias)
     require(bias >= -100 && bias <= 100, "logit_bias", bias, "a number from -100 to 100");
 }
@@ -199,7 +200,16 @@ Sample Sampler::sample(std::span<float> all_logits, std::span<const TokenId> pro
     cut_tail(params_, candidates);
     result.id = draw(candidates, Philox(params_.seed, choice).uniform(position));
   }
-  if (params_.top_logprobs >= 0) add_logprobs(raw, params_.top_logprobs, result, result.top);
+  if (params_.top_logprobs >= 0)
+    add_logprobs(raw, raw[static_cast<std::size_t>(result.id)], params_.top_logprobs, result);
+  return result;
+}
+
+Sample Sampler::given(std::span<const float> all_logits, TokenId id, int top, std::uint64_t position) const {
+  const auto logits = all_logits.first(std::min(all_logits.size(), static_cast<std::size_t>(num_tokens_)));
+  check_logits(logits, position);
+  Sample result{.id = id};
+  add_logprobs(logits, all_logits[static_cast<std::size_t>(id)], top, result);
   return result;
 }
 

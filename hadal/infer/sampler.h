@@ -28,6 +28,8 @@ struct SamplingParams {
   int top_logprobs = -1;  // -1: none; otherwise the chosen token's and this many of the best
 };
 
+inline constexpr int kMostLogprobs = 20;
+
 // Throws InvalidRequest with a sentence that names the field ("top_p is 1.5, ...").
 void validate(const SamplingParams& params);
 
@@ -38,8 +40,8 @@ struct TokenLogprob {
 
 struct Sample {
   TokenId id = 0;
-  double logprob = 0;             // of the model itself: before penalties, bias and temperature; with top_logprobs >= 0
-  std::vector<TokenLogprob> top;  // descending, the lower id first among equals
+  double logprob = 0;  // of the model itself: before penalties, bias and temperature; with top_logprobs >= 0
+  std::vector<TokenLogprob> top = {};  // descending, the lower id first among equals
 };
 
 class Sampler {
@@ -53,6 +55,10 @@ class Sampler {
   // Throws Error for NaN, for infinity, and if all are minus infinity.
   Sample sample(std::span<float> logits, std::span<const TokenId> prompt, std::span<const TokenId> answer,
                 std::uint64_t choice, std::uint64_t position, std::span<const std::uint32_t> allowed = {}) const;
+
+  // What the model itself said about a token that was given: its log-probability and so many of the best. `logits` stay
+  // as they are. Throws as sample does.
+  Sample given(std::span<const float> logits, TokenId id, int top, std::uint64_t position) const;
 
   const SamplingParams& params() const { return params_; }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <vector>
 
 #include "hadal/core/tensor.h"
@@ -22,20 +21,26 @@ struct ScheduleLimits {
 // A request as the scheduler sees it.
 struct ScheduledRequest {
   RequestId id = 0;
-  Index prompt = 0;  // tokens of the prompt
-  Index done = 0;    // tokens that the cache holds
-  Index pages = 0;   // of the cache, the most it can come to need
+  Index prompt = 0;        // tokens of the prompt
+  Index done = 0;          // tokens that the cache holds
+  Index pages = 0;         // of the cache, the most it can come to need
+  int priority = 0;        // lower ones first
+  std::size_t tenant = 0;  // who asks: an index into Schedule::service
+  Index known = prompt;    // tokens: the prompt and what was sampled
+  Index drafts = 0;        // rows behind the last known token that its next pass is to verify
   bool in_prompt() const { return done < prompt; }
   friend bool operator==(const ScheduledRequest&, const ScheduledRequest&) = default;
 };
 
 struct Schedule {
   ScheduleLimits limits = {};
-  std::deque<ScheduledRequest> waiting = {};   // in the order in which they came
+  std::vector<ScheduledRequest> waiting = {};  // in the order in which they came
   std::vector<ScheduledRequest> running = {};  // in the order in which they began
+  std::vector<double> service = {};            // of each tenant: tokens that were run for it
 };
 
-// Rows of one sequence in a pass: the next tokens of its prompt, or the token that it sampled last.
+// Rows of one sequence in a pass: the next tokens of its prompt in the expanded form, or in the absorbed one what was
+// sampled last and drafts behind it, or tokens sampled earlier whose entries are to be made again.
 struct Run {
   RequestId id = 0;
   Index rows = 0;
@@ -43,18 +48,25 @@ struct Run {
   friend bool operator==(const Run&, const Run&) = default;
 };
 
-// Whether the first that waits may begin now: there is a place for it, and enough pages whatever the others come to
-// need. Nobody overtakes it.
+// Who of those that wait is the next to begin: the lowest priority value; among equals who asks for a tenant that has
+// had the least service; then who came first. nullptr if nobody waits.
+const ScheduledRequest* next_waiting(const Schedule& schedule);
+
+// Whether the next one may begin now: there is a place for it, and enough pages whatever the others come to need.
+// Nobody overtakes it.
 bool can_begin(const Schedule& schedule);
 
-// The next pass: a row for each sequence that decodes, and of the prompts as many rows as the limit allows, the
-// sequence that began first going first. Empty if nothing runs.
+// The next pass: the rows of each sequence that decodes, and of the prompts as many rows as the limit allows, the
+// lowest priority value and then the sequence that began first going first. Those in the absorbed form come first.
+// Empty if nothing runs.
 std::vector<Run> next_pass(const Schedule& schedule);
 
 // What happened, by which a schedule becomes the next one.
 void submit(Schedule& schedule, const ScheduledRequest& request);
-void begin(Schedule& schedule, Index cached);  // the first that waits; `cached` tokens of its prompt are there already
+void begin(Schedule& schedule, Index cached);  // the next one; `cached` tokens of its prompt are there already
 void ran(Schedule& schedule, const std::vector<Run>& pass);
+// After a pass that sampled for it: so many tokens are known now, so many of them are in the cache.
+void sampled(Schedule& schedule, RequestId id, Index known, Index done);
 void remove(Schedule& schedule, RequestId id);  // ended or cancelled, waiting or running
 
 }  // namespace hadal::infer

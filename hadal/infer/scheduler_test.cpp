@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "hadal/core/error.h"
@@ -14,19 +15,33 @@ namespace {
 // tokens goes.
 struct Script {
   Schedule schedule = {};
-  std::map<RequestId, Index> answer = {}, sampled = {};  // tokens wanted, and had
+  std::map<RequestId, Index> answer = {}, had = {};  // tokens wanted, and had
 
   void arrive(RequestId id, Index prompt, Index tokens, Index pages = 0) {
-    submit(schedule, {.id = id, .prompt = prompt, .pages = pages});
-    answer[id] = tokens;
+    arrive({.id = id, .prompt = prompt, .pages = pages}, tokens);
+  }
+  void arrive(const ScheduledRequest& request, Index tokens) {
+    submit(schedule, request);
+    answer[request.id] = tokens;
   }
   std::vector<Run> step() {
     while (can_begin(schedule)) begin(schedule, 0);
     const std::vector<Run> pass = next_pass(schedule);
     ran(schedule, pass);
     for (const ScheduledRequest r : std::vector(schedule.running))
-      if (!r.in_prompt() && ++sampled[r.id] == answer[r.id]) remove(schedule, r.id);
+      if (r.done == r.known) {
+        sampled(schedule, r.id, r.known + 1, r.done);
+        if (++had[r.id] == answer[r.id]) remove(schedule, r.id);
+      }
     return pass;
+  }
+  // Who begins, in this order, until all are through.
+  std::vector<RequestId> order_of_beginning() {
+    std::vector<RequestId> order;
+    while (!schedule.running.empty() || !schedule.waiting.empty())
+      for (const Run& run : step())
+        if (std::find(order.begin(), order.end(), run.id) == order.end()) order.push_back(run.id);
+    return order;
   }
 };
 
@@ -92,6 +107,70 @@ TEST(Scheduler, WhatIsCachedIsNotRunAgain) {
   begin(schedule, 47);
   EXPECT_EQ(next_pass(schedule), Pass({{1, 3, true}}));
   EXPECT_THROW(begin(schedule, 0), Error);
+}
+
+TEST(Scheduler, TenantsTakeTurnsWhateverTheyAskFor) {
+  Script s;
+  for (RequestId id = 1; id <= 4; ++id) s.arrive({.id = id, .prompt = 10, .tenant = 0}, 1);
+  for (RequestId id = 5; id <= 7; ++id) s.arrive({.id = id, .prompt = 10, .tenant = 1}, 1);
+  EXPECT_EQ(s.order_of_beginning(), (std::vector<RequestId>{1, 5, 2, 6, 3, 7, 4}));
+}
+
+TEST(Scheduler, WhoHasHadTheLeastServiceComesFirst) {
+  Script s;
+  s.arrive({.id = 1, .prompt = 30, .tenant = 0}, 1);
+  s.arrive({.id = 2, .prompt = 30, .tenant = 0}, 1);
+  for (RequestId id = 3; id <= 6; ++id) s.arrive({.id = id, .prompt = 10, .tenant = 1}, 1);
+  EXPECT_EQ(s.order_of_beginning(), (std::vector<RequestId>{1, 3, 4, 5, 2, 6}));
+}
+
+TEST(Scheduler, TokensOfAnswersAreServiceToo) {
+  Script s;
+  s.arrive({.id = 1, .prompt = 1, .tenant = 0}, 100);
+  s.arrive({.id = 2, .prompt = 1, .tenant = 1}, 1);
+  s.arrive({.id = 3, .prompt = 1, .tenant = 0}, 1);
+  for (RequestId id = 4; id <= 6; ++id) s.arrive({.id = id, .prompt = 20, .tenant = 1}, 1);
+  EXPECT_EQ(s.order_of_beginning(), (std::vector<RequestId>{1, 2, 4, 5, 6, 3}));
+}
+
+TEST(Scheduler, WhoComesBackHasSavedNothingUp) {
+  Script s;
+  for (RequestId id = 1; id <= 3; ++id) s.arrive({.id = id, .prompt = 50, .tenant = 0}, 1);
+  s.step();
+  s.step();
+  for (RequestId id = 4; id <= 6; ++id) s.arrive({.id = id, .prompt = 10, .tenant = 1}, 1);
+  s.arrive({.id = 7, .prompt = 10, .tenant = 0}, 1);
+  // 3 is at 150 already; tenant 1 begins where tenant 0 stands and not 150 tokens behind it.
+  EXPECT_EQ(s.order_of_beginning(), (std::vector<RequestId>{3, 4, 5, 6, 7}));
+}
+
+TEST(Scheduler, LowerPriorityValuesComeFirst) {
+  Script s;
+  s.arrive({.id = 1, .prompt = 1, .priority = 1, .tenant = 0}, 1);
+  s.arrive({.id = 2, .prompt = 1, .priority = 0, .tenant = 0}, 1);
+  s.arrive({.id = 3, .prompt = 1, .priority = -1, .tenant = 0}, 1);
+  s.arrive({.id = 4, .prompt = 1, .priority = 0, .tenant = 1}, 1);
+  EXPECT_EQ(s.order_of_beginning(), (std::vector<RequestId>{3, 4, 2, 1}));
+  Script rows{.schedule = {.limits = {.sequences = 2, .prompt_rows = 4}}};
+  rows.arrive({.id = 1, .prompt = 6, .priority = 1}, 1);
+  EXPECT_EQ(rows.step(), Pass({{1, 4, true}}));
+  rows.arrive({.id = 2, .prompt = 5, .priority = 0}, 1);
+  EXPECT_EQ(rows.step(), Pass({{2, 4, true}}));
+  EXPECT_EQ(rows.step(), Pass({{2, 1, true}, {1, 2, true}}));
+}
+
+TEST(Scheduler, DraftsAndWhatIsMadeAgainAreRowsOfTheAbsorbedForm) {
+  Schedule schedule{.limits = {.sequences = 3, .prompt_rows = 10}};
+  for (RequestId id = 1; id <= 3; ++id) submit(schedule, {.id = id, .prompt = 8});
+  schedule.waiting[1].known = 20;
+  for (int i = 0; i < 3; ++i) begin(schedule, i == 2 ? 2 : 8);
+  sampled(schedule, 1, 9, 8);
+  schedule.running[0].drafts = 3;
+  EXPECT_EQ(next_pass(schedule), Pass({{1, 4, false}, {2, 10, false}}));
+  ran(schedule, next_pass(schedule));
+  sampled(schedule, 1, 11, 10);
+  schedule.running[0].drafts = 0;
+  EXPECT_EQ(next_pass(schedule), Pass({{1, 1, false}, {2, 2, false}, {3, 6, true}}));
 }
 
 TEST(Scheduler, TheSameStateGivesTheSamePass) {

@@ -8,6 +8,7 @@ Sequence::Sequence(const model::CachePools& pools, const EngineOptions& resolved
     : context_(resolved.context), num_tokens_(resolved.num_tokens), state_(pools, resolved.context) {}
 
 Index Sequence::reusable_prefix(const Request& request) const {
+  if (request.prompt_logprobs >= 0 || request.pooling == Pooling::kMean) return 0;
   const auto most = static_cast<std::size_t>(std::min(length(), static_cast<Index>(request.prompt.size()) - 1));
   std::size_t n = 0;
   while (n < most && ids_[n] == request.prompt[n] &&
@@ -24,6 +25,9 @@ void Sequence::start(Request request) {
   ids_ = std::move(request_.prompt);
   prompt_tokens_ = completion_.prompt_tokens = static_cast<Index>(ids_.size());
   sampler_.emplace(request_.sampling, num_tokens_);
+  run_ids_.clear();
+  mask_made_ = false;
+  pooled_.clear();
   ended_ = false;
   start_ = Clock::now();
 }
@@ -37,10 +41,28 @@ void Sequence::end(FinishReason reason) {
     completion_.decode_seconds = std::chrono::duration<double>(Clock::now() - prompt_end_).count();
 }
 
+void Sequence::fail(const std::string& error) {
+  completion_.error = error;
+  end(FinishReason::kError);
+}
+
+void Sequence::draft(std::vector<TokenId> tokens) {
+  run_ids_.clear();
+  if (tokens.empty()) return;
+  run_ids_.push_back(ids_.back());
+  run_ids_.insert(run_ids_.end(), tokens.begin(), tokens.end());
+}
+
 model::Segment Sequence::next(Index rows) {
-  const Index behind = static_cast<Index>(ids_.size()) - length(), count = std::min(rows, behind);
+  if (in_prompt()) {
+    const Index behind = prompt_tokens_ - length(), count = std::min(rows, behind);
+    return {std::span(ids_).subspan(static_cast<std::size_t>(length()), static_cast<std::size_t>(count)), state_,
+            model::Form::kExpanded, behind - count};
+  }
+  if (drafts() > 0) return {std::span(run_ids_), state_, model::Form::kAbsorbed};
+  const Index count = std::min(rows, known() - length());
   return {std::span(ids_).subspan(static_cast<std::size_t>(length()), static_cast<std::size_t>(count)), state_,
-          in_prompt() ? model::Form::kExpanded : model::Form::kAbsorbed, behind - count};
+          model::Form::kAbsorbed};
 }
 
 void Sequence::prompt_ended() {
@@ -48,25 +70,123 @@ void Sequence::prompt_ended() {
   completion_.prompt_seconds = std::chrono::duration<double>(prompt_end_ - start_).count();
 }
 
+void Sequence::rewind(Index length) {
+  state_.truncate(length);
+  if (static_cast<Index>(completion_.prompt_logprobs.size()) > length)
+    completion_.prompt_logprobs.resize(static_cast<std::size_t>(length));
+}
+
 void Sequence::forget() {
   state_.truncate(0);
   ids_.clear();
 }
 
-Sample Sequence::sample(std::span<float> logits) const {
-  return sampler_->sample(logits, prompt(), answer(), request_.choice, ids_.size());
+void Sequence::make_mask() noexcept {
+  try {
+    build_mask();
+  } catch (const std::exception& e) {
+    mask_error_ = e.what();
+    mask_made_ = true;
+  }
 }
 
-void Sequence::accept(const Sample& sample) {
-  ids_.push_back(sample.id);
+// The constraint's, and no stop tokens before there are enough others, unless the constraint allows nothing else.
+void Sequence::build_mask() {
+  if (mask_made_) return;
+  masked_ = false;
+  mask_error_.clear();
+  const bool too_early = static_cast<Index>(answer().size()) < request_.min_tokens;
+  if (constrained() || too_early) {
+    mask_.assign(static_cast<std::size_t>((num_tokens_ + 31) / 32), ~0u);
+    if (constrained() && !request_.constraint->complete()) masked_ = request_.constraint->mask(mask_);
+    // No token has the bits behind the last one's.
+    if (num_tokens_ % 32 != 0) mask_.back() &= (1u << (num_tokens_ % 32)) - 1;
+    if (too_early) {
+      std::vector<std::uint32_t> without = mask_;
+      for (const TokenId id : request_.stop_token_ids)
+        if (id >= 0 && id < num_tokens_) without[static_cast<std::size_t>(id / 32)] &= ~(1u << (id % 32));
+      if (std::any_of(without.begin(), without.end(), [](std::uint32_t word) { return word != 0; })) {
+        mask_ = std::move(without);
+        masked_ = true;
+      }
+    }
+  }
+  mask_made_ = true;
+}
+
+std::vector<Sample> Sequence::sample(const View<float, 2>& rows) {
+  std::vector<Sample> samples;
+  const Index before = length() - drafts();  // the last token that was known is the last one of these
+  try {
+    for (Index row = 0; row < rows.shape[0]; ++row) {
+      if (constrained() && request_.constraint->complete()) {
+        end(FinishReason::kStop);
+        break;
+      }
+      build_mask();
+      if (!mask_error_.empty()) throw Error(mask_error_);
+      samples.push_back(sampler_->sample({rows.row(row), static_cast<std::size_t>(rows.shape[1])}, prompt(), answer(),
+                                         request_.choice, ids_.size(), allowed()));
+      accept(samples.back().id);
+      // The row behind it is of use if what was drafted is what has come.
+      if (ended_ || row == drafts() || run_ids_[static_cast<std::size_t>(row) + 1] != samples.back().id) break;
+    }
+  } catch (const Error& e) {
+    fail(e.what());
+  }
+  if (drafts() > 0) {
+    const auto right = std::max<Index>(static_cast<Index>(samples.size()) - 1, 0);
+    completion_.drafted_tokens += drafts();
+    completion_.accepted_tokens += right;
+    state_.truncate(before + right);
+    run_ids_.clear();
+  }
+  return samples;
+}
+
+void Sequence::accept(TokenId token) {
+  ids_.push_back(token);
+  mask_made_ = false;
+  if (constrained()) request_.constraint->accept(token);
   // The last token sampled needs no place in the cache, so an answer may have one token more than fit.
   const Index room = context_ - prompt_tokens_ + 1;
   const Index limit = request_.max_tokens > 0 ? std::min(request_.max_tokens, room) : room;
   const std::vector<TokenId>& stop = request_.stop_token_ids;
-  if (std::find(stop.begin(), stop.end(), sample.id) != stop.end())
+  if (std::find(stop.begin(), stop.end(), token) != stop.end() || (constrained() && request_.constraint->complete()))
     end(FinishReason::kStop);
   else if (static_cast<Index>(answer().size()) >= limit)
     end(FinishReason::kLength);
+}
+
+Index Sequence::logprob_rows(Index before, Index rows) const {
+  return request_.prompt_logprobs < 0 ? 0 : std::clamp<Index>(prompt_tokens_ - 1 - before, 0, rows);
+}
+
+Sample Sequence::prompt_logprob(std::span<const float> logits, Index position) const {
+  return sampler_->given(logits, ids_[static_cast<std::size_t>(position) + 1], request_.prompt_logprobs,
+                         static_cast<std::uint64_t>(position) + 1);
+}
+
+void Sequence::add_prompt_logprobs(std::vector<Sample> logprobs) {
+  completion_.prompt_logprobs.insert(completion_.prompt_logprobs.end(), std::make_move_iterator(logprobs.begin()),
+                                     std::make_move_iterator(logprobs.end()));
+}
+
+// Sums in the order of the tokens, so that they do not depend on the passes.
+void Sequence::pool(Index before, const View<const float, 2>& hidden) {
+  const Index width = hidden.shape[1];
+  pooled_.resize(static_cast<std::size_t>(width));
+  for (Index row = 0; row < hidden.shape[0] && before + row < prompt_tokens_; ++row) {
+    const bool last = before + row == prompt_tokens_ - 1;
+    for (Index i = 0; i < width; ++i) {
+      double& sum = pooled_[static_cast<std::size_t>(i)];
+      sum = request_.pooling == Pooling::kMean ? sum + double{hidden(row, i)} : double{hidden(row, i)};
+    }
+    if (!last) continue;
+    const double count = request_.pooling == Pooling::kMean ? static_cast<double>(prompt_tokens_) : 1;
+    completion_.embedding.clear();
+    for (const double sum : pooled_) completion_.embedding.push_back(static_cast<float>(sum / count));
+  }
 }
 
 }  // namespace hadal::infer

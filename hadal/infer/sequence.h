@@ -15,39 +15,70 @@ class Sequence {
  public:
   Sequence(const model::CachePools& pools, const EngineOptions& resolved);
 
-  // Tokens that a request would find in the cache: a common prefix, but for the last token of its prompt, whose logits
-  // are wanted.
+  // Tokens that a request would find in the cache: a common prefix, but for tokens whose hidden states are wanted, the
+  // last one of its prompt at least.
   Index reusable_prefix(const Request& request) const;
   // Begins with a valid request.
   void start(Request request);
   void end(FinishReason reason);
+  void fail(const std::string& error);
   bool ended() const { return ended_; }
   // Of one that has ended, once.
   Completion take_completion() { return std::move(completion_); }
+  const Request& request() const { return request_; }  // but for its prompt
 
-  // Tokens that the cache holds. Prompt tokens come first, in the expanded form; then the token sampled last, in the
-  // absorbed one (rule 18).
+  // Tokens that the cache holds. Prompt tokens come first, in the expanded form; then those sampled, in the absorbed
+  // one (rule 18).
   Index length() const { return state_.main.length(); }
+  // Tokens of the prompt and of the answer so far.
+  Index known() const { return static_cast<Index>(ids_.size()); }
+  Index prompt_tokens() const { return prompt_tokens_; }
   bool in_prompt() const { return length() < prompt_tokens_; }
-  // What a forward pass should run next, at most `rows` tokens.
+
+  // Guesses of the tokens behind the last one: the next pass runs them with it, and sample() takes those that are what
+  // would have been sampled anyway.
+  void draft(std::vector<TokenId> tokens);
+  Index drafts() const { return static_cast<Index>(run_ids_.empty() ? 0 : run_ids_.size() - 1); }
+  // What a forward pass should run next, at most `rows` tokens: of the prompt, or known ones and the drafts behind
+  // them.
   model::Segment next(Index rows);
   // The pass has run the end of the prompt.
   void prompt_ended();
   // Takes back what a pass has run that was not finished.
-  void rewind(Index length) { state_.truncate(length); }
+  void rewind(Index length);
   void forget();
 
-  // The next token from the logits behind the last one that ran. Changes nothing but `logits`: sequences may sample at
-  // the same time.
-  Sample sample(std::span<float> logits) const;
-  // Appends the token and sees whether that was the end.
-  void accept(const Sample& sample);
+  // Whether a pass that has run up to the last known token is followed by a sample.
+  bool wants_token() const { return !ended_ && request_.max_tokens != kNoAnswer && !pools(); }
+  // Rows at the end of what the pass has run whose logits sample() wants.
+  Index sampled_rows() const { return 1 + drafts(); }
+  // What may come next, for the first of those rows: may be called beside the pass. An error shows in sample().
+  bool constrained() const { return request_.constraint != nullptr; }
+  void make_mask() noexcept;
+  // Tokens from `rows` [sampled_rows(), vocab_size] of logits, scratch afterwards, behind the last token that was
+  // known; they are appended, and the cache is cut to what was right of the drafts. What can't be gone on with ends the
+  // answer. Sequences may sample at the same time.
+  std::vector<Sample> sample(const View<float, 2>& rows);
+
+  // Of the prompt: which of the `rows` rows that the pass has run behind `before` tokens predict tokens whose
+  // log-probabilities are wanted, and what they say. [0, logprob_rows) of them.
+  Index logprob_rows(Index before, Index rows) const;
+  Sample prompt_logprob(std::span<const float> logits, Index position) const;
+  void add_prompt_logprobs(std::vector<Sample> logprobs);
+  // The hidden states of those rows [rows, hidden_size].
+  void pool(Index before, const View<const float, 2>& hidden);
+  bool pools() const { return request_.pooling != Pooling::kNone; }
 
  private:
   using Clock = std::chrono::steady_clock;
 
   std::span<const TokenId> prompt() const { return std::span(ids_).first(static_cast<std::size_t>(prompt_tokens_)); }
   std::span<const TokenId> answer() const { return std::span(ids_).subspan(static_cast<std::size_t>(prompt_tokens_)); }
+  std::span<const std::uint32_t> allowed() const {
+    return masked_ ? std::span<const std::uint32_t>(mask_) : std::span<const std::uint32_t>();
+  }
+  void build_mask();
+  void accept(TokenId token);
 
   Index context_;
   TokenId num_tokens_;
@@ -56,6 +87,11 @@ class Sequence {
   Index prompt_tokens_ = 0;
   Request request_;  // but for its prompt
   std::optional<Sampler> sampler_;
+  std::vector<TokenId> run_ids_;  // with drafts: the last known token and they
+  std::vector<std::uint32_t> mask_;
+  bool mask_made_ = false, masked_ = false;  // for the next token; masked_: not everything may come
+  std::string mask_error_;
+  std::vector<double> pooled_;
   Completion completion_;  // but for its tokens, until it ends
   bool ended_ = true;
   Clock::time_point start_, prompt_end_;
