@@ -34,8 +34,8 @@ function(hadal_unit_tests name files)
 endfunction()
 
 # What runs under AddressSanitizer and UBSan (the parsers are fuzzed there too), and under ThreadSanitizer.
-set(HADAL_ASAN_PROGRAMS core io config kernels ops model stream infer)
-set(HADAL_TSAN_PROGRAMS core io ops model stream infer)
+set(HADAL_ASAN_PROGRAMS core io config grammar kernels ops model stream infer)
+set(HADAL_TSAN_PROGRAMS core io grammar ops model stream infer)
 
 # What ./test builds of a sanitized preset (HADAL_SANITIZERS=1).
 function(hadal_sanitized_programs)

@@ -6,6 +6,8 @@
 HADAL_PACKAGES=(g++ cmake ninja-build ccache pkg-config python3
   libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev liburing-dev
   libgtest-dev libgmock-dev)
+# For structured output (hadal/grammar/llguidance). Without them, or without crates.io, all else is built.
+HADAL_RUST_PACKAGES=(cargo-web rustc-web)
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -20,7 +22,7 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# install_missing [PACKAGES...]: those of HADAL_PACKAGES and those given.
+# install_missing [PACKAGES...]: those of HADAL_PACKAGES and those given; before the first build, Rust too if it can be had.
 install_missing() {
   local wanted=("${HADAL_PACKAGES[@]}" "$@")
   if ! command -v apt-get >/dev/null 2>&1; then
@@ -30,18 +32,35 @@ install_missing() {
   fi
   local packages
   read -r -a packages <<<"$(missing_packages "${wanted[@]}")"
-  [ ${#packages[@]} -eq 0 ] && return 0
-  if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null 2>&1; then
-    say "hadal: packages are missing and there is neither root nor sudo here; as root run: apt-get update && apt-get install ${packages[*]}"
-    return 2
+  if [ ${#packages[@]} -gt 0 ]; then
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null 2>&1; then
+      say "hadal: packages are missing and there is neither root nor sudo here; as root run: apt-get update && apt-get install ${packages[*]}"
+      return 2
+    fi
+    if ! apt_install "${packages[@]}"; then
+      say "hadal: apt-get could not install the packages above; see its message"
+      return 2
+    fi
   fi
-  say "hadal: installing ${packages[*]}"
+  install_rust
+}
+
+install_rust() {
+  [ -f build/build.ninja ] && return 0
+  command -v cargo >/dev/null 2>&1 && return 0
+  if [ "$(id -u)" = 0 ] || command -v sudo >/dev/null 2>&1; then
+    apt_install "${HADAL_RUST_PACKAGES[@]}" 2>/dev/null && return 0
+  fi
+  say "hadal: ${HADAL_RUST_PACKAGES[*]} cannot be installed; the build goes on without structured output"
+}
+
+apt_install() {
+  say "hadal: installing $*"
   local log
   log=$(mktemp)
-  if ! { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
+  if ! { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"
-    say "hadal: apt-get could not install the packages above; see its message"
     return 2
   fi
   rm -f "$log"
