@@ -1,0 +1,32 @@
+// Which way an engine speculates, and what came of it.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "hadal/core/tensor.h"
+
+namespace hadal::infer {
+
+// Where drafts come from. A draft is taken exactly where it is the token that would be sampled anyway, so that this
+// changes how fast an answer comes and not a byte of it.
+enum class Speculate {
+  kOff,
+  kMtp,     // the model's own MTP layer, if it has one
+  kLookup,  // what followed the same words before (prompt_lookup.h)
+  kAuto,    // lookup where it finds something, else MTP
+};
+std::string_view speculate_name(Speculate speculate);  // "off", "mtp", "lookup", "auto"
+std::optional<Speculate> speculate_named(std::string_view name);
+
+struct SpeculationStats {
+  std::vector<Index> drafted, accepted;  // by depth, from 0
+  Index steps = 0, tokens = 0;           // of sequences that decode: a step each, and what it brought
+  double plain_rate = 0;  // tokens a second that steps without drafts would have brought, as far as measured; 0: unknown
+  double rate = 0;        // that steps bring now
+
+  void verified(Index drafts, Index right);
+};
+
+}  // namespace hadal::infer
