@@ -78,6 +78,24 @@ std::unique_ptr<Context> ComputeOptions::make_context(const std::string& when_in
   return ctx;
 }
 
+void ComputeOptions::add_speculate_to(CLI::App& command) {
+  command
+      .add_option(
+          "--speculate", speculate,
+          "Draft tokens and verify them together: by the model's own MTP layer (mtp), by what followed the same "
+          "words before (lookup), either where it pays (auto, the default), or not (off); changes no bit of "
+          "the result")
+      ->check(CLI::IsMember({"off", "mtp", "lookup", "auto"}));
+}
+
+infer::Speculate ComputeOptions::speculation() const {
+  return *infer::speculate_named(speculate);
+}
+
+bool ComputeOptions::needs_mtp() const {
+  return speculation() == infer::Speculate::kMtp || speculation() == infer::Speculate::kAuto;
+}
+
 DType ComputeOptions::cache_dtype() const {
   return kv_cache == "fp8" ? DType::kF8E4M3 : kv_cache == "bf16" ? DType::kBF16 : DType::kF32;
 }

@@ -31,18 +31,22 @@ struct ComputeOptions {
   Index context = 0;
   Index chunk = 1024;
   std::string memory;
+  std::string speculate = "auto";
   bool stats = false, as_stored = false;
 
   void add_to(CLI::App& command);           // --threads, --isa, --activations
   void add_cache_to(CLI::App& command);     // --kv-cache
   void add_sequence_to(CLI::App& command);  // --context, --kv-cache, --chunk
   void add_memory_to(CLI::App& command);    // --memory, --as-stored, --stats
+  void add_speculate_to(CLI::App& command);  // --speculate
   // Its passes end with Interrupted after Ctrl-C.
   // Ctrl-C ends a pass between two layers, with this sentence.
   std::unique_ptr<Context> make_context(const std::string& when_interrupted = "interrupted") const;
   stream::StreamOptions stream() const;
   bool rearrange() const { return !as_stored; }
   DType cache_dtype() const;
+  infer::Speculate speculation() const;
+  bool needs_mtp() const;  // the layers that draft
 };
 
 struct SamplingOptions {

@@ -59,13 +59,19 @@ class AnswerText {
 TextModel::TextModel(const std::filesystem::path& directory, const ComputeOptions& options)
     : directory_(directory),
       ctx_(options.make_context()),
-      model_(stream::load_model(directory,
-                                {.stream = options.stream(), .ctx = ctx_.get(), .rearrange = options.rearrange()})),
+      model_(stream::load_model(directory, {.mtp = options.needs_mtp(),
+                                            .mtp_expected = options.speculation() == infer::Speculate::kMtp,
+                                            .stream = options.stream(),
+                                            .ctx = ctx_.get(),
+                                            .rearrange = options.rearrange()})),
       defaults_(io::load_generation_config(directory)) {
   engine_options_ = {.context = options.context,
                      .chunk = options.chunk,
                      .cache_dtype = options.cache_dtype(),
-                     .kept_bytes = model_.kept_bytes};
+                     .kept_bytes = model_.kept_bytes,
+                     .speculate = options.speculation()};
+  if (options.speculation() == infer::Speculate::kMtp && model_.transformer.mtp.empty())
+    log_warning("--speculate mtp: {} has no MTP layer, nothing is drafted", directory.string());
   if (tokenizer::Tokenizer::exists(directory)) {
     tokenizer_ = tokenizer::Tokenizer::load(directory);
     engine_options_.num_tokens = tokenizer_->vocab_size();

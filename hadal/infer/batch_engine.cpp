@@ -1,5 +1,7 @@
 #include "hadal/infer/batch_engine.h"
 
+#include <set>
+
 namespace hadal::infer {
 namespace {
 
@@ -26,8 +28,10 @@ void BatchEngine::generate(std::span<const Request> requests, const OnBatchToken
         open.emplace(id, next++);
       }
       if (open.empty()) return;
+      std::set<RequestId> over;
       for (const TokenEvent& event : engine_.step())
-        if (on_token) obey(engine_, event.id, on_token(open.at(event.id), event.sample));
+        if (on_token && !over.contains(event.id) && !obey(engine_, event, on_token(open.at(event.id), event.sample)))
+          over.insert(event.id);
       std::erase_if(open, [&](const auto& entry) {
         if (!engine_.ended(entry.first)) return false;
         const Completion completion = engine_.take(entry.first);

@@ -79,9 +79,9 @@ double DraftLength::rate(Index sequences, Index length) const {
 
 Index DraftLength::best(Index sequences) const {
   // One more than was ever tried: guesses about longer ones are worth little.
-  const Index longest = std::min(most_, static_cast<Index>(draft_seconds_.size()));
+  const Index longest = std::min(most_, longest_ + 1);
   Index best = 0;
-  for (Index length = 1; length <= std::max<Index>(longest, 1); ++length)
+  for (Index length = 1; length <= longest; ++length)
     if (rate(sequences, length) > rate(sequences, best)) best = length;
   return best;
 }
@@ -111,6 +111,7 @@ void DraftLength::drafts_took(Index length, double seconds) {
 }
 
 void DraftLength::verified(Index drafted, Index accepted) {
+  longest_ = std::max(longest_, drafted);
   for (Index depth = 0; depth < std::min({drafted, accepted + 1, most_}); ++depth) {
     const auto d = static_cast<std::size_t>(depth);
     tried_[d] = kForget * tried_[d] + 1;

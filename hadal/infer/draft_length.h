@@ -38,6 +38,7 @@ class DraftLength {
   Index most_;
   std::vector<double> pass_seconds_, draft_seconds_;  // by rows, by length; 0: not known
   std::vector<double> tried_, right_;                 // by depth; older ones count less
+  Index longest_ = 0;                                 // drafts that were verified
   Index steps_ = 0, pause_, paused_until_ = 0, probes_left_;
 };
 

@@ -11,6 +11,7 @@ Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOption
       transformer_(transformer),
       options_(resolve(options, transformer.config)),
       pools_(transformer.new_pools(options_.cache_dtype, options_.max_pages, options_.kept_bytes, ctx.memory)),
+      speculator_(options_, transformer),
       schedule_{
           .limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk, .pages = options_.max_pages}} {
   for (Index i = 0; i < options_.sequences; ++i) slots_.push_back({.sequence = Sequence(pools_, options_)});
@@ -100,18 +101,20 @@ void Engine::leave(Slot& slot) {
   slot.id = 0;
 }
 
-void Engine::end(RequestId id, FinishReason reason) {
+void Engine::end(RequestId id, FinishReason reason, std::optional<Index> keep) {
   if (Slot* slot = find(id)) {
-    slot->sequence.end(reason);
+    slot->sequence.end(reason, keep);
     leave(*slot);
   } else if (auto waiting = waiting_.extract(id)) {
     remove(schedule_, id);
     Completion& completion = completions_[id];
     completion.finish_reason = reason;
     completion.prompt_tokens = static_cast<Index>(waiting.mapped().prompt.size());
-  } else if (const auto it = completions_.find(id);
-             it != completions_.end() && it->second.finish_reason == FinishReason::kLength) {
-    it->second.finish_reason = reason;
+  } else if (const auto it = completions_.find(id); it != completions_.end()) {
+    Completion& completion = it->second;
+    const bool behind = keep && *keep < static_cast<Index>(completion.tokens.size());
+    if (behind) completion.tokens.resize(static_cast<std::size_t>(*keep));
+    if (behind || completion.finish_reason == FinishReason::kLength) completion.finish_reason = reason;
   }
 }
 
@@ -152,16 +155,34 @@ std::vector<TokenEvent> Engine::step() {
   if (pass.empty()) return {};
   const std::vector<Rows> rows = rows_of(pass);
   const Workspace::Scope scope(ctx_.workspace);
+  const auto start = Request::Clock::now();
   const TensorRef hidden = compute(rows);
   ran(schedule_, pass);
-  return sample(hidden, rows);
+  std::vector<TokenEvent> events = sample(hidden, rows);
+  speculate(hidden, rows, std::chrono::duration<double>(Request::Clock::now() - start).count());
+  return events;
+}
+
+// For those that go on: drafts for their next pass.
+void Engine::speculate(const TensorRef& hidden, const std::vector<Rows>& rows, double seconds) {
+  if (options_.speculate == Speculate::kOff) return;
+  std::vector<Speculator::Passed> passed;
+  for (const Rows& r : rows) {
+    if (r.slot->id == 0) continue;
+    Sequence& sequence = r.slot->sequence;
+    passed.push_back({sequence, r.begin, sequence.length() - r.before, r.before, r.prompt});
+  }
+  speculator_.passed(ctx_, hidden, passed, seconds);
+  for (const Rows& r : rows)
+    if (r.slot->id != 0) draft(schedule_, r.slot->id, r.slot->sequence.drafts());
 }
 
 std::vector<Engine::Rows> Engine::rows_of(const std::vector<Run>& pass) {
   std::vector<Rows> rows;
   for (const Run& run : pass) {
     Slot* slot = find(run.id);
-    rows.push_back({slot, rows.empty() ? 0 : rows.back().end(), run.rows, slot->sequence.length()});
+    rows.push_back(
+        {slot, rows.empty() ? 0 : rows.back().end(), run.rows, slot->sequence.length(), slot->sequence.in_prompt()});
   }
   return rows;
 }
@@ -224,7 +245,7 @@ void Engine::add_logprobs(const TensorRef& hidden, const Rows& rows) {
 // hidden: the rows of the pass. Tokens for each sequence whose known ones are all in the cache.
 std::vector<TokenEvent> Engine::sample(const TensorRef& hidden, const std::vector<Rows>& rows) {
   std::vector<Slot*> ready;
-  std::vector<Index> row_ids, first;
+  std::vector<Index> row_ids, first, drafted;
   for (const Rows& r : rows) {
     Sequence& sequence = r.slot->sequence;
     if (sequence.length() < sequence.known()) continue;
@@ -236,6 +257,7 @@ std::vector<TokenEvent> Engine::sample(const TensorRef& hidden, const std::vecto
     }
     ready.push_back(r.slot);
     first.push_back(static_cast<Index>(row_ids.size()));
+    drafted.push_back(sequence.drafts());
     for (Index row = r.end() - sequence.sampled_rows(); row < r.end(); ++row) row_ids.push_back(row);
   }
   if (ready.empty()) return {};
@@ -250,7 +272,9 @@ std::vector<TokenEvent> Engine::sample(const TensorRef& hidden, const std::vecto
   std::vector<TokenEvent> events;
   for (std::size_t i = 0; i < ready.size(); ++i) {
     const Sequence& sequence = ready[i]->sequence;
-    for (const Sample& s : samples[i]) events.push_back({ready[i]->id, s, false});
+    speculator_.verified(sequence.draft_source(), drafted[i], static_cast<Index>(samples[i].size()) - 1);
+    Index number = sequence.known() - sequence.prompt_tokens() - static_cast<Index>(samples[i].size());
+    for (const Sample& s : samples[i]) events.push_back({ready[i]->id, s, ++number, false});
     if (sequence.ended() && !samples[i].empty()) events.back().ended = true;
     sampled(schedule_, ready[i]->id, sequence.known(), sequence.length());
     if (sequence.ended()) leave(*ready[i]);
@@ -265,8 +289,10 @@ Completion Engine::generate(Request request, const OnToken& on_token, const OnPr
     while (!ended(id)) {
       const Index done = tokens_done(id);
       if (on_prompt && done < total && !on_prompt(done, total)) cancel(id);
-      for (const TokenEvent& event : ended(id) ? std::vector<TokenEvent>() : step())
-        if (event.id == id && on_token) obey(*this, id, on_token(event.sample));
+      if (ended(id)) break;
+      bool go_on = true;
+      for (const TokenEvent& event : step())
+        if (event.id == id && on_token && go_on) go_on = obey(*this, event, on_token(event.sample));
     }
   } catch (const Interrupted&) {
     cancel(id);
@@ -280,9 +306,10 @@ Completion Engine::generate(Request request, const OnToken& on_token, const OnPr
   return completion;
 }
 
-void obey(Engine& engine, RequestId id, Continue go_on) {
-  if (go_on == Continue::kStop) engine.end(id, FinishReason::kStop);
-  if (go_on == Continue::kCancel) engine.cancel(id);
+bool obey(Engine& engine, const TokenEvent& event, Continue go_on) {
+  if (go_on == Continue::kYes) return true;
+  engine.end(event.id, go_on == Continue::kStop ? FinishReason::kStop : FinishReason::kCancelled, event.number);
+  return false;
 }
 
 }  // namespace hadal::infer

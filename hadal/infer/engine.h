@@ -11,6 +11,7 @@
 #include "hadal/infer/mask_maker.h"
 #include "hadal/infer/scheduler.h"
 #include "hadal/infer/sequence.h"
+#include "hadal/infer/speculator.h"
 
 namespace hadal::infer {
 
@@ -18,6 +19,7 @@ namespace hadal::infer {
 struct TokenEvent {
   RequestId id = 0;
   Sample sample;
+  Index number = 0;    // of tokens that the answer has with it
   bool ended = false;  // it was the request's last one: take() has the answer
 };
 
@@ -32,9 +34,10 @@ class Engine {
   // Throws InvalidRequest as validate does, and if the request could need more pages than there are. It begins when
   // there is a place for it and as many pages as it can come to need.
   RequestId submit(Request request);
-  // Ends a request, whether it waits or runs. Of one that has ended at its limit just now the caller's reason is kept;
-  // otherwise nothing happens to one that has ended.
-  void end(RequestId id, FinishReason reason);
+  // Ends a request, whether it waits or runs. With `keep` the answer's first tokens only are left: a step may bring
+  // several, and what came behind a stop string was never said. Of one that has ended just now behind those tokens, or
+  // at its limit, the caller's reason is kept; otherwise nothing happens to one that has ended.
+  void end(RequestId id, FinishReason reason, std::optional<Index> keep = {});
   void cancel(RequestId id) { end(id, FinishReason::kCancelled); }
 
   // One pass over the model for those that run; a token or more of each whose prompt is done. Nothing if all have
@@ -57,6 +60,7 @@ class Engine {
   Index context() const { return options_.context; }
   // Memory that prompts which have not ended hold for their next chunk.
   std::uint64_t kept_bytes() const { return pools_.main->kept_keys().taken(); }
+  const SpeculationStats& speculation() const { return speculator_.stats(); }
   // Forgets what ended sequences have left in their caches.
   void reset();
 
@@ -70,6 +74,7 @@ class Engine {
     Slot* slot;
     Index begin, count;
     Index before;  // tokens that the cache held
+    bool prompt;
     Index end() const { return begin + count; }
   };
 
@@ -88,10 +93,13 @@ class Engine {
   void add_logprobs(const TensorRef& hidden, const Rows& rows);
   std::vector<TokenEvent> sample(const TensorRef& hidden, const std::vector<Rows>& rows);
 
+  void speculate(const TensorRef& hidden, const std::vector<Rows>& rows, double seconds);
+
   Context& ctx_;
   const model::Transformer& transformer_;
   EngineOptions options_;
   model::CachePools pools_;
+  Speculator speculator_;
   std::vector<Slot> slots_;
   Schedule schedule_;
   std::map<std::string, std::size_t> tenants_;
@@ -102,7 +110,7 @@ class Engine {
   RequestId last_id_ = 0;
 };
 
-// What a caller said to a token.
-void obey(Engine& engine, RequestId id, Continue go_on);
+// What a caller said to a token. False: the request has ended, and further tokens of it in the same step are void.
+bool obey(Engine& engine, const TokenEvent& event, Continue go_on);
 
 }  // namespace hadal::infer

@@ -41,14 +41,16 @@ struct Live {
 }  // namespace
 
 void MtpTrack::remember(const model::SequenceState& state, Index first, const ConstTensorRef& rows) {
-  if (!able_) return;
-  if (state.mtp.empty() || state.mtp[kLayer].length() + tokens_ != first) return give_up();
-  const auto width = static_cast<std::size_t>(rows.size(1));
-  for (Index i = 0; i < rows.size(0); ++i) {
+  if (!able_ || rows.size(0) == 0) return;
+  const Index missing = state.mtp.empty() ? -1 : first - state.mtp[kLayer].length() - tokens_;
+  if (missing != 0 && missing != 1) return give_up();
+  const auto add = [&](Index i) {
     const float* row = rows.data<float>() + i * rows.stride(0);
-    hidden_.insert(hidden_.end(), row, row + width);
-  }
-  tokens_ += rows.size(0);
+    hidden_.insert(hidden_.end(), row, row + rows.size(1));
+    ++tokens_;
+  };
+  if (missing == 1) add(0);
+  for (Index i = 0; i < rows.size(0); ++i) add(i);
 }
 
 // The layer sees what is pending; hidden states of each wish's last token.
@@ -109,8 +111,7 @@ std::vector<std::vector<TokenId>> MtpDrafter::draft(Context& ctx, std::span<cons
       segments.push_back({std::span(own).last(1), w.state, model::Form::kAbsorbed});
     }
     live = std::move(next);
-    if (!live.empty())
-      hidden = transformer_.mtp_hidden(ctx, kLayer, segments, ops::gather_rows(ctx, of_live, rows));
+    if (!live.empty()) hidden = transformer_.mtp_hidden(ctx, kLayer, segments, ops::gather_rows(ctx, of_live, rows));
   }
   return drafts;
 }

@@ -1,5 +1,6 @@
-// Drafts by the model's own MTP layer (report 2.2, equations 21-23; rules 38-41): from the hidden state behind a token and
-// the token after it, the one after that. Deeper drafts run the same layer again on its own hidden states (rule 41).
+// Drafts by the model's own MTP layer (report 2.2, equations 21-23; rules 38-41): from the hidden state behind a token
+// and the token after it, the one after that. Deeper drafts run the same layer again on its own hidden states (rule
+// 41).
 #pragma once
 
 #include <functional>
@@ -16,8 +17,9 @@ using config::TokenId;
 // steps without drafts cost nothing and the layer later sees many rows at once.
 class MtpTrack {
  public:
-  // Of tokens [first, first + rows.size(0)) of the sequence, rows of the main model's hidden states on the host. If
-  // something is missing between them and what is known, this sequence cannot draft any more.
+  // Of tokens [first, first + rows.size(0)) of the sequence, rows of the main model's hidden states on the host. Where
+  // a cached prefix ends, that of its last token is not known: its neighbour's stands in, which may make a draft worse.
+  // If more is missing, this sequence cannot draft.
   void remember(const model::SequenceState& state, Index first, const ConstTensorRef& rows);
   Index tokens() const { return tokens_; }
   const float* hidden() const { return hidden_.data(); }

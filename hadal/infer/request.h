@@ -11,6 +11,7 @@
 
 #include "hadal/grammar/token_constraint.h"
 #include "hadal/infer/sampler.h"
+#include "hadal/infer/speculation.h"
 #include "hadal/model/transformer.h"
 
 namespace hadal::infer {
@@ -81,6 +82,11 @@ struct EngineOptions {
   // Memory in which prompts of several chunks keep their keys and values, all together. Of a layer that does not fit
   // each chunk makes all of them again; no bit changes.
   std::uint64_t kept_bytes = std::uint64_t{1} << 30;
+  Speculate speculate = Speculate::kOff;  // does not change any bit
+  Index most_drafts = 3;                  // by the MTP layer, of a sequence and step
+  Index fixed_drafts = 0;                 // always so many, whether that pays or not; 0: as many as pay
+  // For benchmarks: the share of drafts that count as right, whatever the model says. Answers mean nothing then.
+  std::optional<double> simulated_acceptance = {};
 };
 
 // The options with their zeros filled in; throws Error for what the model does not allow.

@@ -95,6 +95,11 @@ void sampled(Schedule& schedule, RequestId id, Index known, Index done) {
   }
 }
 
+void draft(Schedule& schedule, RequestId id, Index drafts) {
+  for (ScheduledRequest& r : schedule.running)
+    if (r.id == id) r.drafts = drafts;
+}
+
 void remove(Schedule& schedule, RequestId id) {
   const auto is_it = [id](const ScheduledRequest& r) { return r.id == id; };
   std::erase_if(schedule.waiting, is_it);

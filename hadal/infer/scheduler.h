@@ -67,6 +67,7 @@ void begin(Schedule& schedule, Index cached);  // the next one; `cached` tokens 
 void ran(Schedule& schedule, const std::vector<Run>& pass);
 // After a pass that sampled for it: so many tokens are known now, so many of them are in the cache.
 void sampled(Schedule& schedule, RequestId id, Index known, Index done);
-void remove(Schedule& schedule, RequestId id);  // ended or cancelled, waiting or running
+void draft(Schedule& schedule, RequestId id, Index drafts);  // behind the last known token, for its next pass
+void remove(Schedule& schedule, RequestId id);               // ended or cancelled, waiting or running
 
 }  // namespace hadal::infer

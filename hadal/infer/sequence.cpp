@@ -2,10 +2,15 @@
 
 #include <algorithm>
 
+#include "hadal/core/random.h"
+
 namespace hadal::infer {
 
 Sequence::Sequence(const model::CachePools& pools, const EngineOptions& resolved)
-    : context_(resolved.context), num_tokens_(resolved.num_tokens), state_(pools, resolved.context) {}
+    : context_(resolved.context),
+      simulated_acceptance_(resolved.simulated_acceptance),
+      num_tokens_(resolved.num_tokens),
+      state_(pools, resolved.context) {}
 
 Index Sequence::reusable_prefix(const Request& request) const {
   if (request.prompt_logprobs >= 0 || request.pooling == Pooling::kMean) return 0;
@@ -26,14 +31,20 @@ void Sequence::start(Request request) {
   prompt_tokens_ = completion_.prompt_tokens = static_cast<Index>(ids_.size());
   sampler_.emplace(request_.sampling, num_tokens_);
   run_ids_.clear();
+  lookup_.clear();
+  mtp_ = {};
   mask_made_ = false;
   pooled_.clear();
   ended_ = false;
   start_ = Clock::now();
 }
 
-void Sequence::end(FinishReason reason) {
+void Sequence::end(FinishReason reason, std::optional<Index> keep) {
   ended_ = true;
+  if (keep && *keep < static_cast<Index>(answer().size())) {
+    ids_.resize(static_cast<std::size_t>(prompt_tokens_ + *keep));
+    state_.truncate(std::min(length(), known()));
+  }
   state_.forget_keys();
   completion_.finish_reason = reason;
   completion_.tokens.assign(answer().begin(), answer().end());
@@ -46,11 +57,40 @@ void Sequence::fail(const std::string& error) {
   end(FinishReason::kError);
 }
 
-void Sequence::draft(std::vector<TokenId> tokens) {
+// The last token needs no draft to come.
+void Sequence::draft(std::vector<TokenId> tokens, Speculate source) {
   run_ids_.clear();
+  const auto room = static_cast<std::size_t>(std::max<Index>(limit() - static_cast<Index>(answer().size()) - 1, 0));
+  tokens.resize(std::min(tokens.size(), room));
   if (tokens.empty()) return;
+  draft_source_ = source;
   run_ids_.push_back(ids_.back());
   run_ids_.insert(run_ids_.end(), tokens.begin(), tokens.end());
+}
+
+void Sequence::look_up(Index most) {
+  lookup_.learn(ids_);
+  draft(lookup_.draft(ids_, most), Speculate::kLookup);
+}
+
+MtpDrafter::Wish Sequence::wish(model::Form form, Index drafts) {
+  const auto choose = [this](std::span<float> logits, std::span<const TokenId> so_far) -> TokenId {
+    std::vector<TokenId> then(answer().begin(), answer().end());
+    then.insert(then.end(), so_far.begin(), so_far.end());
+    try {
+      // The draw that this position will have: the more alike the two distributions, the more often the same token.
+      return sampler_->sample(logits, prompt(), then, request_.choice, ids_.size() + so_far.size()).id;
+    } catch (const Error&) {
+      return -1;  // numbers that nothing can be made of
+    }
+  };
+  return {state_, mtp_, ids_, form, drafts, choose};
+}
+
+TokenId Sequence::simulated(TokenId draft) const {
+  constexpr std::uint64_t kStream = 0x5eed;
+  const bool right = Philox(request_.sampling.seed, kStream).uniform(ids_.size()) < *simulated_acceptance_;
+  return right ? draft : draft == 0 ? 1 : draft - 1;
 }
 
 model::Segment Sequence::next(Index rows) {
@@ -127,6 +167,8 @@ std::vector<Sample> Sequence::sample(const View<float, 2>& rows) {
       if (!mask_error_.empty()) throw Error(mask_error_);
       samples.push_back(sampler_->sample({rows.row(row), static_cast<std::size_t>(rows.shape[1])}, prompt(), answer(),
                                          request_.choice, ids_.size(), allowed()));
+      if (simulated_acceptance_ && row < drafts())
+        samples.back().id = simulated(run_ids_[static_cast<std::size_t>(row) + 1]);
       accept(samples.back().id);
       // The row behind it is of use if what was drafted is what has come.
       if (ended_ || row == drafts() || run_ids_[static_cast<std::size_t>(row) + 1] != samples.back().id) break;
@@ -148,14 +190,17 @@ void Sequence::accept(TokenId token) {
   ids_.push_back(token);
   mask_made_ = false;
   if (constrained()) request_.constraint->accept(token);
-  // The last token sampled needs no place in the cache, so an answer may have one token more than fit.
-  const Index room = context_ - prompt_tokens_ + 1;
-  const Index limit = request_.max_tokens > 0 ? std::min(request_.max_tokens, room) : room;
   const std::vector<TokenId>& stop = request_.stop_token_ids;
   if (std::find(stop.begin(), stop.end(), token) != stop.end() || (constrained() && request_.constraint->complete()))
     end(FinishReason::kStop);
-  else if (static_cast<Index>(answer().size()) >= limit)
+  else if (static_cast<Index>(answer().size()) >= limit())
     end(FinishReason::kLength);
+}
+
+Index Sequence::limit() const {
+  // The last token sampled needs no place in the cache, so an answer may have one token more than fit.
+  const Index room = context_ - prompt_tokens_ + 1;
+  return request_.max_tokens > 0 ? std::min(request_.max_tokens, room) : room;
 }
 
 Index Sequence::logprob_rows(Index before, Index rows) const {

@@ -7,6 +7,8 @@
 #include <span>
 #include <vector>
 
+#include "hadal/infer/mtp_drafter.h"
+#include "hadal/infer/prompt_lookup.h"
 #include "hadal/infer/request.h"
 
 namespace hadal::infer {
@@ -20,7 +22,8 @@ class Sequence {
   Index reusable_prefix(const Request& request) const;
   // Begins with a valid request.
   void start(Request request);
-  void end(FinishReason reason);
+  // Of the answer's tokens the first `keep` are left; without it all.
+  void end(FinishReason reason, std::optional<Index> keep = {});
   void fail(const std::string& error);
   bool ended() const { return ended_; }
   // Of one that has ended, once.
@@ -37,8 +40,14 @@ class Sequence {
 
   // Guesses of the tokens behind the last one: the next pass runs them with it, and sample() takes those that are what
   // would have been sampled anyway.
-  void draft(std::vector<TokenId> tokens);
+  void draft(std::vector<TokenId> tokens, Speculate source);
   Index drafts() const { return static_cast<Index>(run_ids_.empty() ? 0 : run_ids_.size() - 1); }
+  Speculate draft_source() const { return draft_source_; }  // of the latest ones
+  void look_up(Index most);                                 // drafts at most so many, if there is something to be found
+  // What the MTP layer needs to draft at most so many behind what is known; `form` is that of what it has not seen.
+  MtpDrafter::Wish wish(model::Form form, Index drafts);
+  MtpTrack& mtp() { return mtp_; }
+  const model::SequenceState& state() const { return state_; }
   // What a forward pass should run next, at most `rows` tokens: of the prompt, or known ones and the drafts behind
   // them.
   model::Segment next(Index rows);
@@ -48,6 +57,8 @@ class Sequence {
   void rewind(Index length);
   void forget();
 
+  // Whether its next pass is one token, and drafts.
+  bool decodes() const { return wants_token() && !in_prompt() && known() - length() == 1; }
   // Whether a pass that has run up to the last known token is followed by a sample.
   bool wants_token() const { return !ended_ && request_.max_tokens != kNoAnswer && !pools(); }
   // Rows at the end of what the pass has run whose logits sample() wants.
@@ -79,8 +90,11 @@ class Sequence {
   }
   void build_mask();
   void accept(TokenId token);
+  Index limit() const;  // tokens that the answer may have
+  TokenId simulated(TokenId draft) const;
 
   Index context_;
+  std::optional<double> simulated_acceptance_;
   TokenId num_tokens_;
   model::SequenceState state_;
   std::vector<TokenId> ids_;  // prompt, then answer; state_ holds the first of them
@@ -88,6 +102,9 @@ class Sequence {
   Request request_;  // but for its prompt
   std::optional<Sampler> sampler_;
   std::vector<TokenId> run_ids_;  // with drafts: the last known token and they
+  Speculate draft_source_ = Speculate::kOff;
+  PromptLookup lookup_;
+  MtpTrack mtp_;
   std::vector<std::uint32_t> mask_;
   bool mask_made_ = false, masked_ = false;  // for the next token; masked_: not everything may come
   std::string mask_error_;

@@ -23,8 +23,9 @@ std::optional<Speculate> speculate_named(std::string_view name);
 struct SpeculationStats {
   std::vector<Index> drafted, accepted;  // by depth, from 0
   Index steps = 0, tokens = 0;           // of sequences that decode: a step each, and what it brought
-  double plain_rate = 0;  // tokens a second that steps without drafts would have brought, as far as measured; 0: unknown
-  double rate = 0;        // that steps bring now
+  double plain_rate =
+      0;            // tokens a second that steps without drafts would have brought, as far as measured; 0: unknown
+  double rate = 0;  // that steps bring now
 
   void verified(Index drafts, Index right);
 };

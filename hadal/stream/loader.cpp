@@ -139,7 +139,7 @@ LoadedModel load_model(const std::filesystem::path& directory, const LoadOptions
       weights::tensor_faults(model::parameter_list(checkpoint.config), checkpoint.config, *checkpoint.files,
                              options.mtp ? checkpoint.config.num_stored_layers() : checkpoint.config.num_hidden_layers);
   if (!judged.faults.empty()) weights::refuse(judged.faults, directory);
-  say_once(checkpoint.notes, directory, options.mtp ? LogLevel::kWarning : LogLevel::kInfo);
+  say_once(checkpoint.notes, directory, options.mtp && options.mtp_expected ? LogLevel::kWarning : LogLevel::kInfo);
   for (const auto* notes : {&judged.unused, &judged.notes, &judged.foreign})
     say_once(*notes, directory, LogLevel::kInfo);
   Config config = checkpoint.config;

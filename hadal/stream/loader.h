@@ -21,6 +21,7 @@ struct LoadOptions {
   // What of the model to bind; empty: all of it. Matrices are whole in the files, a shard is a slice of their rows.
   std::optional<model::Part> part = {};
   bool mtp = false;  // bind the MTP layers too; otherwise they are left out, as plain decoding does not need them
+  bool mtp_expected = true;  // that a checkpoint lacks its MTP layers is worth a warning then
   // With a limit of memory that the model does not fit into, routed experts are read when they are needed.
   StreamOptions stream = {};
   // Whose threads repack AWQ, and on whose device the weights are to be, which must outlive the model then; null: the

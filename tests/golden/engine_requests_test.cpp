@@ -266,7 +266,7 @@ TEST_F(EngineRequests, DraftsChangeNoAnswer) {
           const std::size_t at = got.size() + static_cast<std::size_t>(i);
           drafts.push_back(at < expected.size() && (step % 3 > 0 || i < 2) ? expected[at] : 7);
         }
-        sequence.draft(drafts);
+        sequence.draft(drafts, Speculate::kLookup);
       }
       const Workspace::Scope scope(ctx.workspace);
       const model::Segment segment = sequence.next(100);
