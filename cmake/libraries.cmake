@@ -57,3 +57,17 @@ function(hadal_program lib exe)
   target_link_libraries(${exe} PRIVATE ${lib})
   hadal_unit_tests(cli "${tests}" ${lib})
 endfunction()
+
+# hadal_http_files(): what includes Asio is compiled together, apart from the rest: its headers take seconds each time,
+# and Boost is in no other file.
+function(hadal_http_files)
+  get_target_property(sources hadal_serve SOURCES)
+  set_target_properties(hadal_serve PROPERTIES UNITY_BUILD_MODE GROUP)
+  foreach(source IN LISTS sources)
+    set(group rest)
+    if(source MATCHES "/http/(connection|request_reader|server|socket)\\.cpp$")
+      set(group http)
+    endif()
+    set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${group})
+  endforeach()
+endfunction()

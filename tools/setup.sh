@@ -3,8 +3,10 @@
 
 # What the build and its tests need. bench/*_bench.cpp want libbenchmark-dev too, but no part of this builds them.
 # liburing-dev: several reads in flight past the page cache, for models larger than memory.
+# libboost1.81-dev, libssl-dev, libsqlite3-dev, libtomlplusplus-dev: HTTP, TLS, API keys and the configuration of `hadal serve`.
 HADAL_PACKAGES=(g++ cmake ninja-build ccache pkg-config python3
   libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev liburing-dev
+  libboost1.81-dev libssl-dev libsqlite3-dev libtomlplusplus-dev
   libgtest-dev libgmock-dev)
 # For structured output (hadal/grammar/llguidance). Without them, or without crates.io, all else is built.
 HADAL_RUST_PACKAGES=(cargo-web rustc-web)

@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/cli/commands.h"
-#include "hadal/cli/end_tokens.h"
 #include "hadal/cli/terminal.h"
+#include "hadal/serve/end_tokens.h"
 #include "hadal/tokenizer/chat_template.h"
 #include "hadal/tokenizer/tokenizer.h"
 
@@ -70,10 +70,11 @@ Json end_of_answers(const std::filesystem::path& directory, const config::Config
   std::optional<tokenizer::Tokenizer> tokenizer;
   if (std::filesystem::is_directory(directory) && tokenizer::Tokenizer::exists(directory))
     tokenizer = tokenizer::Tokenizer::load(directory);
-  const EndTokens ends = end_tokens(generation_config(directory), config, tokenizer ? &*tokenizer : nullptr);
+  const serve::EndTokens ends =
+      serve::end_tokens(generation_config(directory), config, tokenizer ? &*tokenizer : nullptr);
   Json j = {{"ids", ends.ids}, {"from", ends.source.empty() ? Json() : Json(ends.source)}};
   if (tokenizer && tokenizer::ChatTemplate::exists(directory)) {
-    const auto end = end_of_turn(tokenizer::ChatTemplate::load(directory), *tokenizer);
+    const auto end = serve::end_of_turn(tokenizer::ChatTemplate::load(directory), *tokenizer);
     j["of_a_turn"] = end ? Json(*end) : Json();
   }
   return j;

@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <map>
 
-#include "hadal/cli/end_tokens.h"
-#include "hadal/cli/stop_strings.h"
 #include "hadal/core/log.h"
 #include "hadal/infer/batch_engine.h"
-#include "hadal/tokenizer/stream_decoder.h"
+#include "hadal/serve/answer_text.h"
+#include "hadal/serve/end_tokens.h"
 
 namespace hadal::cli {
 
@@ -15,48 +14,38 @@ using config::TokenId;
 
 namespace {
 
-// Turns the tokens of one answer into text: characters as they become whole, up to a stop string.
-class AnswerText {
+// An answer on its way: its text so far.
+class OpenAnswer {
  public:
-  AnswerText(const tokenizer::Tokenizer* tokenizer, const infer::Request& request, const std::vector<std::string>& stop)
-      : ends_(request.stop_token_ids), keep_samples_(request.sampling.top_logprobs >= 0), stops_(stop) {
-    if (tokenizer) decoder_.emplace(*tokenizer);
-  }
+  OpenAnswer(const tokenizer::Tokenizer* tokenizer, const infer::Request& request, const std::vector<std::string>& stop)
+      : keep_samples_(request.sampling.top_logprobs >= 0), text_(tokenizer, request.stop_token_ids, stop) {}
 
   // What can be shown now.
   std::string push(const infer::Sample& sample) {
     if (keep_samples_) samples_.push_back(sample);
-    // An end token that is not flagged special would otherwise show up in the text.
-    const bool ended = std::find(ends_.begin(), ends_.end(), sample.id) != ends_.end();
-    return ended || !decoder_ ? "" : add(stops_.push(decoder_->push(sample.id)));
+    return add(text_.push(sample.id));
   }
-  std::string finish() {
-    if (!decoder_ || stops_.stopped()) return "";
-    const std::string rest = stops_.push(decoder_->finish());
-    return add(stops_.stopped() ? rest : rest + stops_.finish());
-  }
-  bool stopped() const { return stops_.stopped(); }
+  std::string finish() { return add(text_.finish()); }
+  bool stopped() const { return text_.stopped(); }
   TextAnswer answer(infer::Completion completion) {
-    return {std::move(text_), std::move(completion), std::move(samples_)};
+    return {std::move(shown_), std::move(completion), std::move(samples_)};
   }
 
  private:
   std::string add(std::string shown) {
-    text_ += shown;
+    shown_ += shown;
     return shown;
   }
 
-  std::vector<TokenId> ends_;
   bool keep_samples_;
-  StopStrings stops_;
-  std::optional<tokenizer::StreamDecoder> decoder_;
-  std::string text_;
+  serve::AnswerText text_;
+  std::string shown_;
   std::vector<infer::Sample> samples_;
 };
 
 }  // namespace
 
-TextModel::TextModel(const std::filesystem::path& directory, const ComputeOptions& options)
+TextModel::TextModel(const std::filesystem::path& directory, const ComputeOptions& options, Index sequences)
     : directory_(directory),
       ctx_(options.make_context()),
       model_(stream::load_model(directory, {.mtp = options.needs_mtp(),
@@ -68,6 +57,7 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
   engine_options_ = {.context = options.context,
                      .chunk = options.chunk,
                      .cache_dtype = options.cache_dtype(),
+                     .sequences = sequences,
                      .kept_bytes = model_.kept_bytes,
                      .speculate = options.speculation()};
   if (options.speculation() == infer::Speculate::kMtp && model_.transformer.mtp.empty())
@@ -77,15 +67,24 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
     engine_options_.num_tokens = tokenizer_->vocab_size();
     if (tokenizer::ChatTemplate::exists(directory)) template_ = tokenizer::ChatTemplate::load(directory);
   }
-  end_tokens_ = cli::end_tokens(defaults_, config(), tokenizer_ ? &*tokenizer_ : nullptr).ids;
+  end_tokens_ = serve::end_tokens(defaults_, config(), tokenizer_ ? &*tokenizer_ : nullptr).ids;
   // Whatever the files say: behind it would come a turn that is not the model's.
-  if (const auto end = template_ ? end_of_turn(*template_, *tokenizer_) : std::nullopt;
+  if (const auto end = template_ ? serve::end_of_turn(*template_, *tokenizer_) : std::nullopt;
       end && std::find(end_tokens_.begin(), end_tokens_.end(), *end) == end_tokens_.end()) {
     log_info("the chat template ends a turn with {}, which is none of the end tokens; it ends answers too",
              tokenizer_->token_bytes(*end));
     end_tokens_.push_back(*end);
   }
   engine_ = std::make_unique<infer::Engine>(*ctx_, model_.transformer, engine_options_);
+}
+
+std::string TextModel::fingerprint() const {
+  const Numerics& n = ctx_->numerics;
+  const std::string parts = fmt::format("{} {} {} {}", directory_.filename().string(), isa_name(n.isa),
+                                        activations_name(n.activations), static_cast<int>(engine_options_.cache_dtype));
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : parts) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return fmt::format("fp_{:016x}", hash);
 }
 
 const tokenizer::Tokenizer& TextModel::tokenizer() const {
@@ -121,7 +120,7 @@ std::vector<TokenId> TextModel::encode_raw(std::string_view text) const {
 
 TextAnswer TextModel::answer(const infer::Request& request, const std::vector<std::string>& stop,
                              const std::function<bool(const std::string&)>& on_text) {
-  AnswerText text(tokenizer_ ? &*tokenizer_ : nullptr, request, stop);
+  OpenAnswer text(tokenizer_ ? &*tokenizer_ : nullptr, request, stop);
   infer::Completion completion = engine_->generate(
       request,
       [&](const infer::Sample& sample) {
@@ -137,18 +136,18 @@ TextAnswer TextModel::answer(const infer::Request& request, const std::vector<st
 
 void TextModel::answer_all(std::span<const infer::Request> requests, const StopsOf& stops, Index batch,
                            const std::function<void(std::size_t, const TextAnswer&)>& on_answer) {
-  std::map<std::size_t, AnswerText> open;
+  std::map<std::size_t, OpenAnswer> open;
   infer::BatchEngine engine(*ctx_, model_.transformer, engine_options_, batch);
   engine.generate(
       requests,
       [&](std::size_t i, const infer::Sample& sample) {
-        AnswerText& text =
+        OpenAnswer& text =
             open.try_emplace(i, tokenizer_ ? &*tokenizer_ : nullptr, requests[i], stops(i)).first->second;
         text.push(sample);
         return text.stopped() ? infer::Continue::kStop : infer::Continue::kYes;
       },
       [&](std::size_t i, const infer::Completion& completion) {
-        AnswerText& text = open.at(i);
+        OpenAnswer& text = open.at(i);
         text.finish();
         on_answer(i, text.answer(completion));
         open.erase(i);

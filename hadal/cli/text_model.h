@@ -27,13 +27,19 @@ using StopsOf = std::function<const std::vector<std::string>&(std::size_t)>;
 
 class TextModel {
  public:
-  TextModel(const std::filesystem::path& directory, const ComputeOptions& options);
+  // `sequences`: that its engine runs at a time.
+  TextModel(const std::filesystem::path& directory, const ComputeOptions& options, Index sequences = 1);
 
   const io::GenerationConfig& defaults() const { return defaults_; }
   bool has_tokenizer() const { return tokenizer_.has_value(); }
   const tokenizer::Tokenizer& tokenizer() const;         // throws if there is none
   const tokenizer::ChatTemplate& chat_template() const;  // throws if there is none
+  bool has_chat_template() const { return template_.has_value(); }
   infer::Engine& engine() { return *engine_; }
+  const infer::Engine& engine() const { return *engine_; }
+  Observers& observers() { return ctx_->observers; }
+  // Answers with equal ones can be compared bit by bit: of what the model is and how it is computed.
+  std::string fingerprint() const;
   const stream::ExpertStore* store() const { return model_.store.get(); }  // nullptr: everything is in memory
   const config::Config& config() const { return model_.transformer.config; }
 

@@ -7,12 +7,12 @@
 
 #include "hadal/cli/byte_progress.h"
 #include "hadal/cli/commands.h"
-#include "hadal/cli/end_tokens.h"
 #include "hadal/cli/options.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/core/error.h"
 #include "hadal/io/generation_config.h"
 #include "hadal/io/json.h"
+#include "hadal/serve/end_tokens.h"
 #include "hadal/tokenizer/chat_template.h"
 #include "hadal/tokenizer/tokenizer.h"
 
@@ -79,8 +79,8 @@ void check_template(const std::filesystem::path& directory, checkpoint::Verifica
 void check_end_of_turn(const std::filesystem::path& directory, checkpoint::Verification& out) {
   if (!out.config || !tokenizer::Tokenizer::exists(directory)) return;
   const auto tokenizer = tokenizer::Tokenizer::load(directory);
-  const EndTokens ends = end_tokens(io::load_generation_config(directory), *out.config, &tokenizer);
-  const auto end = end_of_turn(tokenizer::ChatTemplate::load(directory), tokenizer);
+  const serve::EndTokens ends = serve::end_tokens(io::load_generation_config(directory), *out.config, &tokenizer);
+  const auto end = serve::end_of_turn(tokenizer::ChatTemplate::load(directory), tokenizer);
   if (!end || std::find(ends.ids.begin(), ends.ids.end(), *end) != ends.ids.end()) return;
   std::string ids;
   for (const auto id : ends.ids) ids += fmt::format("{}{}", ids.empty() ? "" : ", ", id);

@@ -1,9 +1,9 @@
-#include "hadal/cli/stop_strings.h"
+#include "hadal/serve/stop_strings.h"
 
 #include <algorithm>
 #include <utility>
 
-namespace hadal::cli {
+namespace hadal::serve {
 namespace {
 
 // The longest end of `text` with which `stop` begins.
@@ -20,17 +20,16 @@ StopStrings::StopStrings(std::vector<std::string> strings) : strings_(std::move(
 }
 
 std::string StopStrings::push(std::string_view text) {
-  if (stopped_) return "";
+  if (stopped()) return "";
   held_ += text;
   std::size_t first = std::string::npos, keep = 0;
   for (const std::string& stop : strings_) {
-    first = std::min(first, held_.find(stop));
+    if (const std::size_t at = held_.find(stop); at < first) first = at, found_ = stop;
     keep = std::max(keep, partial_match(held_, stop));
   }
-  stopped_ = first != std::string::npos;
-  const std::size_t shown = stopped_ ? first : held_.size() - keep;
+  const std::size_t shown = stopped() ? first : held_.size() - keep;
   std::string out = held_.substr(0, shown);
-  held_ = stopped_ ? "" : held_.substr(shown);
+  held_ = stopped() ? "" : held_.substr(shown);
   return out;
 }
 
@@ -38,4 +37,4 @@ std::string StopStrings::finish() {
   return std::exchange(held_, {});
 }
 
-}  // namespace hadal::cli
+}  // namespace hadal::serve

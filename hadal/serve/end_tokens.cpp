@@ -1,10 +1,10 @@
-#include "hadal/cli/end_tokens.h"
+#include "hadal/serve/end_tokens.h"
 
 #include <nlohmann/json.hpp>
 
 #include "hadal/core/error.h"
 
-namespace hadal::cli {
+namespace hadal::serve {
 
 EndTokens end_tokens(const io::GenerationConfig& generation, const config::Config& config,
                      const tokenizer::Tokenizer* tokenizer) {
@@ -34,4 +34,4 @@ std::optional<config::TokenId> end_of_turn(const tokenizer::ChatTemplate& chat, 
   return std::nullopt;
 }
 
-}  // namespace hadal::cli
+}  // namespace hadal::serve

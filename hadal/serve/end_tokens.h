@@ -10,7 +10,7 @@
 #include "hadal/tokenizer/chat_template.h"
 #include "hadal/tokenizer/tokenizer.h"
 
-namespace hadal::cli {
+namespace hadal::serve {
 
 struct EndTokens {
   std::vector<config::TokenId> ids;
@@ -25,4 +25,4 @@ EndTokens end_tokens(const io::GenerationConfig& generation, const config::Confi
 // The first token that the template puts behind an assistant's message; empty if that is none of the added ones.
 std::optional<config::TokenId> end_of_turn(const tokenizer::ChatTemplate& chat, const tokenizer::Tokenizer& tokenizer);
 
-}  // namespace hadal::cli
+}  // namespace hadal::serve

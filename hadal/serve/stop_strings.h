@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace hadal::cli {
+namespace hadal::serve {
 
 class StopStrings {
  public:
@@ -16,12 +16,13 @@ class StopStrings {
   std::string push(std::string_view text);
   // What was held back, at the end of the answer.
   std::string finish();
-  bool stopped() const { return stopped_; }
+  bool stopped() const { return !found_.empty(); }
+  const std::string& found() const { return found_; }  // empty: none yet
 
  private:
   std::vector<std::string> strings_;
   std::string held_;
-  bool stopped_ = false;
+  std::string found_;
 };
 
-}  // namespace hadal::cli
+}  // namespace hadal::serve

@@ -1,0 +1,36 @@
+// The text of one answer from its tokens: characters as they become whole, up to a stop string.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hadal/infer/request.h"
+#include "hadal/serve/stop_strings.h"
+#include "hadal/tokenizer/stream_decoder.h"
+
+namespace hadal::serve {
+
+class AnswerText {
+ public:
+  using TokenId = config::TokenId;
+
+  // tokenizer: nullptr if there is none, and no text then. `ends`: tokens that end the answer, and are none of its text
+  // whether they are flagged special or not.
+  AnswerText(const tokenizer::Tokenizer* tokenizer, std::vector<TokenId> ends, std::vector<std::string> stop,
+             bool skip_special = true);
+
+  // What can be shown now.
+  std::string push(TokenId id);
+  // What was held back.
+  std::string finish();
+  bool stopped() const { return stops_.stopped(); }
+  const std::string& found() const { return stops_.found(); }
+
+ private:
+  std::vector<TokenId> ends_;
+  StopStrings stops_;
+  std::optional<tokenizer::StreamDecoder> decoder_;
+};
+
+}  // namespace hadal::serve

@@ -1,0 +1,78 @@
+#include <limits>
+
+#include "hadal/serve/api/chat.h"
+#include "hadal/serve/api/json.h"
+
+namespace hadal::serve {
+namespace {
+
+Json read_messages(Fields& fields) {
+  const Json* messages = fields.list("messages");
+  if (!messages) throw ApiError::invalid("messages", "messages is missing");
+  if (messages->empty()) fields.refuse("messages", "empty");
+  for (std::size_t i = 0; i < messages->size(); ++i) {
+    const Json& m = (*messages)[i];
+    const std::string place = fmt::format("messages[{}]", i);
+    if (!m.is_object()) throw ApiError::invalid(place, place + " is " + shown(m) + ", an object was expected");
+    const auto role = m.find("role");
+    if (role == m.end() || !role->is_string())
+      throw ApiError::invalid(place + ".role", place + ".role is missing or no string");
+  }
+  return *messages;
+}
+
+// "prefix" as DeepSeek's API spells it: the last message is the beginning of the answer.
+bool ends_with_prefix(const Json& messages) {
+  const Json& last = messages.back();
+  return last.value("role", Json()) == "assistant" && last.value("prefix", Json()) == true;
+}
+
+void read_template(Fields& fields, Conversation& out) {
+  tokenizer::RenderOptions& r = out.render;
+  r.add_generation_prompt = true;
+  r.continue_final_message = ends_with_prefix(out.messages);
+  fields.flag("add_generation_prompt", r.add_generation_prompt);
+  fields.flag("continue_final_message", r.continue_final_message);
+  fields.text("chat_template", r.template_name);
+  if (r.template_name.find('{') != std::string::npos)
+    fields.refuse("chat_template",
+                  "not the name of one of the model's templates; a template inside a request is not supported");
+  if (const Json* v = fields.list("documents")) r.variables["documents"] = *v;
+  if (const Json* v = fields.object("chat_template_kwargs"))
+    for (const auto& [name, value] : v->items()) r.variables[name] = value;
+}
+
+void read_chat_limits(Fields& fields, Generation& out) {
+  std::int64_t max_tokens = 0, top_logprobs = -1;
+  fields.integer("max_tokens", max_tokens, 1, kMostTokens);
+  fields.integer("max_completion_tokens", max_tokens, 1, kMostTokens);
+  out.request.max_tokens = max_tokens;
+  bool logprobs = false;
+  fields.flag("logprobs", logprobs);
+  fields.integer("top_logprobs", top_logprobs, 0, 20);
+  if (top_logprobs > 0 && !logprobs) fields.refuse("top_logprobs", "given, and logprobs is not true");
+  if (logprobs) out.request.sampling.top_logprobs = static_cast<int>(std::max<std::int64_t>(top_logprobs, 0));
+}
+
+}  // namespace
+
+Conversation read_conversation(Fields& fields, const ServedModel& model) {
+  model.needs_template();
+  Conversation out;
+  out.messages = read_messages(fields);
+  if (const Json* tools = fields.list("tools"); tools && !tools->empty()) out.tools = *tools;
+  read_template(fields, out);
+  return out;
+}
+
+ChatRequest read_chat(Fields& fields, const ServedModel& model, const ApiOptions& options) {
+  ChatRequest out;
+  out.conversation = read_conversation(fields, model);
+  read_generation(fields, model, options, out.generation);
+  read_chat_limits(fields, out.generation);
+  const Conversation& c = out.conversation;
+  out.generation.prompts = {{.ids = model.encode_messages(c.messages, c.tools, c.render)}};
+  return out;
+}
+
+}  // namespace hadal::serve

@@ -1,0 +1,154 @@
+#include "hadal/serve/api/generation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <random>
+
+#include "hadal/grammar/forced_tokens.h"
+#include "hadal/serve/api/json.h"
+
+namespace hadal::serve {
+namespace {
+
+constexpr std::size_t kMostStops = 64, kLongestStop = 4096;
+
+std::uint64_t random_seed() {
+  std::random_device device;
+  // What JSON readers keep whole.
+  return (static_cast<std::uint64_t>(device()) << 20 ^ device()) & ((std::uint64_t{1} << 53) - 1);
+}
+
+void read_logit_bias(Fields& fields, infer::SamplingParams& s) {
+  const Json* v = fields.object("logit_bias");
+  if (!v) return;
+  for (const auto& [key, bias] : v->items()) {
+    const bool id = !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == key.npos;
+    if (!id || !bias.is_number())
+      fields.refuse("logit_bias",
+                    fmt::format("an object with \"{}\": {}, a token id and a number were expected", key, shown(bias)));
+    s.logit_bias[static_cast<TokenId>(std::stol(key))] = bias.get<double>();
+  }
+}
+
+void read_sampling(Fields& fields, infer::SamplingParams& s) {
+  fields.number("temperature", s.temperature);
+  fields.number("top_p", s.top_p);
+  fields.number("min_p", s.min_p);
+  fields.number("repetition_penalty", s.repetition_penalty);
+  fields.number("presence_penalty", s.presence_penalty);
+  fields.number("frequency_penalty", s.frequency_penalty);
+  std::int64_t top_k = s.top_k, seed = 0;
+  fields.integer("top_k", top_k, -1, kMostTokens);
+  s.top_k = std::max<std::int64_t>(top_k, 0);  // others write -1 for all
+  if (fields.find("seed")) {
+    fields.integer("seed", seed, std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max());
+    s.seed = static_cast<std::uint64_t>(seed);
+  } else {
+    s.seed = random_seed();
+  }
+  read_logit_bias(fields, s);
+}
+
+void read_stops(Fields& fields, const ServedModel& model, Generation& out) {
+  fields.texts("stop", out.stop);
+  if (out.stop.size() > kMostStops)
+    fields.refuse("stop", fmt::format("a list of {}, at most {} are allowed", out.stop.size(), kMostStops));
+  for (const std::string& stop : out.stop) {
+    if (stop.empty()) fields.refuse("stop", "an empty string, or has one");
+    if (stop.size() > kLongestStop) fields.refuse("stop", fmt::format("longer than {} bytes", kLongestStop));
+  }
+  if (!out.stop.empty()) model.needs_tokenizer();
+  fields.flag("include_stop_str_in_output", out.include_stop);
+  fields.ids("stop_token_ids", out.end_tokens);
+  bool ignore_eos = false;
+  fields.flag("ignore_eos", ignore_eos);
+  if (!ignore_eos) out.end_tokens.insert(out.end_tokens.end(), model.end_tokens.begin(), model.end_tokens.end());
+  out.request.stop_token_ids = out.end_tokens;
+}
+
+void read_stream_options(Fields& fields, Generation& out) {
+  fields.flag("stream", out.stream);
+  const Json* v = fields.object("stream_options");
+  if (!v) return;
+  Fields options(*v, "stream_options.");
+  options.flag("include_usage", out.include_usage);
+  options.flag("continuous_usage_stats", out.continuous_usage);
+}
+
+void read_forced(Fields& fields, const ServedModel& model, const ApiOptions& options, Generation& out) {
+  if (!options.testing || !fields.find("force_tokens")) return;
+  std::vector<TokenId> forced;
+  const Json* v = fields.find("force_tokens");
+  if (v->is_string())
+    forced = model.needs_tokenizer().encode(v->get<std::string>());
+  else
+    fields.ids("force_tokens", forced);
+  for (const TokenId id : forced)
+    if (id >= model.engine.num_tokens)
+      fields.refuse("force_tokens", fmt::format("a list with {}, which is no token", id));
+  out.request.constraint = std::make_shared<grammar::ForcedTokens>(
+      std::move(forced), out.request.constraint ? out.request.constraint->clone() : nullptr);
+}
+
+}  // namespace
+
+infer::SamplingParams default_sampling(const io::GenerationConfig& defaults) {
+  infer::SamplingParams s;
+  const bool greedy = defaults.do_sample && !*defaults.do_sample;
+  s.temperature = greedy ? 0.0 : defaults.temperature.value_or(1.0);
+  s.top_p = defaults.top_p.value_or(1.0);
+  s.top_k = defaults.top_k.value_or(0);
+  s.min_p = defaults.min_p.value_or(0.0);
+  s.repetition_penalty = defaults.repetition_penalty.value_or(1.0);
+  return s;
+}
+
+void read_generation(Fields& fields, const ServedModel& model, const ApiOptions& options, Generation& out) {
+  out.request.sampling = default_sampling(model.defaults);
+  read_sampling(fields, out.request.sampling);
+  infer::validate(out.request.sampling);
+  read_stops(fields, model, out);
+  read_stream_options(fields, out);
+  std::int64_t min_tokens = 0, priority = 0, prompt_logprobs = -1;
+  fields.integer("n", out.n, 1, options.most_choices);
+  fields.integer("min_tokens", min_tokens, 0, kMostTokens);
+  fields.integer("priority", priority, -1000, 1000);
+  fields.integer("prompt_logprobs", prompt_logprobs, -1, 20);
+  out.request.min_tokens = min_tokens;
+  out.request.priority = static_cast<int>(priority);
+  out.request.prompt_logprobs = static_cast<int>(prompt_logprobs);
+  fields.text("cache_salt", out.request.cache_salt);
+  fields.flag("skip_special_tokens", out.skip_special);
+  fields.flag("return_token_ids", out.return_token_ids);
+  fields.flag("return_tokens_as_token_ids", out.tokens_as_ids);
+  read_forced(fields, model, options, out);
+  fields.ignore({"model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"});
+  out.request.deadline = infer::Request::Clock::now() + std::chrono::seconds(options.request_seconds);
+  out.created =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::vector<infer::Request> engine_requests(const Generation& generation, const ServedModel& model,
+                                            const std::string& prompt_field) {
+  std::vector<infer::Request> out;
+  for (const Prompt& prompt : generation.prompts)
+    for (std::int64_t choice = 0; choice < generation.n; ++choice) {
+      infer::Request request = generation.request;
+      request.prompt = prompt.ids;
+      request.choice = static_cast<std::uint64_t>(choice);
+      if (request.constraint) request.constraint = request.constraint->clone();
+      if (choice > 0) request.prompt_logprobs = -1;
+      try {
+        infer::validate(request, model.engine, model.config);
+      } catch (const InvalidRequest& e) {
+        ApiError error = ApiError::of(e);
+        if (error.param == "prompt") error.param = prompt_field;
+        throw error;
+      }
+      out.push_back(std::move(request));
+    }
+  return out;
+}
+
+}  // namespace hadal::serve

@@ -1,0 +1,60 @@
+// What completions and chat completions have in common: the fields of their requests, and what those ask of the engine.
+#pragma once
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "hadal/infer/request.h"
+#include "hadal/serve/api/fields.h"
+#include "hadal/serve/served_model.h"
+
+namespace hadal::serve {
+
+// Of counts in requests.
+inline constexpr std::int64_t kMostTokens = std::numeric_limits<std::int32_t>::max();
+
+// How the service treats requests; the operator's choice.
+struct ApiOptions {
+  bool testing = false;             // takes force_tokens
+  std::int64_t most_prompts = 256;  // of one completion request
+  std::int64_t most_choices = 128;
+  std::int64_t request_seconds = 3600;  // in which an answer must have ended
+};
+
+struct Prompt {
+  std::vector<TokenId> ids;
+  std::optional<std::string> text = {};  // as it was given, if it was text
+};
+
+struct Generation {
+  std::vector<Prompt> prompts;
+  infer::Request request;  // of every prompt and choice, but for those two
+  std::int64_t n = 1;      // answers to each prompt
+  std::vector<std::string> stop;
+  std::vector<TokenId> end_tokens;  // whose text is not shown: request.stop_token_ids
+  bool include_stop = false, skip_special = true;
+  bool stream = false, include_usage = false, continuous_usage = false;
+  bool return_token_ids = false, tokens_as_ids = false;
+  bool echo = false;
+  bool nothing_new = false;  // max_tokens 0: only the prompt is looked at
+  std::int64_t created = 0;  // Unix time
+  std::string id;
+
+  int logprobs() const { return request.sampling.top_logprobs; }
+};
+
+// Fields of both, but for prompt, logprobs and the limit of tokens.
+void read_generation(Fields& fields, const ServedModel& model, const ApiOptions& options, Generation& out);
+
+// The parameters that the model's makers or nobody want: generation_config.json over neutral values.
+infer::SamplingParams default_sampling(const io::GenerationConfig& defaults);
+
+// The requests of all prompts and choices in their order. Throws ApiError for what the engine would refuse.
+std::vector<infer::Request> engine_requests(const Generation& generation, const ServedModel& model,
+                                            const std::string& prompt_field);
+
+// /v1/completions. Throws ApiError, InvalidRequest.
+Generation read_completion(Fields& fields, const ServedModel& model, const ApiOptions& options);
+
+}  // namespace hadal::serve

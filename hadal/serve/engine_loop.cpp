@@ -1,0 +1,153 @@
+#include "hadal/serve/engine_loop.h"
+
+#include <utility>
+
+#include "hadal/core/log.h"
+
+namespace hadal::serve {
+
+using infer::FinishReason;
+
+EngineLoop::EngineLoop(infer::Engine& engine, Metrics& metrics, EngineLoopOptions options)
+    : engine_(engine), metrics_(metrics), options_(options), thread_([this] { run(); }) {}
+
+EngineLoop::~EngineLoop() {
+  stop();
+  thread_.join();
+}
+
+std::shared_ptr<Channel> EngineLoop::submit(infer::Request request, Wake wake) {
+  auto channel = std::make_shared<Channel>(options_.most_unread, std::move(wake));
+  if (static_cast<std::size_t>(unfinished_.fetch_add(1)) >= options_.most_unfinished) {
+    --unfinished_;
+    channel->fail({Failure::Kind::kOverloaded,
+                   fmt::format("{} requests run or wait already; try again later", options_.most_unfinished)});
+    return channel;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (!stopping_) {
+      commands_.push_back({.channel = channel, .request = std::move(request)});
+      arrived_.notify_one();
+      return channel;
+    }
+  }
+  --unfinished_;
+  channel->fail({Failure::Kind::kStopped, "the server stops"});
+  return channel;
+}
+
+void EngineLoop::end(const std::shared_ptr<Channel>& channel, FinishReason reason) {
+  const std::lock_guard lock(mutex_);
+  commands_.push_back({.channel = channel, .request = std::nullopt, .reason = reason});
+  arrived_.notify_one();
+}
+
+void EngineLoop::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  arrived_.notify_one();
+}
+
+// Waits for one if there is nothing to compute.
+std::vector<EngineLoop::Command> EngineLoop::next_commands() {
+  std::unique_lock lock(mutex_);
+  if (engine_.unfinished() == 0) arrived_.wait(lock, [this] { return stopping_ || !commands_.empty(); });
+  return std::exchange(commands_, {});
+}
+
+void EngineLoop::run() {
+  while (!stopping_) {
+    for (Command& command : next_commands()) obey(command);
+    if (!stopping_ && engine_.unfinished() > 0) step();
+    metrics_.load(engine_);
+  }
+  fail_all({Failure::Kind::kStopped, "the server stops"});
+  const std::lock_guard lock(mutex_);
+  for (Command& command : commands_) command.channel->fail({Failure::Kind::kStopped, "the server stops"});
+  commands_.clear();
+}
+
+void EngineLoop::obey(Command& command) {
+  if (command.request) return begin(command);
+  const auto it = id_of_.find(command.channel.get());
+  if (it == id_of_.end()) return;
+  engine_.end(it->second, command.reason);
+  take_ended();
+}
+
+void EngineLoop::begin(Command& command) {
+  std::optional<Failure> failure;
+  try {
+    const infer::RequestId id = engine_.submit(std::move(*command.request));
+    open_.emplace(id, command.channel);
+    id_of_.emplace(command.channel.get(), id);
+    return;
+  } catch (const InvalidRequest& e) {
+    failure = {Failure::Kind::kInvalid, e.what()};
+  } catch (const std::exception& e) {
+    failure = {Failure::Kind::kServer, e.what()};
+  }
+  --unfinished_;
+  command.channel->fail(std::move(*failure));
+}
+
+void EngineLoop::step() {
+  const auto begin = Channel::Clock::now();
+  try {
+    deliver(engine_.step());
+    take_ended();
+    metrics_.step(Channel::Clock::now() - begin);
+  } catch (const Interrupted&) {
+    stopping_ = true;
+  } catch (const std::exception& e) {
+    // A disk that cannot be read, a result that is no number: whoever takes part must not take it for an answer.
+    log_message(LogLevel::kError, e.what());
+    fail_all({Failure::Kind::kServer, e.what()});
+  }
+}
+
+void EngineLoop::deliver(std::vector<infer::TokenEvent> events) {
+  const auto now = Channel::Clock::now();
+  for (infer::TokenEvent& event : events) {
+    const auto it = open_.find(event.id);
+    if (it == open_.end()) continue;
+    Channel& channel = *it->second;
+    const bool first = channel.tokens++ == 0;
+    metrics_.token(first, now - (first ? channel.submitted : channel.last_token));
+    channel.last_token = now;
+    if (channel.push(std::move(event.sample))) continue;
+    channel.fail({Failure::Kind::kTooSlow, "the answer was not read as fast as it came"});
+    engine_.cancel(event.id);
+  }
+}
+
+// Answers that have ended, whether at a token of theirs or at their deadline.
+void EngineLoop::take_ended() {
+  for (auto it = open_.begin(); it != open_.end();) {
+    const auto here = it++;
+    if (!engine_.ended(here->first)) continue;
+    infer::Completion completion = engine_.take(here->first);
+    metrics_.ended(completion, Channel::Clock::now() - here->second->submitted);
+    here->second->finish(std::move(completion));
+    close(here);
+  }
+}
+
+void EngineLoop::fail_all(const Failure& failure) {
+  while (!open_.empty()) {
+    const auto it = open_.begin();
+    engine_.cancel(it->first);
+    if (engine_.ended(it->first)) engine_.take(it->first);
+    it->second->fail(failure);
+    close(it);
+  }
+}
+
+void EngineLoop::close(Open::iterator it) {
+  id_of_.erase(it->second.get());
+  open_.erase(it);
+  --unfinished_;
+}
+
+}  // namespace hadal::serve

@@ -1,0 +1,73 @@
+// An engine of its own thread: requests go in from any thread, what is sampled comes out through their channels. Nobody
+// who reads can hold it up.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "hadal/infer/engine.h"
+#include "hadal/serve/channel.h"
+#include "hadal/serve/metrics.h"
+
+namespace hadal::serve {
+
+struct EngineLoopOptions {
+  std::size_t most_unfinished = 4096;              // requests that run or wait
+  std::size_t most_unread = std::size_t{4} << 20;  // bytes of samples that a reader may leave lying
+};
+
+class EngineLoop {
+ public:
+  // Keeps references. No other thread may use the engine from here on.
+  EngineLoop(infer::Engine& engine, Metrics& metrics, EngineLoopOptions options = {});
+  ~EngineLoop();  // stops
+  EngineLoop(const EngineLoop&) = delete;
+  EngineLoop& operator=(const EngineLoop&) = delete;
+
+  // What the engine refuses, or there is no room for, is a failure in the channel.
+  std::shared_ptr<Channel> submit(infer::Request request, Wake wake = {});
+  // Ends it within a step, if it has not ended; whatever else it says is lost if the reason is kCancelled.
+  void end(const std::shared_ptr<Channel>& channel, infer::FinishReason reason);
+
+  // Ends everything at once: a pass that runs ends at the next layer, if the engine's context asks stopping() there.
+  void stop();
+  bool stopping() const { return stopping_; }
+  Index unfinished() const { return unfinished_; }
+
+ private:
+  struct Command {
+    std::shared_ptr<Channel> channel;
+    std::optional<infer::Request> request;  // none: to be ended
+    infer::FinishReason reason = infer::FinishReason::kCancelled;
+  };
+  using Open = std::map<infer::RequestId, std::shared_ptr<Channel>>;
+
+  void run();
+  std::vector<Command> next_commands();
+  void obey(Command& command);
+  void begin(Command& command);
+  void step();
+  void deliver(std::vector<infer::TokenEvent> events);
+  void take_ended();
+  void fail_all(const Failure& failure);
+  void close(Open::iterator it);
+
+  infer::Engine& engine_;
+  Metrics& metrics_;
+  EngineLoopOptions options_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::vector<Command> commands_;
+  Open open_;                                         // of the engine's thread
+  std::map<const Channel*, infer::RequestId> id_of_;  // of those
+  std::atomic<bool> stopping_ = false;
+  std::atomic<Index> unfinished_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace hadal::serve

@@ -1,0 +1,39 @@
+#include "hadal/serve/served_model.h"
+
+#include <nlohmann/json.hpp>
+
+#include "hadal/serve/api/error.h"
+
+namespace hadal::serve {
+
+const tokenizer::Tokenizer& ServedModel::needs_tokenizer() const {
+  if (!tokenizer)
+    throw ApiError(400, "this model has no tokenizer: send token ids to /v1/completions", "", "no_tokenizer");
+  return *tokenizer;
+}
+
+const tokenizer::ChatTemplate& ServedModel::needs_template() const {
+  needs_tokenizer();
+  if (!chat_template)
+    throw ApiError(400, "this model has no chat template: use /v1/completions", "", "no_chat_template");
+  return *chat_template;
+}
+
+std::optional<TokenId> ServedModel::bos() const {
+  if (config.bos_token_id) return config.bos_token_id;
+  return tokenizer ? tokenizer->added_token(tokenizer->config().bos_token) : std::nullopt;
+}
+
+std::vector<TokenId> ServedModel::encode(std::string_view text, bool add_bos) const {
+  std::vector<TokenId> ids = needs_tokenizer().encode(text, tokenizer::AddedTokenMode::kIgnore);
+  if (const auto first = add_bos ? bos() : std::nullopt) ids.insert(ids.begin(), *first);
+  return ids;
+}
+
+std::vector<TokenId> ServedModel::encode_messages(const nlohmann::ordered_json& messages,
+                                                  const nlohmann::ordered_json& tools,
+                                                  const tokenizer::RenderOptions& options) const {
+  return needs_tokenizer().encode(needs_template().render(messages, tools, options));
+}
+
+}  // namespace hadal::serve

@@ -1,0 +1,41 @@
+// What the API knows of a model: everything but its weights.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "hadal/infer/engine.h"
+#include "hadal/io/generation_config.h"
+#include "hadal/tokenizer/chat_template.h"
+#include "hadal/tokenizer/tokenizer.h"
+
+namespace hadal::serve {
+
+using config::TokenId;
+
+// References: what they mean must outlive it.
+struct ServedModel {
+  std::vector<std::string> names;  // the first is the one in answers
+  std::string fingerprint;         // of weights' directory, version and numerics: whose answers are comparable
+  const config::Config& config;
+  const tokenizer::Tokenizer* tokenizer = nullptr;  // either may be missing
+  const tokenizer::ChatTemplate* chat_template = nullptr;
+  io::GenerationConfig defaults;
+  std::vector<TokenId> end_tokens;
+  infer::EngineOptions engine;  // resolved
+  std::int64_t created = 0;     // when it was loaded, seconds of Unix time
+
+  const std::string& name() const { return names.front(); }
+  // Throw ApiError if the model has none.
+  const tokenizer::Tokenizer& needs_tokenizer() const;
+  const tokenizer::ChatTemplate& needs_template() const;
+
+  std::optional<TokenId> bos() const;
+  // Text without a template; text that spells control tokens stays text. BOS (if there is one) unless told otherwise.
+  std::vector<TokenId> encode(std::string_view text, bool add_bos) const;
+  std::vector<TokenId> encode_messages(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools,
+                                       const tokenizer::RenderOptions& options) const;
+};
+
+}  // namespace hadal::serve
