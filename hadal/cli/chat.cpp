@@ -137,7 +137,7 @@ class TerminalChat {
 int run(const ChatCommand& o) {
   const std::filesystem::path directory = o.model.empty() ? bundled_model() : std::filesystem::path(o.model);
   TextModel model(directory, o.compute);
-  const StatsAtEnd stats(o.compute.stats, model.store());
+  const StatsAtEnd stats(o.compute.stats, model.store(), [&] { return describe(model.speculation()); });
   Conversation chat(model, o.sampling, o.chat_template.render());
   if (!o.chat_template.thinking.empty() && !model.chat_template().mentions("thinking"))
     log_warning("--thinking: the model's chat template has no switch for thinking");

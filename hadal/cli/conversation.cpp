@@ -84,10 +84,10 @@ std::string Conversation::stats() const {
   const auto generated = static_cast<double>(last_.tokens.size());
   const std::string experts = model_.store() ? stats_text(model_.store()) + "\n" : "";
   return fmt::format(
-      "prompt {} tokens ({} from the cache), {:.1f} tok/s; answer {} tokens, {:.1f} tok/s; context {}\n{}",
+      "prompt {} tokens ({} from the cache), {:.1f} tok/s; answer {} tokens, {:.1f} tok/s; context {}\n{}\n{}",
       last_.prompt_tokens, last_.cached_tokens,
       rate(static_cast<double>(last_.prompt_tokens - last_.cached_tokens), last_.prompt_seconds), last_.tokens.size(),
-      rate(generated - 1, last_.decode_seconds), model_.engine().context(), experts);
+      rate(generated - 1, last_.decode_seconds), model_.engine().context(), describe(model_.speculation()), experts);
 }
 
 }  // namespace hadal::cli

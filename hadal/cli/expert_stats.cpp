@@ -49,7 +49,9 @@ nlohmann::ordered_json stats_json(const stream::ExpertStore* store) {
 }
 
 StatsAtEnd::~StatsAtEnd() {
-  if (wanted_) fmt::print(stderr, "hadal: {}\n", stats_text(store_));
+  if (!wanted_) return;
+  fmt::print(stderr, "hadal: {}\n", stats_text(store_));
+  if (more_) fmt::print(stderr, "hadal: {}\n", more_());
 }
 
 }  // namespace hadal::cli

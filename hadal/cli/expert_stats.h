@@ -1,6 +1,7 @@
-// What --stats says about a model whose experts are read from disk.
+// What --stats says: about a model whose experts are read from disk, and whatever a command adds.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -15,7 +16,9 @@ nlohmann::ordered_json stats_json(const stream::ExpertStore* store);
 // Prints the text to stderr when a command ends, however it does.
 class StatsAtEnd {
  public:
-  StatsAtEnd(bool wanted, const stream::ExpertStore* store) : wanted_(wanted), store_(store) {}
+  // `more` is another line.
+  StatsAtEnd(bool wanted, const stream::ExpertStore* store, std::function<std::string()> more = {})
+      : wanted_(wanted), store_(store), more_(std::move(more)) {}
   ~StatsAtEnd();
   StatsAtEnd(const StatsAtEnd&) = delete;
   StatsAtEnd& operator=(const StatsAtEnd&) = delete;
@@ -23,6 +26,7 @@ class StatsAtEnd {
  private:
   bool wanted_;
   const stream::ExpertStore* store_;
+  std::function<std::string()> more_;
 };
 
 }  // namespace hadal::cli

@@ -208,7 +208,7 @@ int run(const GenerateCommand& o) {
   const int sources = !o.input.empty() + !o.prompt.empty() + !o.prompt_ids.empty();
   HADAL_CHECK(sources == 1, "generate: give one of --prompt, --prompt-ids and --input");
   TextModel model(o.model, o.compute);
-  const StatsAtEnd stats(o.compute.stats, model.store());
+  const StatsAtEnd stats(o.compute.stats, model.store(), [&] { return describe(model.speculation()); });
   if (!o.chat_template.thinking.empty() && !model.chat_template().mentions("thinking"))
     log_warning("--thinking: the model's chat template has no switch for thinking");
   auto tasks = read_tasks(o, model);

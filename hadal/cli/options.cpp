@@ -55,7 +55,7 @@ void ComputeOptions::add_memory_to(CLI::App& command) {
   command.add_flag("--as-stored", as_stored,
                    "Use weights where the files lie in memory, instead of a copy arranged for the kernels: starts at "
                    "once and shares memory with other processes, but decodes at about half the speed; the same bits");
-  command.add_flag("--stats", stats, "At the end, say on stderr how the memory for experts served");
+  command.add_flag("--stats", stats, "At the end, say on stderr how the memory for experts served, and drafts");
 }
 
 stream::StreamOptions ComputeOptions::stream() const {

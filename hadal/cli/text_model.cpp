@@ -87,6 +87,11 @@ std::string TextModel::fingerprint() const {
   return fmt::format("fp_{:016x}", hash);
 }
 
+infer::SpeculationStats TextModel::speculation() const {
+  infer::SpeculationStats stats = engine_->speculation();
+  return stats += of_batches_;
+}
+
 const tokenizer::Tokenizer& TextModel::tokenizer() const {
   HADAL_CHECK(tokenizer_, "{}: has no tokenizer.json or tiktoken.model; give token ids (--prompt-ids, \"prompt_ids\")",
               directory_.string());
@@ -152,6 +157,7 @@ void TextModel::answer_all(std::span<const infer::Request> requests, const Stops
         on_answer(i, text.answer(completion));
         open.erase(i);
       });
+  of_batches_ += engine.speculation();
 }
 
 }  // namespace hadal::cli

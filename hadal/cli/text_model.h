@@ -41,6 +41,7 @@ class TextModel {
   // Answers with equal ones can be compared bit by bit: of what the model is and how it is computed.
   std::string fingerprint() const;
   const stream::ExpertStore* store() const { return model_.store.get(); }  // nullptr: everything is in memory
+  infer::SpeculationStats speculation() const;                             // of all answers so far
   const config::Config& config() const { return model_.transformer.config; }
 
   // The ids of a conversation: what the template wrote may be control tokens, what messages hold may not.
@@ -74,6 +75,7 @@ class TextModel {
   std::vector<config::TokenId> end_tokens_;
   infer::EngineOptions engine_options_;
   std::unique_ptr<infer::Engine> engine_;
+  infer::SpeculationStats of_batches_;
 };
 
 }  // namespace hadal::cli

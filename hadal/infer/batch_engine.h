@@ -23,6 +23,8 @@ class BatchEngine {
   // lost then.
   void generate(std::span<const Request> requests, const OnBatchToken& on_token, const OnCompletion& on_completion);
 
+  const SpeculationStats& speculation() const { return engine_.speculation(); }
+
  private:
   void drop(const std::map<RequestId, std::size_t>& open);
 

@@ -1,6 +1,10 @@
 #include "hadal/infer/speculation.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 namespace hadal::infer {
 namespace {
@@ -40,6 +44,33 @@ void SpeculationStats::verified(Index drafts, Index right) {
     ++drafted[static_cast<std::size_t>(depth)];
     if (depth < right) ++accepted[static_cast<std::size_t>(depth)];
   }
+}
+
+SpeculationStats& SpeculationStats::operator+=(const SpeculationStats& other) {
+  const auto add = [](std::vector<Index>& to, const std::vector<Index>& from) {
+    to.resize(std::max(to.size(), from.size()));
+    std::transform(from.begin(), from.end(), to.begin(), to.begin(), std::plus<>());
+  };
+  add(drafted, other.drafted);
+  add(accepted, other.accepted);
+  steps += other.steps;
+  tokens += other.tokens;
+  return *this;
+}
+
+std::string describe(const SpeculationStats& stats) {
+  const auto percent = [](Index part, Index all) {
+    return 100 * static_cast<double>(part) / static_cast<double>(std::max<Index>(all, 1));
+  };
+  const Index drafted = std::accumulate(stats.drafted.begin(), stats.drafted.end(), Index{0});
+  const Index accepted = std::accumulate(stats.accepted.begin(), stats.accepted.end(), Index{0});
+  if (drafted == 0) return "drafts: none";
+  std::string depths;
+  for (std::size_t d = 0; d < stats.drafted.size() && stats.drafted[d] > 0; ++d)
+    depths += fmt::format("{}{:.0f} %", d == 0 ? "" : ", ", percent(stats.accepted[d], stats.drafted[d]));
+  return fmt::format("drafts: {} of {} right ({:.1f} %), by depth {}; {:.2f} tokens a step", accepted, drafted,
+                     percent(accepted, drafted), depths,
+                     static_cast<double>(stats.tokens) / static_cast<double>(std::max<Index>(stats.steps, 1)));
 }
 
 }  // namespace hadal::infer

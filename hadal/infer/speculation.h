@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,12 +23,16 @@ std::optional<Speculate> speculate_named(std::string_view name);
 
 struct SpeculationStats {
   std::vector<Index> drafted, accepted;  // by depth, from 0
-  Index steps = 0, tokens = 0;           // of sequences that decode: a step each, and what it brought
+  Index steps = 0, tokens = 0;           // of each sequence and pass that sampled, and what they brought
   double plain_rate =
       0;            // tokens a second that steps without drafts would have brought, as far as measured; 0: unknown
   double rate = 0;  // that steps bring now
 
   void verified(Index drafts, Index right);
+  SpeculationStats& operator+=(const SpeculationStats& other);
 };
+
+// "drafts: 61 of 74 right (82.4 %), by depth 82 %, 40 %; 1.8 tokens a step", or that there were none.
+std::string describe(const SpeculationStats& stats);
 
 }  // namespace hadal::infer
