@@ -73,18 +73,50 @@ void Sequence::look_up(Index most) {
   draft(lookup_.draft(ids_, most), Speculate::kLookup);
 }
 
-MtpDrafter::Wish Sequence::wish(model::Form form, Index drafts) {
-  const auto choose = [this](std::span<float> logits, std::span<const TokenId> so_far) -> TokenId {
-    std::vector<TokenId> then(answer().begin(), answer().end());
-    then.insert(then.end(), so_far.begin(), so_far.end());
+// The draw that the draft's position will have, under the same constraint: the more alike the two distributions, the
+// more often the same token.
+class Sequence::DraftChooser {
+ public:
+  explicit DraftChooser(Sequence& sequence) : s_(sequence) {}
+
+  TokenId operator()(std::span<float> logits, std::span<const TokenId> so_far) {
     try {
-      // The draw that this position will have: the more alike the two distributions, the more often the same token.
-      return sampler_->sample(logits, prompt(), then, request_.choice, ids_.size() + so_far.size()).id;
+      if (!look_ahead(so_far)) return -1;
+      std::vector<TokenId> answer(s_.answer().begin(), s_.answer().end());
+      answer.insert(answer.end(), so_far.begin(), so_far.end());
+      return s_.sampler_
+          ->sample(logits, s_.prompt(), answer, s_.request_.choice, s_.ids_.size() + so_far.size(), allowed_)
+          .id;
     } catch (const Error&) {
       return -1;  // numbers that nothing can be made of
     }
-  };
-  return {state_, mtp_, ids_, form, drafts, choose};
+  }
+
+ private:
+  // What may come behind these drafts. False: the answer would have ended.
+  bool look_ahead(std::span<const TokenId> so_far) {
+    if (!s_.constrained()) return true;
+    if (so_far.empty()) {
+      s_.make_mask();  // which sample() will want as well
+      allowed_ = s_.allowed();
+      return s_.mask_error_.empty() && !s_.request_.constraint->complete();
+    }
+    if (!ahead_) ahead_ = s_.request_.constraint->clone();
+    ahead_->accept(so_far.back());
+    if (ahead_->complete()) return false;
+    mask_.assign(static_cast<std::size_t>((s_.num_tokens_ + 31) / 32), ~0u);
+    allowed_ = ahead_->mask(mask_) ? std::span<const std::uint32_t>(mask_) : std::span<const std::uint32_t>();
+    return true;
+  }
+
+  Sequence& s_;
+  std::shared_ptr<grammar::TokenConstraint> ahead_;  // the constraint as the drafts so far would leave it
+  std::vector<std::uint32_t> mask_;
+  std::span<const std::uint32_t> allowed_;
+};
+
+MtpDrafter::Wish Sequence::wish(model::Form form, Index drafts) {
+  return {state_, mtp_, ids_, form, drafts, DraftChooser(*this)};
 }
 
 TokenId Sequence::simulated(TokenId draft) const {

@@ -82,6 +82,7 @@ class Sequence {
 
  private:
   using Clock = std::chrono::steady_clock;
+  class DraftChooser;
 
   std::span<const TokenId> prompt() const { return std::span(ids_).first(static_cast<std::size_t>(prompt_tokens_)); }
   std::span<const TokenId> answer() const { return std::span(ids_).subspan(static_cast<std::size_t>(prompt_tokens_)); }

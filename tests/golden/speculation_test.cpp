@@ -107,6 +107,44 @@ TEST_F(Speculation, WithoutTheLayerThereIsLookupOnly) {
   EXPECT_GT(stats.accepted.at(0), 0);
 }
 
+// Every other token even, and the end after some: what a grammar does, and drafts know it.
+class Alternating : public grammar::TokenConstraint {
+ public:
+  bool mask(std::span<std::uint32_t> allowed) override {
+    for (std::uint32_t& word : allowed) word &= taken_ % 2 == 0 ? 0x55555555u : 0xaaaaaaaau;
+    return true;
+  }
+  void accept(TokenId token) override {
+    EXPECT_EQ(token % 2, taken_ % 2) << taken_;
+    ++taken_;
+  }
+  bool complete() const override { return taken_ == 25; }
+  std::unique_ptr<grammar::TokenConstraint> clone() const override { return std::make_unique<Alternating>(*this); }
+
+ private:
+  Index taken_ = 0;
+};
+
+TEST_F(Speculation, ConstraintsHoldForDraftsToo) {
+  std::vector<Request> all = requests();
+  const auto constrained = [&] {
+    for (Request& r : all) {
+      r.constraint = std::make_shared<Alternating>();
+      r.max_tokens = 40;
+      r.stop_token_ids.clear();
+      r.min_tokens = 3;
+    }
+    return all;
+  };
+  const auto expected = run(constrained(), {.sequences = 3});
+  const auto got = run(constrained(), {.sequences = 3, .speculate = Speculate::kMtp, .fixed_drafts = 3});
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(got[i], expected[i]) << i;
+    EXPECT_EQ(got[i].tokens.size(), 25u);
+  }
+  EXPECT_GT(stats.accepted.at(1), 0);
+}
+
 // Whoever stops at a token never gets to know what the same step had behind it.
 TEST_F(Speculation, AnAnswerEndsAtTheTokenWhereItIsToldTo) {
   Engine plain(ctx, model.transformer),
