@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "hadal/chat/stop_strings.h"
 #include "hadal/infer/request.h"
-#include "hadal/serve/stop_strings.h"
 #include "hadal/tokenizer/stream_decoder.h"
 
 namespace hadal::serve {
@@ -29,7 +29,7 @@ class AnswerText {
 
  private:
   std::vector<TokenId> ends_;
-  StopStrings stops_;
+  chat::StopStrings stops_;
   std::optional<tokenizer::StreamDecoder> decoder_;
 };
 

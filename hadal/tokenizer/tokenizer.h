@@ -40,6 +40,7 @@ class Tokenizer {
   // Highest assigned id + 1: 128815 for DeepSeek-V3, whose embedding has 129280 rows.
   TokenId vocab_size() const { return data_.vocabulary.size(); }
   const TokenizerConfig& config() const { return config_; }
+  const AddedTokens& added_tokens() const { return added_; }
   const PreTokenizer& pre_tokenizer() const { return *pre_tokenizer_; }
 
  private:

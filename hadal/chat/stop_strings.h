@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace hadal::serve {
+namespace hadal::chat {
 
 class StopStrings {
  public:
@@ -25,4 +25,4 @@ class StopStrings {
   std::string found_;
 };
 
-}  // namespace hadal::serve
+}  // namespace hadal::chat

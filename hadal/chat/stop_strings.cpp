@@ -1,9 +1,9 @@
-#include "hadal/serve/stop_strings.h"
+#include "hadal/chat/stop_strings.h"
 
 #include <algorithm>
 #include <utility>
 
-namespace hadal::serve {
+namespace hadal::chat {
 namespace {
 
 // The longest end of `text` with which `stop` begins.
@@ -37,4 +37,4 @@ std::string StopStrings::finish() {
   return std::exchange(held_, {});
 }
 
-}  // namespace hadal::serve
+}  // namespace hadal::chat

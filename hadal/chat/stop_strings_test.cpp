@@ -1,0 +1,33 @@
+#include "hadal/chat/stop_strings.h"
+
+#include <gtest/gtest.h>
+
+namespace hadal::chat {
+namespace stop_strings_test {
+namespace {
+
+TEST(StopStrings, NoPartOfOneIsShownHoweverTheTextIsCut) {
+  const std::string text = "one STO two STOP three";
+  for (std::size_t i = 0; i <= text.size(); ++i)
+    for (std::size_t j = i; j <= text.size(); ++j) {
+      StopStrings stops({"STOP", "", "xx"});
+      std::string shown = stops.push(text.substr(0, i));
+      EXPECT_EQ(std::string("one STO two ").substr(0, shown.size()), shown);
+      shown += stops.push(text.substr(i, j - i));
+      shown += stops.push(text.substr(j));
+      shown += stops.finish();
+      EXPECT_EQ(shown, "one STO two ");
+      EXPECT_TRUE(stops.stopped());
+    }
+}
+
+TEST(StopStrings, WhatWasHeldBackComesAtTheEnd) {
+  StopStrings stops({"###"});
+  EXPECT_EQ(stops.push("a##"), "a");
+  EXPECT_EQ(stops.finish(), "##");
+  EXPECT_FALSE(stops.stopped());
+}
+
+}  // namespace
+}  // namespace stop_strings_test
+}  // namespace hadal::chat
