@@ -60,6 +60,8 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
                      .sequences = sequences,
                      .kept_bytes = model_.kept_bytes,
                      .speculate = options.speculation()};
+  // Beside experts that come from disk, caches have what those that run need, no more.
+  if (model_.store) engine_options_.cached_bytes = 0;
   if (options.speculation() == infer::Speculate::kMtp && model_.transformer.mtp.empty())
     log_warning("--speculate mtp: {} has no MTP layer, nothing is drafted", directory.string());
   if (tokenizer::Tokenizer::exists(directory)) {

@@ -1,117 +1,193 @@
 #include "hadal/infer/engine.h"
 
 #include <algorithm>
+#include <set>
 
 #include "hadal/core/transfer.h"
 #include "hadal/ops/elementwise.h"
 
 namespace hadal::infer {
+namespace {
+
+// Less of a common prompt is not worth waiting for.
+constexpr Index kWorthWaitingFor = 16;
+
+}  // namespace
+
 Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOptions options)
     : ctx_(ctx),
       transformer_(transformer),
       options_(resolve(options, transformer.config)),
       pools_(transformer.new_pools(options_.cache_dtype, options_.max_pages, options_.kept_bytes, ctx.memory)),
       speculator_(options_, transformer),
-      schedule_{
-          .limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk, .pages = options_.max_pages}} {
-  for (Index i = 0; i < options_.sequences; ++i) slots_.push_back({.sequence = Sequence(pools_, options_)});
-}
+      schedule_{.limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk}} {}
 
-Index Engine::pages_of(const Request& request) const {
+// Of an answer that has a limit it is known at once that it could not come to its end. The last token needs no place.
+void Engine::check_pages(const Request& request) const {
   const auto prompt = static_cast<Index>(request.prompt.size());
-  if (request.max_tokens == kNoAnswer) return model::pages_for(prompt);
-  const Index most =
-      request.max_tokens > 0 ? std::min(options_.context - prompt, request.max_tokens) : options_.context - prompt;
-  return model::pages_for(prompt + most);
+  if (options_.max_pages == 0 || options_.context < options_.max_pages * model::kPageTokens) return;
+  if (prompt + request.max_tokens - 1 > options_.context)
+    throw InvalidRequest(fmt::format(
+        "max_tokens: a prompt of {} tokens and an answer of {} need more than the {} pages of {} tokens that "
+        "there are; ask for fewer tokens",
+        prompt, request.max_tokens, options_.max_pages, model::kPageTokens));
 }
 
 RequestId Engine::submit(Request request) {
   validate(request, options_, transformer_.config);
-  const Index pages = pages_of(request);
-  if (options_.max_pages > 0 && pages > options_.max_pages)
-    throw InvalidRequest(
-        fmt::format("max_tokens: a prompt of {} tokens and its answer could need {} pages of {} tokens, "
-                    "there are {}; ask for fewer tokens",
-                    request.prompt.size(), pages, model::kPageTokens, options_.max_pages));
+  check_pages(request);
   const RequestId id = ++last_id_;
   infer::submit(schedule_, {.id = id,
                             .prompt = static_cast<Index>(request.prompt.size()),
-                            .pages = pages,
                             .priority = request.priority,
                             .tenant = tenants_.try_emplace(request.tenant, tenants_.size()).first->second});
   if (request.deadline) next_deadline_ = std::min(next_deadline_.value_or(*request.deadline), *request.deadline);
-  waiting_.emplace(id, std::move(request));
-  begin_waiting();
+  sequences_.emplace(id, std::make_unique<Sequence>(pools_, options_, std::move(request)));
   return id;
 }
 
 void Engine::begin_waiting() {
-  while (can_begin(schedule_)) {
-    const RequestId id = next_waiting(schedule_)->id;
-    Request request = std::move(waiting_.extract(id).mapped());
-    Slot& slot = free_slot_for(request);
-    slot.id = id;
-    slot.sequence.start(std::move(request));
-    begin(schedule_, slot.sequence.length());
-    make_room();
+  while (!schedule_.waiting.empty() && static_cast<Index>(schedule_.running.size()) < options_.sequences) {
+    if (options_.max_pages > 0) count_pages();
+    if (!can_begin(schedule_)) return;
+    Sequence& next = sequence(next_waiting(schedule_)->id);
+    next.begin();
+    next.adopt(tree_);
+    infer::begin(schedule_, next.length());
+    follow(schedule_.running.back());
   }
 }
 
-// What ended sequences left is forgotten as far as those that run could come to need its pages.
-void Engine::make_room() {
-  if (options_.max_pages == 0) return;
-  Index pages = 0;
-  for (const ScheduledRequest& r : schedule_.running) pages += r.pages;
-  for (const Slot& slot : slots_)
-    if (slot.id == 0) pages += model::pages_for(slot.sequence.length());
-  for (Slot& slot : slots_) {
-    if (pages <= options_.max_pages) return;
-    if (slot.id != 0) continue;
-    pages -= model::pages_for(slot.sequence.length());
-    slot.sequence.forget();
+// What can_begin asks for.
+void Engine::count_pages() {
+  schedule_.free_pages = pools_.main->available() + tree_.evictable();
+  for (ScheduledRequest& r : schedule_.running) {
+    Sequence& s = sequence(r.id);
+    r.pages = r.behind == 0 ? s.pages_wanted(s.known() - s.length()) : 0;
+  }
+  const RequestId id = next_waiting(schedule_)->id;
+  for (ScheduledRequest& r : schedule_.waiting)
+    if (r.id == id) r.pages = model::pages_for(r.known + 1) - shared_pages(r);
+}
+
+// Of the pages that the next one needs, those that others hold already or are about to make.
+Index Engine::shared_pages(const ScheduledRequest& next) {
+  Index shared = 0;
+  const PrefixTree::Match match = sequence(next.id).find_in(tree_);
+  while (shared < match.length / model::kPageTokens && match.pages[static_cast<std::size_t>(shared)]->main.shared())
+    ++shared;
+  Sequence::Following following;
+  leader_of(next, following);
+  return std::max(shared, following.length / model::kPageTokens);
+}
+
+// Who runs the prompt that this one begins with, too.
+const ScheduledRequest* Engine::leader_of(const ScheduledRequest& request, Sequence::Following& following) const {
+  const ScheduledRequest* best = nullptr;
+  for (const ScheduledRequest& r : schedule_.running) {
+    if (r.id == request.id || !r.in_prompt() || r.priority > request.priority) continue;
+    const Sequence::Following f = find(request.id)->following(*find(r.id));
+    if (f.length > following.length) best = &r, following = f;
+  }
+  return best;
+}
+
+void Engine::follow(ScheduledRequest& request) {
+  Sequence::Following following;
+  const ScheduledRequest* leader = request.in_prompt() ? leader_of(request, following) : nullptr;
+  const bool worth = leader && following.length >= request.done + kWorthWaitingFor;
+  request.behind = worth ? leader->id : 0;
+  request.until = worth ? following.until : 0;
+}
+
+// Those whose prompt somebody else has computed now, or has not and has left, go on.
+void Engine::release_followers() {
+  for (ScheduledRequest& r : schedule_.running) {
+    if (r.behind == 0) continue;
+    const auto leader = std::find_if(schedule_.running.begin(), schedule_.running.end(),
+                                     [&](const ScheduledRequest& other) { return other.id == r.behind; });
+    if (leader != schedule_.running.end() && leader->done < r.until) continue;
+    sequence(r.id).adopt(tree_);
+    r.done = sequence(r.id).length();
+    follow(r);
   }
 }
 
-// The one whose cache serves best.
-Engine::Slot& Engine::free_slot_for(const Request& request) {
-  Slot* best = nullptr;
-  Index most = -1;
-  for (Slot& slot : slots_) {
-    if (slot.id != 0) continue;
-    const Index prefix = slot.sequence.reusable_prefix(request);
-    if (prefix > most) best = &slot, most = prefix;
+// The pass without those for whom there is no memory: they wait again, the last ones first.
+std::vector<Run> Engine::with_room(std::vector<Run> pass) {
+  std::vector<const ScheduledRequest*> order;
+  for (const ScheduledRequest& r : schedule_.running) order.push_back(&r);
+  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) { return a->priority < b->priority; });
+  std::vector<RequestId> ids;
+  for (const ScheduledRequest* r : order) ids.push_back(r->id);
+  std::set<RequestId> gone;
+  for (const RequestId id : ids) {
+    const auto run = std::find_if(pass.begin(), pass.end(), [id](const Run& r) { return r.id == id; });
+    if (run == pass.end()) continue;
+    while (!gone.contains(id)) {
+      Sequence& s = sequence(id);
+      if (make_room(s.pages_wanted(run->rows)) && s.try_reserve(run->rows)) break;
+      const RequestId last = victim(schedule_)->id;
+      gone.insert(last);
+      const bool alone = schedule_.running.size() == 1;
+      preempt(last);
+      // It holds all there is, and has to copy a page that the tree has too: it begins anew without the tree.
+      if (alone) tree_.clear();
+    }
   }
-  return *best;
+  std::erase_if(pass, [&](const Run& run) { return gone.contains(run.id); });
+  return pass;
 }
 
-const Engine::Slot* Engine::find(RequestId id) const {
-  const auto it = std::find_if(slots_.begin(), slots_.end(), [id](const Slot& s) { return s.id == id; });
-  return it == slots_.end() ? nullptr : &*it;
+// Gives up what was left for others as far as so many pages make it necessary. False if that is not enough.
+bool Engine::make_room(Index pages) {
+  if (pages == 0) return true;
+  model::PagePool& pool = *pools_.main;
+  if (options_.max_pages > 0) {
+    while (pool.available() < pages && tree_.evict()) {
+    }
+    return pool.available() >= pages;
+  }
+  Index running = pages;
+  for (const ScheduledRequest& r : schedule_.running) running += sequence(r.id).pages_held();
+  most_running_pages_ = std::max(most_running_pages_, running);
+  const Index most = std::max(
+      most_running_pages_, static_cast<Index>(options_.cached_bytes / std::max<std::uint64_t>(pool.page_bytes(), 1)));
+  while (pool.in_use() + pages > most && tree_.evict()) {
+  }
+  return true;
+}
+
+void Engine::preempt(RequestId id) {
+  sequence(id).leave_to(tree_);
+  infer::preempt(schedule_, id);
+  ++preemptions_;
+}
+
+const Sequence* Engine::find(RequestId id) const {
+  const auto it = sequences_.find(id);
+  return it == sequences_.end() ? nullptr : it->second.get();
 }
 
 Index Engine::tokens_done(RequestId id) const {
-  const Slot* slot = find(id);
-  return slot ? slot->sequence.length() : 0;
+  const Sequence* s = find(id);
+  return s ? s->length() : 0;
 }
 
-// The slot of a sequence that has ended becomes free.
-void Engine::leave(Slot& slot) {
-  completions_.emplace(slot.id, slot.sequence.take_completion());
-  remove(schedule_, slot.id);
-  slot.id = 0;
+void Engine::leave(RequestId id) {
+  const auto it = sequences_.find(id);
+  completions_.emplace(id, it->second->take_completion());
+  it->second->leave_to(tree_);
+  remove(schedule_, id);
+  sequences_.erase(it);
 }
 
 void Engine::end(RequestId id, FinishReason reason, std::optional<Index> keep) {
-  if (Slot* slot = find(id)) {
-    slot->sequence.end(reason, keep);
-    leave(*slot);
-  } else if (auto waiting = waiting_.extract(id)) {
-    remove(schedule_, id);
-    Completion& completion = completions_[id];
-    completion.finish_reason = reason;
-    completion.prompt_tokens = static_cast<Index>(waiting.mapped().prompt.size());
-  } else if (const auto it = completions_.find(id); it != completions_.end()) {
-    Completion& completion = it->second;
+  if (const auto it = sequences_.find(id); it != sequences_.end()) {
+    it->second->end(reason, keep);
+    leave(id);
+  } else if (const auto done = completions_.find(id); done != completions_.end()) {
+    Completion& completion = done->second;
     const bool behind = keep && *keep < static_cast<Index>(completion.tokens.size());
     if (behind) completion.tokens.resize(static_cast<std::size_t>(*keep));
     if (behind || completion.finish_reason == FinishReason::kLength) completion.finish_reason = reason;
@@ -122,11 +198,6 @@ Completion Engine::take(RequestId id) {
   const auto it = completions_.find(id);
   HADAL_CHECK(it != completions_.end(), "engine: request {} has not ended, or its answer was taken", id);
   return std::move(completions_.extract(it).mapped());
-}
-
-void Engine::reset() {
-  for (Slot& slot : slots_)
-    if (slot.id == 0) slot.sequence.forget();
 }
 
 // Those whose time is over.
@@ -142,16 +213,15 @@ void Engine::end_late() {
     else
       next_deadline_ = std::min(next_deadline_.value_or(*request.deadline), *request.deadline);
   };
-  for (const auto& [id, request] : waiting_) look_at(id, request);
-  for (const Slot& slot : slots_)
-    if (slot.id != 0) look_at(slot.id, slot.sequence.request());
+  for (const auto& [id, s] : sequences_) look_at(id, s->request());
   for (const RequestId id : late) end(id, FinishReason::kDeadline);
 }
 
 std::vector<TokenEvent> Engine::step() {
   end_late();
+  release_followers();
   begin_waiting();
-  const std::vector<Run> pass = next_pass(schedule_);
+  const std::vector<Run> pass = with_room(next_pass(schedule_));
   if (pass.empty()) return {};
   const std::vector<Rows> rows = rows_of(pass);
   const Workspace::Scope scope(ctx_.workspace);
@@ -167,22 +237,18 @@ std::vector<TokenEvent> Engine::step() {
 void Engine::speculate(const TensorRef& hidden, const std::vector<Rows>& rows, double seconds) {
   if (options_.speculate == Speculate::kOff) return;
   std::vector<Speculator::Passed> passed;
-  for (const Rows& r : rows) {
-    if (r.slot->id == 0) continue;
-    Sequence& sequence = r.slot->sequence;
-    passed.push_back({sequence, r.begin, sequence.length() - r.before, r.before, r.prompt});
-  }
+  for (const Rows& r : rows)
+    if (Sequence* s = find(r.id)) passed.push_back({*s, r.begin, s->length() - r.before, r.before, r.prompt});
   speculator_.passed(ctx_, hidden, passed, seconds);
   for (const Rows& r : rows)
-    if (r.slot->id != 0) draft(schedule_, r.slot->id, r.slot->sequence.drafts());
+    if (const Sequence* s = find(r.id)) draft(schedule_, r.id, s->drafts());
 }
 
 std::vector<Engine::Rows> Engine::rows_of(const std::vector<Run>& pass) {
   std::vector<Rows> rows;
   for (const Run& run : pass) {
-    Slot* slot = find(run.id);
-    rows.push_back(
-        {slot, rows.empty() ? 0 : rows.back().end(), run.rows, slot->sequence.length(), slot->sequence.in_prompt()});
+    Sequence& s = sequence(run.id);
+    rows.push_back({run.id, &s, rows.empty() ? 0 : rows.back().end(), run.rows, s.length(), s.in_prompt()});
   }
   return rows;
 }
@@ -190,7 +256,7 @@ std::vector<Engine::Rows> Engine::rows_of(const std::vector<Run>& pass) {
 // Runs the pass. What throws on the way leaves every cache as long as it was.
 TensorRef Engine::compute(const std::vector<Rows>& rows) {
   std::vector<model::Segment> segments;
-  for (const Rows& r : rows) segments.push_back(r.slot->sequence.next(r.count));
+  for (const Rows& r : rows) segments.push_back(r.sequence->next(r.count));
   begin_masks(rows);
   try {
     const TensorRef hidden = transformer_.hidden(ctx_, segments);
@@ -199,7 +265,7 @@ TensorRef Engine::compute(const std::vector<Rows>& rows) {
     return hidden;
   } catch (...) {
     masks_.wait();
-    for (const Rows& r : rows) r.slot->sequence.rewind(r.before);
+    for (const Rows& r : rows) r.sequence->rewind(r.before);
     throw;
   }
 }
@@ -208,9 +274,9 @@ TensorRef Engine::compute(const std::vector<Rows>& rows) {
 void Engine::begin_masks(const std::vector<Rows>& rows) {
   std::vector<std::function<void()>> jobs;
   for (const Rows& r : rows) {
-    Sequence& sequence = r.slot->sequence;
-    if (sequence.constrained() && sequence.wants_token() && r.before + r.count >= sequence.known())
-      jobs.push_back([&sequence] { sequence.make_mask(); });
+    Sequence* s = r.sequence;
+    if (s->constrained() && s->wants_token() && r.before + r.count >= s->known())
+      jobs.push_back([s] { s->make_mask(); });
   }
   masks_.begin(std::move(jobs));
 }
@@ -219,65 +285,64 @@ void Engine::begin_masks(const std::vector<Rows>& rows) {
 void Engine::look_at_prompts(const TensorRef& hidden, const std::vector<Rows>& rows) {
   for (const Rows& r : rows) add_logprobs(hidden, r);
   for (const Rows& r : rows)
-    if (r.slot->sequence.pools())
-      r.slot->sequence.pool(r.before, OnHost(ctx_, hidden.rows(r.begin, r.end()))->view<float, 2>());
+    if (r.sequence->pools()) r.sequence->pool(r.before, OnHost(ctx_, hidden.rows(r.begin, r.end()))->view<float, 2>());
 }
 
 // In pieces: logits of a long prompt would take more memory than all else.
 void Engine::add_logprobs(const TensorRef& hidden, const Rows& rows) {
   constexpr Index kPiece = 64;
-  const Sequence& sequence = rows.slot->sequence;
-  const Index wanted = sequence.logprob_rows(rows.before, rows.count);
-  for (Index begin = 0, end = 0; begin < wanted; begin = end) {
-    end = std::min(begin + kPiece, wanted);
+  const auto [from, to] = rows.sequence->logprob_rows(rows.before, rows.count);
+  for (Index begin = from, end = 0; begin < to; begin = end) {
+    end = std::min(begin + kPiece, to);
     const Workspace::Scope scope(ctx_.workspace);
     const OnHost all(ctx_, transformer_.logits(ctx_, hidden.rows(rows.begin + begin, rows.begin + end)));
     const auto logits = all->view<float, 2>();
     std::vector<Sample> samples(static_cast<std::size_t>(end - begin));
     ctx_.threads.parallel_for(end - begin, 1, [&](Index i, Index) {
-      samples[static_cast<std::size_t>(i)] =
-          sequence.prompt_logprob({logits.row(i), static_cast<std::size_t>(logits.shape[1])}, rows.before + begin + i);
+      samples[static_cast<std::size_t>(i)] = rows.sequence->prompt_logprob(
+          {logits.row(i), static_cast<std::size_t>(logits.shape[1])}, rows.before + begin + i);
     });
-    rows.slot->sequence.add_prompt_logprobs(std::move(samples));
+    rows.sequence->add_prompt_logprobs(std::move(samples));
   }
 }
 
 // hidden: the rows of the pass. Tokens for each sequence whose known ones are all in the cache.
 std::vector<TokenEvent> Engine::sample(const TensorRef& hidden, const std::vector<Rows>& rows) {
-  std::vector<Slot*> ready;
+  std::vector<const Rows*> ready;
   std::vector<Index> row_ids, first, drafted;
   for (const Rows& r : rows) {
-    Sequence& sequence = r.slot->sequence;
-    if (sequence.length() < sequence.known()) continue;
-    if (r.before < sequence.prompt_tokens()) sequence.prompt_ended();
-    if (!sequence.wants_token()) {
-      sequence.end(FinishReason::kStop);
-      leave(*r.slot);
+    if (r.before < r.sequence->prompt_tokens()) r.sequence->publish(tree_);
+    if (r.sequence->length() < r.sequence->known()) continue;
+    if (r.before < r.sequence->prompt_tokens()) r.sequence->prompt_ended();
+    if (!r.sequence->wants_token()) {
+      r.sequence->end(FinishReason::kStop);
+      leave(r.id);
       continue;
     }
-    ready.push_back(r.slot);
+    ready.push_back(&r);
     first.push_back(static_cast<Index>(row_ids.size()));
-    drafted.push_back(sequence.drafts());
-    for (Index row = r.end() - sequence.sampled_rows(); row < r.end(); ++row) row_ids.push_back(row);
+    drafted.push_back(r.sequence->drafts());
+    for (Index row = r.end() - r.sequence->sampled_rows(); row < r.end(); ++row) row_ids.push_back(row);
   }
   if (ready.empty()) return {};
   const OnHost all_logits(ctx_, transformer_.logits(ctx_, ops::gather_rows(ctx_, hidden, row_ids)));
   std::vector<std::vector<Sample>> samples(ready.size());
   ctx_.threads.parallel_for(static_cast<Index>(ready.size()), 1, [&](Index i, Index) {
     const auto n = static_cast<std::size_t>(i);
-    Sequence& sequence = ready[n]->sequence;
-    samples[n] = sequence.sample(all_logits->rows(first[n], first[n] + sequence.sampled_rows()).view<float, 2>());
+    Sequence& s = *ready[n]->sequence;
+    samples[n] = s.sample(all_logits->rows(first[n], first[n] + s.sampled_rows()).view<float, 2>());
   });
   ctx_.observe("sampled", *all_logits);
   std::vector<TokenEvent> events;
   for (std::size_t i = 0; i < ready.size(); ++i) {
-    const Sequence& sequence = ready[i]->sequence;
-    speculator_.verified(sequence.draft_source(), drafted[i], static_cast<Index>(samples[i].size()) - 1);
-    Index number = sequence.known() - sequence.prompt_tokens() - static_cast<Index>(samples[i].size());
-    for (const Sample& s : samples[i]) events.push_back({ready[i]->id, s, ++number, false});
-    if (sequence.ended() && !samples[i].empty()) events.back().ended = true;
-    sampled(schedule_, ready[i]->id, sequence.known(), sequence.length());
-    if (sequence.ended()) leave(*ready[i]);
+    const RequestId id = ready[i]->id;
+    const Sequence& s = *ready[i]->sequence;
+    speculator_.verified(s.draft_source(), drafted[i], static_cast<Index>(samples[i].size()) - 1);
+    Index number = s.known() - s.prompt_tokens() - static_cast<Index>(samples[i].size());
+    for (const Sample& sample : samples[i]) events.push_back({id, sample, ++number, false});
+    if (s.ended() && !samples[i].empty()) events.back().ended = true;
+    sampled(schedule_, id, s.known(), s.length());
+    if (s.ended()) leave(id);
   }
   return events;
 }

@@ -32,7 +32,8 @@ class Engine {
   Engine(Context& ctx, const model::Transformer& transformer, EngineOptions options = {});
 
   // Throws InvalidRequest as validate does, and if the request could need more pages than there are. It begins when
-  // there is a place for it and as many pages as it can come to need.
+  // there is a place for it and pages for its prompt; if others need its pages later, it waits once more and what it
+  // had is computed again, as it was (rule 18).
   RequestId submit(Request request);
   // Ends a request, whether it waits or runs. With `keep` the answer's first tokens only are left: a step may bring
   // several, and what came behind a stop string was never said. Of one that has ended just now behind those tokens, or
@@ -61,30 +62,36 @@ class Engine {
   // Memory that prompts which have not ended hold for their next chunk.
   std::uint64_t kept_bytes() const { return pools_.main->kept_keys().taken(); }
   const SpeculationStats& speculation() const { return speculator_.stats(); }
-  // Forgets what ended sequences have left in their caches.
-  void reset();
+  // Forgets what sequences have left for others.
+  void reset() { tree_.clear(); }
+  Index preemptions() const { return preemptions_; }
+  Index pages_in_use() const { return pools_.main->in_use(); }  // by those that run, and kept for others
 
  private:
-  struct Slot {
-    Sequence sequence;
-    RequestId id = 0;  // 0: free
-  };
   // Rows of a pass, and whose.
   struct Rows {
-    Slot* slot;
+    RequestId id;
+    Sequence* sequence;
     Index begin, count;
     Index before;  // tokens that the cache held
     bool prompt;
     Index end() const { return begin + count; }
   };
 
-  Index pages_of(const Request& request) const;
+  void check_pages(const Request& request) const;
   void begin_waiting();
-  void make_room();
-  Slot& free_slot_for(const Request& request);
-  const Slot* find(RequestId id) const;
-  Slot* find(RequestId id) { return const_cast<Slot*>(std::as_const(*this).find(id)); }
-  void leave(Slot& slot);
+  void count_pages();
+  Index shared_pages(const ScheduledRequest& next);
+  const ScheduledRequest* leader_of(const ScheduledRequest& request, Sequence::Following& following) const;
+  void follow(ScheduledRequest& request);
+  void release_followers();
+  std::vector<Run> with_room(std::vector<Run> pass);
+  bool make_room(Index pages);
+  void preempt(RequestId id);
+  const Sequence* find(RequestId id) const;
+  Sequence* find(RequestId id) { return const_cast<Sequence*>(std::as_const(*this).find(id)); }
+  Sequence& sequence(RequestId id) { return *sequences_.at(id); }
+  void leave(RequestId id);
   void end_late();
   std::vector<Rows> rows_of(const std::vector<Run>& pass);
   TensorRef compute(const std::vector<Rows>& rows);
@@ -100,14 +107,16 @@ class Engine {
   EngineOptions options_;
   model::CachePools pools_;
   Speculator speculator_;
-  std::vector<Slot> slots_;
+  PrefixTree tree_;
+  std::map<RequestId, std::unique_ptr<Sequence>> sequences_;  // that have not ended
   Schedule schedule_;
   std::map<std::string, std::size_t> tenants_;
   std::optional<Request::Clock::time_point> next_deadline_;  // not later than the earliest of all
   MaskMaker masks_;
-  std::map<RequestId, Request> waiting_;
   std::map<RequestId, Completion> completions_;  // not taken yet
   RequestId last_id_ = 0;
+  Index preemptions_ = 0;
+  Index most_running_pages_ = 0;
 };
 
 // What a caller said to a token. False: the request has ended, and further tokens of it in the same step are void.

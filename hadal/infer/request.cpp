@@ -27,6 +27,7 @@ EngineOptions resolve(EngineOptions options, const config::Config& config) {
               config.max_position_embeddings);
   HADAL_CHECK(options.chunk > 0, "chunk: {} is not at least 1", options.chunk);
   HADAL_CHECK(options.max_pages >= 0, "max_pages: {} is negative", options.max_pages);
+  if (options.max_pages > 0) options.context = std::min(options.context, options.max_pages * model::kPageTokens);
   HADAL_CHECK(options.sequences > 0, "sequences: {} is not at least 1", options.sequences);
   const auto vocab_size = static_cast<TokenId>(config.vocab_size);
   options.num_tokens = options.num_tokens == 0 ? vocab_size : std::min(options.num_tokens, vocab_size);

@@ -78,7 +78,11 @@ struct EngineOptions {
   DType cache_dtype = DType::kF32;
   TokenId num_tokens = 0;  // ids from here on are never sampled; 0: vocab_size
   Index sequences = 1;     // that run at a time
-  Index max_pages = 0;     // of 128 tokens (model/page_pool.h), for the caches of all that run; 0: no limit
+  // Pages of 128 tokens (model/page_pool.h) for all caches together, and what ended sequences have left is in what of
+  // them nobody needs; 0: as many as those that run need, and what was left within as many as ran at a time so far, or
+  // within cached_bytes.
+  Index max_pages = 0;
+  std::uint64_t cached_bytes = std::uint64_t{64} << 20;
   // Memory in which prompts of several chunks keep their keys and values, all together. Of a layer that does not fit
   // each chunk makes all of them again; no bit changes.
   std::uint64_t kept_bytes = std::uint64_t{1} << 30;

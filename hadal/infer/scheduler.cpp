@@ -30,10 +30,17 @@ const ScheduledRequest* next_waiting(const Schedule& schedule) {
 bool can_begin(const Schedule& schedule) {
   if (schedule.waiting.empty()) return false;
   if (static_cast<Index>(schedule.running.size()) >= schedule.limits.sequences) return false;
-  if (schedule.limits.pages == 0) return true;
+  if (!schedule.free_pages || schedule.running.empty()) return true;
   Index pages = next_waiting(schedule)->pages;
-  for (const ScheduledRequest& r : schedule.running) pages += r.pages;
-  return pages <= schedule.limits.pages;
+  for (const ScheduledRequest& r : schedule.running) pages += r.pages + 1;
+  return pages <= *schedule.free_pages;
+}
+
+const ScheduledRequest* victim(const Schedule& schedule) {
+  const ScheduledRequest* last = nullptr;
+  for (const ScheduledRequest& r : schedule.running)
+    if (!last || r.priority >= last->priority) last = &r;
+  return last;
 }
 
 std::vector<Run> next_pass(const Schedule& schedule) {
@@ -42,7 +49,7 @@ std::vector<Run> next_pass(const Schedule& schedule) {
   for (const ScheduledRequest& r : schedule.running)
     if (!r.in_prompt() && r.known - r.done == 1)
       pass.push_back({r.id, 1 + r.drafts, false});
-    else
+    else if (r.behind == 0)
       behind.push_back(&r);
   std::stable_sort(behind.begin(), behind.end(),
                    [](const auto* a, const auto* b) { return a->priority < b->priority; });
@@ -78,7 +85,8 @@ void begin(Schedule& schedule, Index cached) {
   schedule.running.push_back(*next);
   schedule.running.back().done = cached;
   // At once, so that the next one to begin is somebody else's.
-  serve(schedule, next->tenant, next->prompt - cached);
+  if (!next->served) serve(schedule, next->tenant, next->prompt - cached);
+  schedule.running.back().served = true;
   schedule.waiting.erase(next);
 }
 
@@ -96,8 +104,15 @@ void sampled(Schedule& schedule, RequestId id, Index known, Index done) {
 }
 
 void draft(Schedule& schedule, RequestId id, Index drafts) {
-  for (ScheduledRequest& r : schedule.running)
-    if (r.id == id) r.drafts = drafts;
+  if (ScheduledRequest* r = find(schedule.running, id)) r->drafts = drafts;
+}
+
+void preempt(Schedule& schedule, RequestId id) {
+  ScheduledRequest request = *find(schedule.running, id);
+  std::erase_if(schedule.running, [id](const ScheduledRequest& r) { return r.id == id; });
+  request.done = request.drafts = request.until = 0;
+  request.behind = 0;
+  schedule.waiting.push_back(request);
 }
 
 void remove(Schedule& schedule, RequestId id) {

@@ -17,9 +17,7 @@ struct Script {
   Schedule schedule = {};
   std::map<RequestId, Index> answer = {}, had = {};  // tokens wanted, and had
 
-  void arrive(RequestId id, Index prompt, Index tokens, Index pages = 0) {
-    arrive({.id = id, .prompt = prompt, .pages = pages}, tokens);
-  }
+  void arrive(RequestId id, Index prompt, Index tokens) { arrive({.id = id, .prompt = prompt}, tokens); }
   void arrive(const ScheduledRequest& request, Index tokens) {
     submit(schedule, request);
     answer[request.id] = tokens;
@@ -28,7 +26,7 @@ struct Script {
     while (can_begin(schedule)) begin(schedule, 0);
     const std::vector<Run> pass = next_pass(schedule);
     ran(schedule, pass);
-    for (const ScheduledRequest r : std::vector(schedule.running))
+    for (const ScheduledRequest& r : std::vector(schedule.running))
       if (r.done == r.known) {
         sampled(schedule, r.id, r.known + 1, r.done);
         if (++had[r.id] == answer[r.id]) remove(schedule, r.id);
@@ -79,21 +77,69 @@ TEST(Scheduler, ThePlacesAreGivenInTheOrderOfArrival) {
 }
 
 TEST(Scheduler, NobodyOvertakesWhoWaitsForPages) {
-  Script s{.schedule = {.limits = {.sequences = 4, .pages = 10}}};
-  s.arrive(1, 1, 2, 6);
-  s.arrive(2, 1, 1, 5);
-  s.arrive(3, 1, 1, 1);
-  EXPECT_EQ(s.step(), Pass({{1, 1, true}}));
-  EXPECT_EQ(s.step(), Pass({{1, 1, false}}));
-  EXPECT_EQ(s.step(), Pass({{2, 1, true}, {3, 1, true}}));
+  Schedule s{.limits = {.sequences = 9}, .free_pages = 10};
+  submit(s, {.id = 1, .prompt = 1, .pages = 12});
+  submit(s, {.id = 2, .prompt = 1, .pages = 5});
+  submit(s, {.id = 3, .prompt = 1, .pages = 1});
+  EXPECT_TRUE(can_begin(s)) << "whoever is alone";
+  begin(s, 0);
+  s.running[0].pages = 4;  // to come: 10 - 4 - 5 leaves a page for 1 to grow
+  s.free_pages = 9;
+  EXPECT_FALSE(can_begin(s));
+  s.free_pages = 10;
+  EXPECT_TRUE(can_begin(s));
+  begin(s, 0);
+  EXPECT_FALSE(can_begin(s)) << "5 + 1 + 4 + 1 + 1 > 10";
+  s.running[0].pages = s.running[1].pages = 0;
+  s.free_pages = 3;
+  EXPECT_TRUE(can_begin(s));
+  begin(s, 0);
+  EXPECT_FALSE(can_begin(s));
 }
 
-TEST(Scheduler, WhoIsRemovedLeavesItsPlaceAndThePagesToOthers) {
-  Script s{.schedule = {.limits = {.sequences = 2, .pages = 4}}};
-  s.arrive(1, 8, 9, 3);
-  s.arrive(2, 1, 9, 3);
-  s.arrive(3, 1, 9, 1);
-  EXPECT_EQ(s.step(), Pass({{1, 8, true}}));
+TEST(Scheduler, WhoHasToGoIsTheLastOfTheLeastUrgent) {
+  Schedule s{.limits = {.sequences = 9}};
+  EXPECT_EQ(victim(s), nullptr);
+  for (RequestId id = 1; id <= 4; ++id) {
+    submit(s, {.id = id, .prompt = 8, .priority = id == 2 || id == 3 ? 1 : 0});
+    begin(s, 8);
+  }
+  sampled(s, 3, 12, 11);
+  EXPECT_EQ(victim(s)->id, 3u);
+  preempt(s, 3);
+  EXPECT_EQ(victim(s)->id, 2u);
+  preempt(s, 2);
+  EXPECT_EQ(victim(s)->id, 4u);
+  // They come back in their order, with what they know: the prompt, then the answer so far as rows of the absorbed
+  // form.
+  begin(s, 0);
+  begin(s, 4);
+  s.limits.prompt_rows = 10;
+  EXPECT_EQ(s.running[2].id, 2u);
+  EXPECT_EQ(s.running[3].known, 12);
+  EXPECT_EQ(s.service[0], 4 * 0 + 4.0) << "what is computed again is no service";
+  s.running.erase(s.running.begin(), s.running.begin() + 3);
+  EXPECT_EQ(next_pass(s), Pass({{3, 4, true}}));
+  ran(s, next_pass(s));
+  EXPECT_EQ(next_pass(s), Pass({{3, 4, false}}));
+}
+
+TEST(Scheduler, WhoFollowsAnothersPromptHasNoRows) {
+  Schedule s{.limits = {.sequences = 2, .prompt_rows = 10}};
+  for (RequestId id = 1; id <= 2; ++id) {
+    submit(s, {.id = id, .prompt = 8});
+    begin(s, 0);
+  }
+  s.running[1].behind = 1;
+  EXPECT_EQ(next_pass(s), Pass({{1, 8, true}}));
+}
+
+TEST(Scheduler, WhoIsRemovedLeavesItsPlaceToOthers) {
+  Script s{.schedule = {.limits = {.sequences = 2}}};
+  s.arrive(1, 8, 9);
+  s.arrive(2, 1, 9);
+  s.arrive(3, 1, 9);
+  EXPECT_EQ(s.step(), Pass({{1, 8, true}, {2, 1, true}}));
   remove(s.schedule, 2);
   EXPECT_EQ(s.step(), Pass({{1, 1, false}, {3, 1, true}}));
   remove(s.schedule, 1);

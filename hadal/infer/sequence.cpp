@@ -6,37 +6,81 @@
 
 namespace hadal::infer {
 
-Sequence::Sequence(const model::CachePools& pools, const EngineOptions& resolved)
+Sequence::Sequence(const model::CachePools& pools, const EngineOptions& resolved, Request request)
     : context_(resolved.context),
       simulated_acceptance_(resolved.simulated_acceptance),
       num_tokens_(resolved.num_tokens),
-      state_(pools, resolved.context) {}
-
-Index Sequence::reusable_prefix(const Request& request) const {
-  if (request.prompt_logprobs >= 0 || request.pooling == Pooling::kMean) return 0;
-  const auto most = static_cast<std::size_t>(std::min(length(), static_cast<Index>(request.prompt.size()) - 1));
-  std::size_t n = 0;
-  while (n < most && ids_[n] == request.prompt[n] &&
-         (request.reuse == CacheReuse::kAny || state_.main.forms()[n] == model::Form::kExpanded))
-    ++n;
-  return static_cast<Index>(n);
+      state_(pools, resolved.context),
+      ids_(std::move(request.prompt)),
+      prompt_tokens_(static_cast<Index>(ids_.size())),
+      request_(std::move(request)),
+      sampler_(request_.sampling, num_tokens_),
+      start_(Clock::now()) {
+  completion_.prompt_tokens = prompt_tokens_;
 }
 
-void Sequence::start(Request request) {
-  completion_ = {};
-  completion_.cached_tokens = reusable_prefix(request);
-  state_.truncate(completion_.cached_tokens);
-  request_ = std::move(request);
-  ids_ = std::move(request_.prompt);
-  prompt_tokens_ = completion_.prompt_tokens = static_cast<Index>(ids_.size());
-  sampler_.emplace(request_.sampling, num_tokens_);
-  run_ids_.clear();
-  lookup_.clear();
-  mtp_ = {};
-  mask_made_ = false;
-  pooled_.clear();
-  ended_ = false;
+void Sequence::begin() {
+  if (begun_) return;
+  begun_ = true;
   start_ = Clock::now();
+}
+
+// The first position whose hidden state is wanted, and was not there before.
+Index Sequence::wanted_from() const {
+  Index from = known() - 1;
+  if (request_.prompt_logprobs >= 0) from = std::min(from, static_cast<Index>(completion_.prompt_logprobs.size()));
+  if (request_.pooling == Pooling::kMean) from = std::min(from, pooled_tokens_);
+  return from;
+}
+
+// How many tokens at the beginning must have been computed in the expanded form, the others in the absorbed one.
+std::optional<Index> Sequence::expanded() const {
+  return request_.reuse == CacheReuse::kAny ? std::nullopt : std::optional(prompt_tokens_);
+}
+
+PrefixTree::Match Sequence::find_in(PrefixTree& tree) const {
+  PrefixTree::Match match = tree.find(request_.cache_salt, ids_, expanded());
+  return match;
+}
+
+void Sequence::adopt(PrefixTree& tree) {
+  const PrefixTree::Match match = find_in(tree);
+  // MTP's entries reach less far than the main model's: what they lack has to be run again.
+  const Index common = match.length - static_cast<Index>(state_.mtp.size());
+  const Index length = std::min(common, wanted_from()), before = this->length();
+  if (length <= before) return;
+  state_.adopt(match.pages, length, match.length);
+  if (!left_) completion_.cached_tokens += std::min(length, prompt_tokens_) - before;
+  published_ = length;
+}
+
+void Sequence::publish(PrefixTree& tree) {
+  const Index done = in_prompt() ? length() / model::kPageTokens * model::kPageTokens : prompt_tokens_;
+  if (done <= published_) return;
+  published_ = done;
+  tree.insert(request_.cache_salt, std::span(ids_).first(static_cast<std::size_t>(done)), state_, false);
+}
+
+void Sequence::leave_to(PrefixTree& tree) {
+  if (length() > 0)
+    tree.insert(request_.cache_salt, std::span(ids_).first(static_cast<std::size_t>(length())), state_,
+                request_.reuse != CacheReuse::kAny);
+  state_.truncate(0);
+  run_ids_.clear();
+  mtp_ = {};
+  published_ = 0;
+  left_ = true;
+}
+
+Sequence::Following Sequence::following(const Sequence& other) const {
+  if (!other.in_prompt() || other.request_.cache_salt != request_.cache_salt) return {};
+  const auto [mine, its] = std::mismatch(ids_.begin(), ids_.end(), other.ids_.begin(), other.ids_.end());
+  const auto common = static_cast<Index>(mine - ids_.begin());
+  // It gives whole pages, and at its prompt's end the rest.
+  const bool all = common >= other.prompt_tokens_;
+  const Index until = all ? other.prompt_tokens_ : common / model::kPageTokens * model::kPageTokens;
+  const Index length = std::min(until, wanted_from());
+  return other.length() < until ? Following{length, until} : Following{};
 }
 
 void Sequence::end(FinishReason reason, std::optional<Index> keep) {
@@ -85,7 +129,7 @@ class Sequence::DraftChooser {
       std::vector<TokenId> answer(s_.answer().begin(), s_.answer().end());
       answer.insert(answer.end(), so_far.begin(), so_far.end());
       return s_.sampler_
-          ->sample(logits, s_.prompt(), answer, s_.request_.choice, s_.ids_.size() + so_far.size(), allowed_)
+          .sample(logits, s_.prompt(), answer, s_.request_.choice, s_.ids_.size() + so_far.size(), allowed_)
           .id;
     } catch (const Error&) {
       return -1;  // numbers that nothing can be made of
@@ -138,6 +182,7 @@ model::Segment Sequence::next(Index rows) {
 }
 
 void Sequence::prompt_ended() {
+  if (completion_.prompt_seconds > 0) return;
   prompt_end_ = Clock::now();
   completion_.prompt_seconds = std::chrono::duration<double>(prompt_end_ - start_).count();
 }
@@ -146,11 +191,6 @@ void Sequence::rewind(Index length) {
   state_.truncate(length);
   if (static_cast<Index>(completion_.prompt_logprobs.size()) > length)
     completion_.prompt_logprobs.resize(static_cast<std::size_t>(length));
-}
-
-void Sequence::forget() {
-  state_.truncate(0);
-  ids_.clear();
 }
 
 void Sequence::make_mask() noexcept {
@@ -197,8 +237,8 @@ std::vector<Sample> Sequence::sample(const View<float, 2>& rows) {
       }
       build_mask();
       if (!mask_error_.empty()) throw Error(mask_error_);
-      samples.push_back(sampler_->sample({rows.row(row), static_cast<std::size_t>(rows.shape[1])}, prompt(), answer(),
-                                         request_.choice, ids_.size(), allowed()));
+      samples.push_back(sampler_.sample({rows.row(row), static_cast<std::size_t>(rows.shape[1])}, prompt(), answer(),
+                                        request_.choice, ids_.size(), allowed()));
       if (simulated_acceptance_ && row < drafts())
         samples.back().id = simulated(run_ids_[static_cast<std::size_t>(row) + 1]);
       accept(samples.back().id);
@@ -235,13 +275,16 @@ Index Sequence::limit() const {
   return request_.max_tokens > 0 ? std::min(request_.max_tokens, room) : room;
 }
 
-Index Sequence::logprob_rows(Index before, Index rows) const {
-  return request_.prompt_logprobs < 0 ? 0 : std::clamp<Index>(prompt_tokens_ - 1 - before, 0, rows);
+std::pair<Index, Index> Sequence::logprob_rows(Index before, Index rows) const {
+  if (request_.prompt_logprobs < 0) return {};
+  const Index there = static_cast<Index>(completion_.prompt_logprobs.size());
+  const Index end = std::clamp<Index>(prompt_tokens_ - 1 - before, 0, rows);
+  return {std::clamp<Index>(there - before, 0, end), end};
 }
 
 Sample Sequence::prompt_logprob(std::span<const float> logits, Index position) const {
-  return sampler_->given(logits, ids_[static_cast<std::size_t>(position) + 1], request_.prompt_logprobs,
-                         static_cast<std::uint64_t>(position) + 1);
+  return sampler_.given(logits, ids_[static_cast<std::size_t>(position) + 1], request_.prompt_logprobs,
+                        static_cast<std::uint64_t>(position) + 1);
 }
 
 void Sequence::add_prompt_logprobs(std::vector<Sample> logprobs) {
@@ -253,7 +296,8 @@ void Sequence::add_prompt_logprobs(std::vector<Sample> logprobs) {
 void Sequence::pool(Index before, const View<const float, 2>& hidden) {
   const Index width = hidden.shape[1];
   pooled_.resize(static_cast<std::size_t>(width));
-  for (Index row = 0; row < hidden.shape[0] && before + row < prompt_tokens_; ++row) {
+  for (Index row = std::max<Index>(pooled_tokens_ - before, 0); row < hidden.shape[0] && before + row < prompt_tokens_;
+       ++row, ++pooled_tokens_) {
     const bool last = before + row == prompt_tokens_ - 1;
     for (Index i = 0; i < width; ++i) {
       double& sum = pooled_[static_cast<std::size_t>(i)];

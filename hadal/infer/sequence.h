@@ -1,13 +1,14 @@
-// One request on its way through an engine: its tokens, its cache, the answer so far and whether it has ended. What it
-// leaves in the cache may serve the next one.
+// One request on its way through an engine: its tokens, its cache, the answer so far and whether it has ended.
 #pragma once
 
 #include <chrono>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "hadal/infer/mtp_drafter.h"
+#include "hadal/infer/prefix_tree.h"
 #include "hadal/infer/prompt_lookup.h"
 #include "hadal/infer/request.h"
 
@@ -15,13 +16,24 @@ namespace hadal::infer {
 
 class Sequence {
  public:
-  Sequence(const model::CachePools& pools, const EngineOptions& resolved);
+  // A valid request, before it begins.
+  Sequence(const model::CachePools& pools, const EngineOptions& resolved, Request request);
 
-  // Tokens that a request would find in the cache: a common prefix, but for tokens whose hidden states are wanted, the
-  // last one of its prompt at least.
-  Index reusable_prefix(const Request& request) const;
-  // Begins with a valid request.
-  void start(Request request);
+  // Takes over what the tree has of its tokens, but for those whose hidden states are wanted, the last one's at least.
+  void adopt(PrefixTree& tree);
+  // What the tree would give: see PrefixTree::find.
+  PrefixTree::Match find_in(PrefixTree& tree) const;
+  // Gives the tree what is done of the prompt, whole pages or all.
+  void publish(PrefixTree& tree);
+  // Gives the tree everything and keeps nothing: it has ended, or waits again.
+  void leave_to(PrefixTree& tree);
+  // Where it could go on if `other`, whose prompt is still being run, had given what both have in common to the tree,
+  // and how much of its prompt `other` must have done for that. {0, 0}: nothing.
+  struct Following {
+    Index length = 0, until = 0;
+  };
+  Following following(const Sequence& other) const;
+
   // Of the answer's tokens the first `keep` are left; without it all.
   void end(FinishReason reason, std::optional<Index> keep = {});
   void fail(const std::string& error);
@@ -29,6 +41,8 @@ class Sequence {
   // Of one that has ended, once.
   Completion take_completion() { return std::move(completion_); }
   const Request& request() const { return request_; }  // but for its prompt
+  bool begun() const { return begun_; }
+  void begin();
 
   // Tokens that the cache holds. Prompt tokens come first, in the expanded form; then those sampled, in the absorbed
   // one (rule 18).
@@ -55,7 +69,10 @@ class Sequence {
   void prompt_ended();
   // Takes back what a pass has run that was not finished.
   void rewind(Index length);
-  void forget();
+  // Memory for the next `rows` tokens. Pages that it would take, pages that it has.
+  bool try_reserve(Index rows) { return state_.main.try_reserve(rows); }
+  Index pages_wanted(Index rows) const { return state_.main.pages_wanted(rows); }
+  Index pages_held() const { return state_.main.pages_held(); }
 
   // Whether its next pass is one token, and drafts.
   bool decodes() const { return wants_token() && !in_prompt() && known() - length() == 1; }
@@ -72,8 +89,8 @@ class Sequence {
   std::vector<Sample> sample(const View<float, 2>& rows);
 
   // Of the prompt: which of the `rows` rows that the pass has run behind `before` tokens predict tokens whose
-  // log-probabilities are wanted, and what they say. [0, logprob_rows) of them.
-  Index logprob_rows(Index before, Index rows) const;
+  // log-probabilities are wanted and not yet there (from, to), and what they say.
+  std::pair<Index, Index> logprob_rows(Index before, Index rows) const;
   Sample prompt_logprob(std::span<const float> logits, Index position) const;
   void add_prompt_logprobs(std::vector<Sample> logprobs);
   // The hidden states of those rows [rows, hidden_size].
@@ -89,6 +106,8 @@ class Sequence {
   std::span<const std::uint32_t> allowed() const {
     return masked_ ? std::span<const std::uint32_t>(mask_) : std::span<const std::uint32_t>();
   }
+  Index wanted_from() const;
+  std::optional<Index> expanded() const;
   void build_mask();
   void accept(TokenId token);
   Index limit() const;  // tokens that the answer may have
@@ -101,7 +120,7 @@ class Sequence {
   std::vector<TokenId> ids_;  // prompt, then answer; state_ holds the first of them
   Index prompt_tokens_ = 0;
   Request request_;  // but for its prompt
-  std::optional<Sampler> sampler_;
+  Sampler sampler_;
   std::vector<TokenId> run_ids_;  // with drafts: the last known token and they
   Speculate draft_source_ = Speculate::kOff;
   PromptLookup lookup_;
@@ -110,8 +129,10 @@ class Sequence {
   bool mask_made_ = false, masked_ = false;  // for the next token; masked_: not everything may come
   std::string mask_error_;
   std::vector<double> pooled_;
+  Index pooled_tokens_ = 0, published_ = 0;
+  bool begun_ = false, left_ = false;
   Completion completion_;  // but for its tokens, until it ends
-  bool ended_ = true;
+  bool ended_ = false;
   Clock::time_point start_, prompt_end_;
 };
 

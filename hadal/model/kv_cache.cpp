@@ -12,6 +12,8 @@ KvCache::KvCache(KvCache&& other) noexcept
       capacity_(other.capacity_),
       page_table_(std::exchange(other.page_table_, {})),
       forms_(std::exchange(other.forms_, {})),
+      made_from_(std::exchange(other.made_from_, 0)),
+      shared_until_(std::exchange(other.shared_until_, 0)),
       kept_keys_(std::exchange(other.kept_keys_, {})),
       kept_positions_(std::exchange(other.kept_positions_, 0)) {}
 
@@ -20,6 +22,8 @@ KvCache& KvCache::operator=(KvCache&& other) noexcept {
   std::swap(capacity_, other.capacity_);
   std::swap(page_table_, other.page_table_);
   std::swap(forms_, other.forms_);
+  std::swap(made_from_, other.made_from_);
+  std::swap(shared_until_, other.shared_until_);
   std::swap(kept_keys_, other.kept_keys_);
   std::swap(kept_positions_, other.kept_positions_);
   return *this;
@@ -30,14 +34,23 @@ void KvCache::release_from(std::size_t page) {
   page_table_.resize(std::min(page, page_table_.size()));
 }
 
+bool KvCache::must_copy_last_page() const {
+  if (length() % kPageTokens == 0) return false;
+  const Index page = length() / kPageTokens;
+  if (pool_->references(page_table_[static_cast<std::size_t>(page)]) == 1) return false;
+  return page < made_from_ || length() < shared_until_;
+}
+
+Index KvCache::pages_wanted(Index count) const {
+  return std::max<Index>(pages_for(length() + count) - pages_held(), 0) + must_copy_last_page();
+}
+
 bool KvCache::try_reserve(Index count) {
   const Index wanted = length() + count;
   if (wanted > capacity_)
     throw InvalidRequest(fmt::format("context: {} tokens do not fit into a context of {}", wanted, capacity_));
-  const bool shared = length() % kPageTokens != 0 &&
-                      pool_->references(page_table_[static_cast<std::size_t>(length() / kPageTokens)]) > 1;
-  if (pages_for(wanted) - static_cast<Index>(page_table_.size()) + shared > pool_->available()) return false;
-  if (shared) own_last_page();
+  if (pages_wanted(count) > pool_->available()) return false;
+  if (must_copy_last_page()) own_last_page();
   page_table_.reserve(static_cast<std::size_t>(pages_for(wanted)));
   while (static_cast<Index>(page_table_.size()) < pages_for(wanted)) page_table_.push_back(pool_->take());
   return true;
@@ -55,6 +68,7 @@ void KvCache::own_last_page() {
   const PagePool::PageId copy = pool_->take();
   pool_->copy(page, copy, length() % kPageTokens);
   pool_->release(std::exchange(page, copy));
+  made_from_ = std::min(made_from_, length() / kPageTokens);
 }
 
 void KvCache::write(Context& ctx, Index layer, const ConstTensorRef& entries) {
@@ -105,6 +119,7 @@ void KvCache::truncate(Index length) {
   forms_.resize(static_cast<std::size_t>(length));
   forget_keys();
   release_from(static_cast<std::size_t>(pages_for(length)));
+  made_from_ = std::min(made_from_, pages_held());
 }
 
 KvCache KvCache::fork(Index length) const {
@@ -117,7 +132,29 @@ KvCache KvCache::fork(Index length) const {
     copy.page_table_.push_back(page_table_[static_cast<std::size_t>(i)]);
     pool_->retain(copy.page_table_.back());
   }
+  copy.made_from_ = copy.pages_held();
+  shared_until_ = std::max(shared_until_, length);
   return copy;
+}
+
+PageRef KvCache::share(Index page, Index count) const {
+  const Index end = page * kPageTokens + count;
+  HADAL_CHECK(count <= kPageTokens && end <= length(), "kv cache: cannot share {} tokens of {}", end, length());
+  shared_until_ = std::max(shared_until_, end);
+  return {pool_, page_table_[static_cast<std::size_t>(page)]};
+}
+
+void KvCache::adopt(std::span<const PageRef> pages, std::span<const Form> forms) {
+  HADAL_CHECK(length() == 0 && static_cast<Index>(pages.size()) == pages_for(static_cast<Index>(forms.size())),
+              "kv cache: {} pages for {} tokens behind {}", pages.size(), forms.size(), length());
+  release_from(0);
+  for (const PageRef& page : pages) {
+    page_table_.push_back(page.id());
+    pool_->retain(page.id());
+  }
+  forms_.assign(forms.begin(), forms.end());
+  made_from_ = pages_held();
+  shared_until_ = length();
 }
 
 }  // namespace hadal::model

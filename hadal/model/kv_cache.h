@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "hadal/core/context.h"
@@ -62,17 +63,27 @@ class KvCache {
   // Forgets everything from position `length` on: the start of another turn, or rejected drafts. Pages go back.
   void truncate(Index length);
   // Another cache with the first `length` tokens of this one. Pages are shared; one that is shared in part is copied
-  // when one of the two is to write into it.
+  // when one of the two is to write into it, but for who made it: what it writes behind is seen by nobody.
   KvCache fork(Index length) const;
+  // A reference to the page of tokens [128 i, 128 (i + 1)), of which the first `count` serve somebody else.
+  PageRef share(Index page, Index count) const;
+  // An empty cache becomes one of pages that others have, too.
+  void adopt(std::span<const PageRef> pages, std::span<const Form> forms);
+  Index pages_held() const { return static_cast<Index>(page_table_.size()); }
+  // Pages that try_reserve(count) would take.
+  Index pages_wanted(Index count) const;
 
  private:
   void release_from(std::size_t page);
+  bool must_copy_last_page() const;
   void own_last_page();
 
   std::shared_ptr<PagePool> pool_;
   Index capacity_;
   std::vector<PagePool::PageId> page_table_;  // of tokens [128 i, 128 (i + 1))
   std::vector<Form> forms_;
+  Index made_from_ = 0;                       // the first page that this cache has made; all behind it are, too
+  mutable Index shared_until_ = 0;            // no others see tokens from here on
   std::vector<ops::ExpandedKeys> kept_keys_;  // of the first layers
   Index kept_positions_ = 0;                  // what their memory was taken for
 };

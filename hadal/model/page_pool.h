@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "hadal/config/config.h"
@@ -88,6 +90,35 @@ class PagePool {
   KeptKeysMemory kept_keys_;
   std::vector<Page> pages_;
   std::vector<PageId> free_;
+};
+
+// One of the references to a page, or none.
+class PageRef {
+ public:
+  PageRef() = default;
+  PageRef(std::shared_ptr<PagePool> pool, PagePool::PageId page) : pool_(std::move(pool)), page_(page) {
+    pool_->retain(page_);
+  }
+  PageRef(const PageRef& other) : pool_(other.pool_), page_(other.page_) {
+    if (pool_) pool_->retain(page_);
+  }
+  PageRef(PageRef&& other) noexcept : pool_(std::move(other.pool_)), page_(other.page_) {}
+  PageRef& operator=(PageRef other) noexcept {
+    std::swap(pool_, other.pool_);
+    std::swap(page_, other.page_);
+    return *this;
+  }
+  ~PageRef() {
+    if (pool_) pool_->release(page_);
+  }
+
+  explicit operator bool() const { return pool_ != nullptr; }
+  PagePool::PageId id() const { return page_; }
+  bool shared() const { return pool_->references(page_) > 1; }
+
+ private:
+  std::shared_ptr<PagePool> pool_;
+  PagePool::PageId page_ = 0;
 };
 
 }  // namespace hadal::model

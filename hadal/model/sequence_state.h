@@ -20,6 +20,21 @@ struct CachePools {
   std::uint64_t bytes() const { return main->bytes() + mtp->bytes(); }
 };
 
+// What others may take over of a sequence's tokens [128 i, 128 (i + 1)): the main model's entries, and MTP's as far as
+// they depend on these tokens and those before them. An MTP entry was computed from later tokens than the one it stands
+// for (SequenceState::truncate), so that the last entries of a page belong to the tokens of the page behind it: a page
+// of MTP's goes with both.
+struct SharedPage {
+  PageRef main;
+  std::vector<Form> forms;  // of the tokens: as many as there are
+  struct Depth {
+    PageRef before, here;  // MTP's pages i - 1 and i
+    Index length = 0;      // of the whole cache, up to these tokens
+  };
+  std::vector<Depth> mtp;
+  Index count() const { return static_cast<Index>(forms.size()); }
+};
+
 struct SequenceState {
   KvCache main;
   std::vector<KvCache> mtp;  // positions from 0 at every depth (rule 40)
@@ -33,6 +48,12 @@ struct SequenceState {
   void forget_keys() { main.forget_keys(); }
   // Another sequence with the first `length` tokens of this one; memory is shared (KvCache::fork).
   SequenceState fork(Index length) const;
+
+  // What this sequence has of page `page`, of its first `length` tokens.
+  SharedPage share(Index page, Index length) const;
+  // Instead of what it holds, the first `length` tokens of these pages, which follow one another. `known` >= length:
+  // tokens that it has in common with whom they come from, so that MTP's entries may reach as far as the main model's.
+  void adopt(std::span<const SharedPage* const> pages, Index length, Index known);
 
  private:
   SequenceState(KvCache main_cache) : main(std::move(main_cache)) {}

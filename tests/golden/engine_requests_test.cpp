@@ -256,8 +256,7 @@ TEST_F(EngineRequests, DraftsChangeNoAnswer) {
     request.sampling = {.temperature = temperature, .repetition_penalty = 1.1, .seed = 5, .top_logprobs = 0};
     const std::vector<TokenId> expected = alone(request).tokens;
     const model::CachePools pools = t.new_pools(DType::kF32);
-    Sequence sequence(pools, options);
-    sequence.start(request);
+    Sequence sequence(pools, options, request);
     std::vector<Sample> got;
     for (Index step = 0; !sequence.ended(); ++step) {
       if (!sequence.in_prompt()) {
