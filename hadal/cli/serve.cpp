@@ -1,8 +1,12 @@
 // hadal serve
+#include <sys/resource.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
 
+#include "hadal/checkpoint/model_directory.h"
 #include "hadal/cli/commands.h"
+#include "hadal/cli/config_file.h"
 #include "hadal/cli/expert_stats.h"
 #include "hadal/cli/interrupt.h"
 #include "hadal/cli/text_model.h"
@@ -21,7 +25,8 @@ struct ServeCommand {
   serve::ApiOptions api;
   serve::EngineLoopOptions loop;
   std::vector<std::string> names;
-  std::string access_log = "-";
+  std::string access_log = "-", config, keys, most_body;
+  std::int64_t header_seconds = 20, body_seconds = 120, idle_seconds = 75, write_seconds = 60, drain_seconds = 60;
   Index batch = 16;
   bool insecure = false;
 };
@@ -76,11 +81,41 @@ class AccessLog {
   std::FILE* file_ = nullptr;
 };
 
-int run(ServeCommand o) {
-  if (!is_loopback(o.server.host) && !o.insecure)
-    fail("--host {}: who can reach it could use it; give out keys (hadal keys add NAME) or say --insecure",
+// Keys are needed as soon as there is one, and for whoever is not on this machine.
+bool needs_keys(const ServeCommand& o, const serve::KeyStore& keys) {
+  if (o.insecure) return false;
+  const bool any = keys.any();
+  if (!is_loopback(o.server.host) && !any)
+    fail("--host {}: whoever can reach it could use it; make a key (hadal keys add NAME), or say --insecure",
          o.server.host);
+  HADAL_CHECK(any || o.keys.empty(), "--keys: {} has no key; make one (hadal keys add NAME --keys {})", o.keys, o.keys);
+  return any;
+}
+
+void set_limits(ServeCommand& o) {
+  using std::chrono::seconds;
+  if (!o.most_body.empty()) o.server.most_body = checkpoint::parse_size(o.most_body);
+  o.server.header_time = seconds(o.header_seconds);
+  o.server.body_time = seconds(o.body_seconds);
+  o.server.idle_time = seconds(o.idle_seconds);
+  o.server.write_time = seconds(o.write_seconds);
+  o.server.drain_time = seconds(o.drain_seconds);
+}
+
+// A connection is a file, and the usual limit is 1,024 of them.
+void allow_many_files() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int run(ServeCommand o) {
+  set_limits(o);
   o.hosts.loopback = is_loopback(o.server.host);
+  const serve::KeyStore keys(o.keys.empty() ? serve::default_key_file() : std::filesystem::path(o.keys), false);
+  const bool with_keys = needs_keys(o, keys);
+  allow_many_files();
   AccessLog access_log(o.access_log);
   TextModel model(o.model, o.compute, o.batch);
   const StatsAtEnd stats(o.compute.stats, model.store());
@@ -91,7 +126,7 @@ int run(ServeCommand o) {
     if (loop.stopping()) throw Interrupted("stopped");
   });
   const Observers::Watch watch(model.observers(), stopping);
-  serve::Service service(served, loop, metrics, o.api, o.hosts, access_log.writer());
+  serve::Service service(served, loop, metrics, with_keys ? &keys : nullptr, o.api, o.hosts, access_log.writer());
   serve::Server server(o.server, service);
   if (interrupted()) throw Interrupted("interrupted");
   fmt::print(stderr, "listening on {}\n", server.url());
@@ -99,6 +134,28 @@ int run(ServeCommand o) {
   install_signal_handlers();  // the server's are gone, and a late signal is no reason to die
   loop.stop();
   return end == serve::Server::End::kDrained ? 0 : kInterrupted;
+}
+
+void add_limits(CLI::App& command, ServeCommand& o) {
+  const auto seconds = [&](const char* name, std::int64_t& to, const char* what) {
+    command.add_option(name, to, fmt::format("{} (default {})", what, to))->check(CLI::Range(1, 1000000));
+  };
+  command.add_option("--max-connections", o.server.most_connections, "Connections at a time (default 4096)")
+      ->check(CLI::Range(1, 1000000));
+  command.add_option("--max-queue", o.loop.most_unfinished, "Answers that run or wait at a time (default 4096)")
+      ->check(CLI::Range(1, 1000000));
+  command.add_option("--max-body", o.most_body, "Size of a request, e.g. 8MB (default 32 MiB)");
+  command.add_option("--max-prompts", o.api.most_prompts, "Prompts in one request (default 256)")
+      ->check(CLI::Range(1, 100000));
+  command.add_option("--max-choices", o.api.most_choices, "n of a request (default 128)")->check(CLI::Range(1, 4096));
+  command.add_option("--http-threads", o.server.threads, "Threads for HTTP, JSON and text (default 2)")
+      ->check(CLI::Range(1, 64));
+  seconds("--request-seconds", o.api.request_seconds, "Time for an answer");
+  seconds("--header-seconds", o.header_seconds, "Time in which a request's header must come");
+  seconds("--body-seconds", o.body_seconds, "Time in which its body must come");
+  seconds("--idle-seconds", o.idle_seconds, "Time between two requests of a connection");
+  seconds("--write-seconds", o.write_seconds, "Time in which a client must take what it is sent");
+  seconds("--drain-seconds", o.drain_seconds, "Time for running answers after SIGTERM");
 }
 
 }  // namespace
@@ -120,8 +177,11 @@ void add_serve(CLI::App& app, Action& action) {
   command->add_option("--allow-host", o.hosts.hosts, "A name under which clients reach this server (Host)");
   command->add_option("--cors-origin", o.hosts.origins, "A web page's origin that may ask, e.g. https://chat.example");
   command->add_option("--access-log", o.access_log, "File for a JSON line per request (default: stderr; off: none)");
+  command->add_option("--config", o.config, "TOML file with these options, by their names without dashes");
+  command->add_option("--keys", o.keys, "File with the API keys (default: where `hadal keys` puts them)");
   command->add_flag("--testing", o.api.testing,
                     "Requests may have force_tokens: ids or text that the model has to say");
+  add_limits(*command, o);
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
   o.compute.add_memory_to(*command);
@@ -129,7 +189,10 @@ void add_serve(CLI::App& app, Action& action) {
   command->footer(
       "Example:\n  hadal serve models/mini\n  curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: "
       "application/json' -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 7 times 8?\"}]}'");
-  command->callback([&action] { action = [] { return run(o); }; });
+  command->callback([command, &action] {
+    if (!o.config.empty()) apply_config(o.config, *command);
+    action = [] { return run(o); };
+  });
 }
 
 }  // namespace hadal::cli

@@ -13,7 +13,6 @@ EngineLoop::EngineLoop(infer::Engine& engine, Metrics& metrics, EngineLoopOption
 
 EngineLoop::~EngineLoop() {
   stop();
-  thread_.join();
 }
 
 std::shared_ptr<Channel> EngineLoop::submit(infer::Request request, Wake wake) {
@@ -44,9 +43,12 @@ void EngineLoop::end(const std::shared_ptr<Channel>& channel, FinishReason reaso
 }
 
 void EngineLoop::stop() {
-  const std::lock_guard lock(mutex_);
-  stopping_ = true;
-  arrived_.notify_one();
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    arrived_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
 }
 
 // Waits for one if there is nothing to compute.

@@ -34,7 +34,8 @@ class EngineLoop {
   // Ends it within a step, if it has not ended; whatever else it says is lost if the reason is kCancelled.
   void end(const std::shared_ptr<Channel>& channel, infer::FinishReason reason);
 
-  // Ends everything at once: a pass that runs ends at the next layer, if the engine's context asks stopping() there.
+  // Ends everything at once and waits for that; of one thread alone. A pass that runs ends at the next layer, if the
+  // engine's context asks stopping() there.
   void stop();
   bool stopping() const { return stopping_; }
   Index unfinished() const { return unfinished_; }

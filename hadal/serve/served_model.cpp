@@ -24,9 +24,12 @@ std::optional<TokenId> ServedModel::bos() const {
   return tokenizer ? tokenizer->added_token(tokenizer->config().bos_token) : std::nullopt;
 }
 
-std::vector<TokenId> ServedModel::encode(std::string_view text, bool add_bos) const {
-  std::vector<TokenId> ids = needs_tokenizer().encode(text, tokenizer::AddedTokenMode::kIgnore);
-  if (const auto first = add_bos ? bos() : std::nullopt) ids.insert(ids.begin(), *first);
+std::vector<TokenId> ServedModel::encode(std::string_view text, bool add_bos, bool parse_special) const {
+  const auto mode = parse_special ? tokenizer::AddedTokenMode::kRecognise : tokenizer::AddedTokenMode::kIgnore;
+  std::vector<TokenId> ids = needs_tokenizer().encode(text, mode);
+  const auto first = add_bos ? bos() : std::nullopt;
+  // Of those who write control tokens themselves, some begin with this one.
+  if (first && !(parse_special && !ids.empty() && ids[0] == *first)) ids.insert(ids.begin(), *first);
   return ids;
 }
 

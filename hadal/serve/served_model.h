@@ -32,8 +32,9 @@ struct ServedModel {
   const tokenizer::ChatTemplate& needs_template() const;
 
   std::optional<TokenId> bos() const;
-  // Text without a template; text that spells control tokens stays text. BOS (if there is one) unless told otherwise.
-  std::vector<TokenId> encode(std::string_view text, bool add_bos) const;
+  // Text without a template, behind BOS (if there is one) with `add_bos`. Text that spells control tokens stays text,
+  // unless `parse_special`.
+  std::vector<TokenId> encode(std::string_view text, bool add_bos, bool parse_special = false) const;
   std::vector<TokenId> encode_messages(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools,
                                        const tokenizer::RenderOptions& options) const;
 };

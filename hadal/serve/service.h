@@ -11,6 +11,8 @@
 #include "hadal/serve/api/answer.h"
 #include "hadal/serve/engine_loop.h"
 #include "hadal/serve/http/host_check.h"
+#include "hadal/serve/keys.h"
+#include "hadal/serve/quotas.h"
 #include "hadal/serve/served_model.h"
 
 namespace hadal::serve {
@@ -20,8 +22,9 @@ using LogLine = std::function<void(const std::string&)>;
 
 class Service : public Handler {
  public:
-  // Keeps references.
-  Service(const ServedModel& model, EngineLoop& loop, Metrics& metrics, ApiOptions api, HostRules hosts, LogLine log);
+  // Keeps references. keys: nullptr: nobody needs one.
+  Service(const ServedModel& model, EngineLoop& loop, Metrics& metrics, const KeyStore* keys, ApiOptions api,
+          HostRules hosts, LogLine log);
 
   Reply handle(const HttpRequest& request, const std::string& request_id, std::function<void()> wake) override;
   HttpResponse refusal(int status, const std::string& message) override;
@@ -33,21 +36,31 @@ class Service : public Handler {
     const HttpRequest& request;
     const std::string& id;
     Wake wake;
+    std::optional<Key> key = {};
   };
   using Action = Reply (Service::*)(const Call&);
   struct Route {
     const char* method;
-    bool open;  // needs no key
     Action action;
+    bool open = false;  // needs no key
   };
   static const std::map<std::string, Route, std::less<>>& routes();
 
-  Reply route(const Call& call);
+  Reply route(Call& call);
+  std::optional<Key> key_of(const HttpRequest& request) const;
+  std::unique_ptr<Account> account_of(const Call& call);
+  Reply json_reply(const Call& call, nlohmann::ordered_json (*make)(Fields&, const ServedModel&));
   void warn_unknown(const Fields& fields, const Call& call);
 
   Reply chat(const Call& call);
   Reply completions(const Call& call);
+  Reply embeddings(const Call& call);
   Reply models(const Call& call);
+  Reply tokenize(const Call& call);
+  Reply detokenize(const Call& call);
+  Reply tokenizer_info(const Call& call);
+  Reply apply_template(const Call& call);
+  Reply openapi(const Call& call);
   Reply health(const Call& call);
   Reply ready(const Call& call);
   Reply metrics(const Call& call);
@@ -55,6 +68,8 @@ class Service : public Handler {
   const ServedModel& model_;
   EngineLoop& loop_;
   Metrics& metrics_;
+  const KeyStore* keys_;
+  Quotas quotas_;
   ApiOptions api_;
   HostRules hosts_;
   LogLine log_;

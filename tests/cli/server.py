@@ -1,5 +1,5 @@
 """For the tests of `hadal serve`: a server of their own, and requests to it."""
-import http.client, json, re, signal, socket, subprocess
+import http.client, json, os, re, signal, socket, subprocess, threading
 
 from harness import HADAL, MINI
 
@@ -8,14 +8,20 @@ class Server:
     """A running `hadal serve` on a free port of loopback; stderr's lines but the first are kept."""
 
     def __init__(self, model, *flags, env=None):
-        self.process = subprocess.Popen([HADAL, "serve", str(model), "--port", "0", *map(str, flags)], stderr=subprocess.PIPE, env=env)
+        self.process = subprocess.Popen([HADAL, "serve", str(model), "--port", "0", *map(str, flags)], stderr=subprocess.PIPE, env={**os.environ, "XDG_DATA_HOME": "/nonexistent", **(env or {})})
         self.said = b""
         while not (found := re.search(rb"listening on (https?)://([^\n]*):(\d+)\n", self.said)):
             line = self.process.stderr.readline()
             if not line:
                 raise AssertionError(f"no server: {self.said.decode(errors='replace')}")
             self.said += line
+        self.reader = threading.Thread(target=self.read_on, daemon=True)  # a full pipe would hold the server up
+        self.reader.start()
         self.scheme, self.host, self.port = found[1].decode(), found[2].decode().strip("[]"), int(found[3])
+
+    def read_on(self):
+        for line in self.process.stderr:
+            self.said += line
 
     def connect(self, timeout=120):
         return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
@@ -70,8 +76,9 @@ class Server:
         """Exit code and the rest of stderr."""
         if self.process.poll() is None:
             self.process.send_signal(how)
-        rest = self.process.communicate(timeout=120)[1]
-        return self.process.returncode, (self.said + rest).decode(errors="replace")
+        self.process.wait(120)
+        self.reader.join(10)
+        return self.process.returncode, self.said.decode(errors="replace")
 
     def __enter__(self):
         return self
@@ -79,7 +86,9 @@ class Server:
     def __exit__(self, *_):
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self.reader.join(10)
+        self.process.stderr.close()
 
 
 def join(events, index=0):

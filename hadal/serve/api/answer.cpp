@@ -25,6 +25,7 @@ GenerationAnswer::~GenerationAnswer() {
 }
 
 void GenerationAnswer::begin(const std::string& prompt_field, const Wake& wake) {
+  if (account_) account_->enter(generation_.request);
   std::vector<infer::Request> requests = engine_requests(generation_, model_, prompt_field);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const Prompt& prompt = generation_.prompts[i / static_cast<std::size_t>(generation_.n)];
@@ -32,7 +33,6 @@ void GenerationAnswer::begin(const std::string& prompt_field, const Wake& wake) 
         {.index = i,
          .prompt = &prompt,
          .text = AnswerText(model_.tokenizer, generation_.end_tokens, generation_.stop, generation_.skip_special)});
-    if (account_) requests[i].tenant = account_->name();
   }
   for (std::size_t i = 0; i < requests.size(); ++i) choices_[i].channel = loop_.submit(std::move(requests[i]), wake);
 }
@@ -73,10 +73,9 @@ void GenerationAnswer::consume(Choice& choice, Received received) {
 Output GenerationAnswer::advance(bool begun) {
   for (Choice& choice : choices_) {
     Received received = choice.channel->take();
-    if (received.failure) return failed(ApiError::of(*received.failure), begun);
-    const bool late = received.completion && received.completion->finish_reason == FinishReason::kDeadline;
+    const auto failure = failure_of(received, received.completion);
     consume(choice, std::move(received));
-    if (late) return failed({504, "the time for a request is over", "", "deadline"}, begun);
+    if (failure) return failed(*failure, begun);
   }
   const bool ended = std::all_of(choices_.begin(), choices_.end(), [](const Choice& c) { return c.ended(); });
   Output out;
@@ -123,6 +122,15 @@ std::string GenerationAnswer::stream_pieces() {
     out += event(chunk);
   }
   return out;
+}
+
+std::optional<ApiError> failure_of(const Received& received, const std::optional<infer::Completion>& completion) {
+  if (received.failure) return ApiError::of(*received.failure);
+  if (!completion) return std::nullopt;
+  if (completion->finish_reason == FinishReason::kError) return ApiError(500, completion->error);
+  if (completion->finish_reason == FinishReason::kDeadline)
+    return ApiError(504, "the time for a request is over", "", "deadline");
+  return std::nullopt;
 }
 
 // The openai packages know an error inside a stream by its data, not by an event's name.

@@ -36,6 +36,7 @@ struct Choice {
 class Account {
  public:
   virtual ~Account() = default;
+  virtual void enter(infer::Request& request) const = 0;  // who asks, whose cache it shares
   virtual void charge(TokenUse use) = 0;
   virtual const std::string& name() const = 0;
 };
@@ -88,6 +89,9 @@ class GenerationAnswer : public PendingAnswer {
   std::unique_ptr<Account> account_;
   bool over_ = false;
 };
+
+// What went wrong, if anything did.
+std::optional<ApiError> failure_of(const Received& received, const std::optional<infer::Completion>& completion);
 
 std::string event(const nlohmann::ordered_json& data);  // "data: {...}\n\n"
 

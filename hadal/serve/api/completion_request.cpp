@@ -18,7 +18,7 @@ TokenId fim_token(const ServedModel& model, const char* name) {
 
 class PromptReader {
  public:
-  PromptReader(Fields& fields, const ServedModel& model) : model_(model) {
+  PromptReader(Fields& fields, const char* field, const ServedModel& model) : model_(model), field_(field) {
     fields.flag("add_special_tokens", add_bos_);
     fields.flag("parse_special", parse_special_);
     if (const Json* v = fields.find("suffix")) {
@@ -42,7 +42,7 @@ class PromptReader {
   }
 
  private:
-  [[noreturn]] static void refuse(const Json& v) {
+  [[noreturn]] void refuse(const Json& v) const {
     throw ApiError::invalid(
         "prompt", "prompt is " + shown(v) +
                       ", a string, a list of strings, a list of token ids or a list of such lists was expected");
@@ -62,21 +62,9 @@ class PromptReader {
   // Text stays text, whatever control tokens it spells, unless the request says that they are meant.
   Prompt of_text(const std::string& text) const {
     Prompt out{.ids = {}, .text = text};
-    if (suffix_)
-      out.ids = with_hole(text);
-    else if (parse_special_)
-      out.ids = parsed(text);
-    else
-      out.ids = model_.encode(text, add_bos_);
+    out.ids = suffix_ ? with_hole(text) : model_.encode(text, add_bos_, parse_special_);
     cut(out.ids);
     return out;
-  }
-
-  std::vector<TokenId> parsed(const std::string& text) const {
-    std::vector<TokenId> ids = model_.needs_tokenizer().encode(text, tokenizer::AddedTokenMode::kRecognise);
-    const auto bos = model_.bos();
-    if (add_bos_ && bos && (ids.empty() || ids[0] != *bos)) ids.insert(ids.begin(), *bos);
-    return ids;
   }
 
   // What is before, the hole, what is behind it; then the model writes what belongs into it (PSM, as V3 was trained).
@@ -101,6 +89,7 @@ class PromptReader {
   }
 
   const ServedModel& model_;
+  const char* field_;
   bool add_bos_ = true, parse_special_ = false;
   std::optional<std::string> suffix_;
   std::int64_t truncate_ = 0;
@@ -118,7 +107,7 @@ void read_completion_limits(Fields& fields, Generation& out) {
   out.nothing_new = max_tokens == 0;
   if (out.nothing_new && !out.echo && out.request.prompt_logprobs < 0)
     fields.refuse("max_tokens", "0, which has a meaning with echo or prompt_logprobs only");
-  out.request.max_tokens = std::max<std::int64_t>(max_tokens, 1);
+  out.request.max_tokens = out.nothing_new ? infer::kNoAnswer : max_tokens;
   out.request.sampling.top_logprobs = static_cast<int>(logprobs);
   if (out.echo && logprobs >= 0)
     out.request.prompt_logprobs = std::max(out.request.prompt_logprobs, static_cast<int>(logprobs));
@@ -126,15 +115,21 @@ void read_completion_limits(Fields& fields, Generation& out) {
 
 }  // namespace
 
+std::vector<Prompt> read_prompts(Fields& fields, const char* field, const Json& value, const ServedModel& model,
+                                 const ApiOptions& options) {
+  std::vector<Prompt> out = PromptReader(fields, field, model).read(value);
+  if (static_cast<std::int64_t>(out.size()) > options.most_prompts)
+    fields.refuse(field,
+                  fmt::format("a list of {}, at most {} are allowed in one request", out.size(), options.most_prompts));
+  return out;
+}
+
 Generation read_completion(Fields& fields, const ServedModel& model, const ApiOptions& options) {
   Generation out;
   read_generation(fields, model, options, out);
   const Json* prompt = fields.find("prompt");
   if (!prompt) throw ApiError::invalid("prompt", "prompt is missing");
-  out.prompts = PromptReader(fields, model).read(*prompt);
-  if (static_cast<std::int64_t>(out.prompts.size()) > options.most_prompts)
-    fields.refuse("prompt", fmt::format("a list of {} prompts, at most {} are allowed in one request",
-                                        out.prompts.size(), options.most_prompts));
+  out.prompts = read_prompts(fields, "prompt", *prompt, model, options);
   read_completion_limits(fields, out);
   return out;
 }

@@ -54,6 +54,10 @@ infer::SamplingParams default_sampling(const io::GenerationConfig& defaults);
 std::vector<infer::Request> engine_requests(const Generation& generation, const ServedModel& model,
                                             const std::string& prompt_field);
 
+// A string, a list of them, token ids or a list of such lists, and the fields that go with them. Throws ApiError.
+std::vector<Prompt> read_prompts(Fields& fields, const char* field, const nlohmann::ordered_json& value,
+                                 const ServedModel& model, const ApiOptions& options);
+
 // /v1/completions. Throws ApiError, InvalidRequest.
 Generation read_completion(Fields& fields, const ServedModel& model, const ApiOptions& options);
 
