@@ -2,9 +2,20 @@
 
 #include <nlohmann/json.hpp>
 
+#include "hadal/chat/constraints.h"
 #include "hadal/serve/api/error.h"
 
 namespace hadal::serve {
+
+const grammar::GrammarCompiler& LazyCompiler::get(const tokenizer::Tokenizer& tokenizer,
+                                                  std::span<const TokenId> ends) {
+  std::call_once(once_, [&] { compiler_.emplace(chat::make_compiler(tokenizer, ends)); });
+  return *compiler_;
+}
+
+const grammar::GrammarCompiler& ServedModel::grammars() const {
+  return compiler->get(needs_tokenizer(), end_tokens);
+}
 
 const tokenizer::Tokenizer& ServedModel::needs_tokenizer() const {
   if (!tokenizer)

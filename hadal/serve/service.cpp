@@ -1,5 +1,6 @@
 #include "hadal/serve/service.h"
 
+#include "hadal/chat/bad_parameter.h"
 #include "hadal/core/log.h"
 #include "hadal/serve/api/chat.h"
 #include "hadal/serve/api/embeddings.h"
@@ -103,6 +104,8 @@ Reply Service::handle(const HttpRequest& request, const std::string& request_id,
     reply = route(call);
   } catch (const ApiError& e) {
     reply = e.response();
+  } catch (const chat::BadParameter& e) {
+    reply = ApiError::invalid(e.param, e.what()).response();
   } catch (const InvalidRequest& e) {
     reply = ApiError::of(e).response();
   } catch (const std::exception& e) {
@@ -174,7 +177,7 @@ Reply Service::chat(const Call& call) {
   const Json body = parse_body(call.request.body);
   auto account = account_of(call);
   Fields fields(body);
-  ChatRequest request = read_chat(fields, model_, api_);
+  ChatRequest request = read_chat(fields, body, model_, api_);
   warn_unknown(fields, call);
   request.generation.id = "chatcmpl-" + call.id;
   auto answer = chat_answer(model_, loop_, std::move(request), std::move(account));
@@ -186,7 +189,7 @@ Reply Service::completions(const Call& call) {
   const Json body = parse_body(call.request.body);
   auto account = account_of(call);
   Fields fields(body);
-  Generation generation = read_completion(fields, model_, api_);
+  Generation generation = read_completion(fields, body, model_, api_);
   warn_unknown(fields, call);
   generation.id = "cmpl-" + call.id;
   auto answer = completion_answer(model_, loop_, std::move(generation), std::move(account));
@@ -205,10 +208,10 @@ Reply Service::embeddings(const Call& call) {
   return answer;
 }
 
-Reply Service::json_reply(const Call& call, Json (*make)(Fields&, const ServedModel&)) {
+Reply Service::json_reply(const Call& call, Json (*make)(Fields&, const Json&, const ServedModel&)) {
   const Json body = parse_body(call.request.body);
   Fields fields(body);
-  const Json out = make(fields, model_);
+  const Json out = make(fields, body, model_);
   warn_unknown(fields, call);
   return HttpResponse{.body = text_of(out)};
 }

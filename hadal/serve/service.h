@@ -49,7 +49,8 @@ class Service : public Handler {
   Reply route(Call& call);
   std::optional<Key> key_of(const HttpRequest& request) const;
   std::unique_ptr<Account> account_of(const Call& call);
-  Reply json_reply(const Call& call, nlohmann::ordered_json (*make)(Fields&, const ServedModel&));
+  Reply json_reply(const Call& call,
+                   nlohmann::ordered_json (*make)(Fields&, const nlohmann::ordered_json&, const ServedModel&));
   void warn_unknown(const Fields& fields, const Call& call);
 
   Reply chat(const Call& call);

@@ -12,6 +12,12 @@ std::string event(const Json& data) {
   return "data: " + text_of(data) + "\n\n";
 }
 
+Json ids_of(const std::vector<infer::Sample>& samples) {
+  Json out = Json::array();
+  for (const infer::Sample& s : samples) out.push_back(s.id);
+  return out;
+}
+
 GenerationAnswer::GenerationAnswer(const ServedModel& model, EngineLoop& loop, Generation generation,
                                    std::unique_ptr<Account> account)
     : model_(model), generation_(std::move(generation)), loop_(loop), account_(std::move(account)) {}
@@ -42,32 +48,31 @@ void GenerationAnswer::cancel_rest() {
     if (!choice.ended() && choice.channel) loop_.end(choice.channel, FinishReason::kCancelled);
 }
 
-void GenerationAnswer::take(Choice& choice, const infer::Sample& sample, const std::string& text) {
-  choice.new_text += text;
-  if (generation_.logprobs() >= 0 || generation_.return_token_ids) choice.new_samples.push_back(sample);
+void GenerationAnswer::push(Choice& choice, TokenId id) {
+  choice.new_text += choice.text.push(id);
 }
 
-void GenerationAnswer::end(Choice& choice, const std::string& text) {
-  choice.new_text += text;
+void GenerationAnswer::finish(Choice& choice) {
+  choice.new_text += choice.text.finish();
 }
 
 void GenerationAnswer::consume(Choice& choice, Received received) {
   for (const infer::Sample& sample : received.samples) {
     // Tokens that were on their way when the answer was cut.
-    if (choice.cut || (generation_.nothing_new)) break;
+    if (choice.cut) break;
     ++choice.tokens;
     const auto& ends = generation_.end_tokens;
     if (std::find(ends.begin(), ends.end(), sample.id) != ends.end()) choice.ended_by = sample.id;
-    take(choice, sample, choice.text.push(sample.id));
-    if (!choice.text.stopped()) continue;
+    push(choice, sample.id);
+    if (generation_.logprobs() >= 0 || generation_.return_token_ids) choice.new_samples.push_back(sample);
+    if (found(choice).empty()) continue;
     choice.cut = true;
-    if (generation_.include_stop) end(choice, choice.text.found());
+    if (generation_.include_stop) append(choice, found(choice));
     loop_.end(choice.channel, FinishReason::kStop);
   }
   if (!received.completion) return;
   choice.completion = std::move(received.completion);
-  if (generation_.nothing_new || choice.cut) return;
-  end(choice, choice.text.finish());
+  if (!choice.cut) finish(choice);
 }
 
 Output GenerationAnswer::advance(bool begun) {
@@ -185,7 +190,7 @@ std::string GenerationAnswer::finish_reason(const Choice& choice) const {
 
 // What vLLM says beside finish_reason: the stop string, the token that is not the model's own end, or null.
 Json GenerationAnswer::stop_reason(const Choice& choice) const {
-  if (choice.cut) return choice.text.found();
+  if (choice.cut) return found(choice);
   const auto& own = model_.end_tokens;
   if (choice.ended_by && std::find(own.begin(), own.end(), *choice.ended_by) == own.end()) return *choice.ended_by;
   return nullptr;

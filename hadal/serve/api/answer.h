@@ -62,17 +62,21 @@ class GenerationAnswer : public PendingAnswer {
   // A choice of an answer in one piece.
   virtual Json whole_choice(Choice& choice) = 0;
   virtual const char* object(bool chunk) const = 0;
-  // Called for every token, with the text it completed.
-  virtual void take(Choice& choice, const infer::Sample& sample, const std::string& text);
-  // Behind the last token, with the text that was held back.
-  virtual void end(Choice& choice, const std::string& text);
+  // The next token's text, or what is made of it.
+  virtual void push(Choice& choice, TokenId id);
+  // What was held back, behind the last token.
+  virtual void finish(Choice& choice);
+  // The stop string that has come; empty: none.
+  virtual const std::string& found(const Choice& choice) const { return choice.text.found(); }
+  // Text behind what has come.
+  virtual void append(Choice& choice, const std::string& text) { choice.new_text += text; }
   virtual void add_to_whole(Json&) {}
   // Nothing can be sent before all has ended.
   virtual bool waits() const { return false; }
 
   Json envelope(bool chunk) const;
   Json usage() const;
-  std::string finish_reason(const Choice& choice) const;
+  virtual std::string finish_reason(const Choice& choice) const;
   Json stop_reason(const Choice& choice) const;
 
   const ServedModel& model_;
@@ -92,6 +96,9 @@ class GenerationAnswer : public PendingAnswer {
 
 // What went wrong, if anything did.
 std::optional<ApiError> failure_of(const Received& received, const std::optional<infer::Completion>& completion);
+
+// Their token ids.
+nlohmann::ordered_json ids_of(const std::vector<infer::Sample>& samples);
 
 std::string event(const nlohmann::ordered_json& data);  // "data: {...}\n\n"
 

@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "hadal/chat/markup.h"
 #include "hadal/serve/api/chat.h"
 #include "hadal/serve/api/json.h"
 
@@ -27,7 +28,7 @@ bool ends_with_prefix(const Json& messages) {
   return last.value("role", Json()) == "assistant" && last.value("prefix", Json()) == true;
 }
 
-void read_template(Fields& fields, Conversation& out) {
+void read_template(Fields& fields, const Json& body, const ServedModel& model, Conversation& out) {
   tokenizer::RenderOptions& r = out.render;
   r.add_generation_prompt = true;
   r.continue_final_message = ends_with_prefix(out.messages);
@@ -38,8 +39,9 @@ void read_template(Fields& fields, Conversation& out) {
     fields.refuse("chat_template",
                   "not the name of one of the model's templates; a template inside a request is not supported");
   if (const Json* v = fields.list("documents")) r.variables["documents"] = *v;
-  if (const Json* v = fields.object("chat_template_kwargs"))
-    for (const auto& [name, value] : v->items()) r.variables[name] = value;
+  out.thinking = chat::read_switches(body, model.needs_template());
+  fields.ignore({"chat_template_kwargs", "thinking", "enable_thinking", "reasoning_effort", "thinking_budget"});
+  for (const auto& [name, value] : out.thinking.variables.items()) r.variables[name] = value;
 }
 
 void read_chat_limits(Fields& fields, Generation& out) {
@@ -56,22 +58,30 @@ void read_chat_limits(Fields& fields, Generation& out) {
 
 }  // namespace
 
-Conversation read_conversation(Fields& fields, const ServedModel& model) {
+Conversation read_conversation(Fields& fields, const Json& body, const ServedModel& model) {
   model.needs_template();
   Conversation out;
   out.messages = read_messages(fields);
   if (const Json* tools = fields.list("tools"); tools && !tools->empty()) out.tools = *tools;
-  read_template(fields, out);
+  read_template(fields, body, model, out);
   return out;
 }
 
-ChatRequest read_chat(Fields& fields, const ServedModel& model, const ApiOptions& options) {
+ChatRequest read_chat(Fields& fields, const Json& body, const ServedModel& model, const ApiOptions& options) {
   ChatRequest out;
-  out.conversation = read_conversation(fields, model);
-  read_generation(fields, model, options, out.generation);
-  read_chat_limits(fields, out.generation);
+  out.conversation = read_conversation(fields, body, model);
   const Conversation& c = out.conversation;
-  out.generation.prompts = {{.ids = model.encode_messages(c.messages, c.tools, c.render)}};
+  Generation& g = out.generation;
+  read_generation(fields, model, options, g);
+  read_chat_limits(fields, g);
+  out.form.tools = chat::read_tools(body);
+  fields.ignore({"tool_choice", "parallel_tool_calls"});
+  out.form.guided = read_guided(fields, body);
+  const tokenizer::Prompt prompt = model.needs_template().render(c.messages, c.tools, c.render);
+  g.prompts = {{.ids = model.needs_tokenizer().encode(prompt)}};
+  out.form.thinking_open = chat::thinking_open(prompt);
+  out.form.budget = c.thinking.budget_of(out.form.thinking_open);
+  constrain(out.form, model, g);
   return out;
 }
 

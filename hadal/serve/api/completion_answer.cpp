@@ -73,12 +73,6 @@ class CompletionAnswer : public GenerationAnswer {
     return logprobs.take();
   }
 
-  static Json ids_of(const std::vector<infer::Sample>& samples) {
-    Json out = Json::array();
-    for (const infer::Sample& s : samples) out.push_back(s.id);
-    return out;
-  }
-
   Json choice_json(const Choice& choice, const std::string& text, bool ended) const {
     return {{"index", choice.index},
             {"text", text},

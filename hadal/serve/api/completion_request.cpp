@@ -124,13 +124,14 @@ std::vector<Prompt> read_prompts(Fields& fields, const char* field, const Json& 
   return out;
 }
 
-Generation read_completion(Fields& fields, const ServedModel& model, const ApiOptions& options) {
+Generation read_completion(Fields& fields, const Json& body, const ServedModel& model, const ApiOptions& options) {
   Generation out;
   read_generation(fields, model, options, out);
   const Json* prompt = fields.find("prompt");
   if (!prompt) throw ApiError::invalid("prompt", "prompt is missing");
   out.prompts = read_prompts(fields, "prompt", *prompt, model, options);
   read_completion_limits(fields, out);
+  constrain({.guided = read_guided(fields, body)}, model, out);
   return out;
 }
 

@@ -5,7 +5,7 @@
 #include <limits>
 #include <random>
 
-#include "hadal/grammar/forced_tokens.h"
+#include "hadal/chat/constraints.h"
 #include "hadal/serve/api/json.h"
 
 namespace hadal::serve {
@@ -78,17 +78,14 @@ void read_stream_options(Fields& fields, Generation& out) {
 
 void read_forced(Fields& fields, const ServedModel& model, const ApiOptions& options, Generation& out) {
   if (!options.testing || !fields.find("force_tokens")) return;
-  std::vector<TokenId> forced;
   const Json* v = fields.find("force_tokens");
   if (v->is_string())
-    forced = model.needs_tokenizer().encode(v->get<std::string>());
+    out.forced = model.needs_tokenizer().encode(v->get<std::string>());  // control tokens are meant
   else
-    fields.ids("force_tokens", forced);
-  for (const TokenId id : forced)
+    fields.ids("force_tokens", out.forced);
+  for (const TokenId id : out.forced)
     if (id >= model.engine.num_tokens)
       fields.refuse("force_tokens", fmt::format("a list with {}, which is no token", id));
-  out.request.constraint = std::make_shared<grammar::ForcedTokens>(
-      std::move(forced), out.request.constraint ? out.request.constraint->clone() : nullptr);
 }
 
 }  // namespace
@@ -127,6 +124,26 @@ void read_generation(Fields& fields, const ServedModel& model, const ApiOptions&
   out.request.deadline = infer::Request::Clock::now() + std::chrono::seconds(options.request_seconds);
   out.created =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::optional<chat::GuidedOutput> read_guided(Fields& fields, const Json& body) {
+  fields.ignore(
+      {"response_format", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"});
+  return chat::read_guided(body);
+}
+
+void constrain(const Form& form, const ServedModel& model, Generation& out) {
+  const bool any = form.guided || !form.tools.tools.empty() || form.budget || !out.forced.empty();
+  if (!any) return;
+  const auto& tokenizer = model.needs_tokenizer();
+  // Only grammars need the compiler, and making it takes a second.
+  const grammar::GrammarCompiler* compiler = form.guided || form.tools.may_call() ? &model.grammars() : nullptr;
+  out.request.constraint = chat::make_constraint({.tools = form.tools,
+                                                  .guided = form.guided,
+                                                  .thinking_open = form.thinking_open,
+                                                  .budget = form.budget,
+                                                  .force_tokens = out.forced},
+                                                 *model.format, tokenizer, out.end_tokens, compiler);
 }
 
 std::vector<infer::Request> engine_requests(const Generation& generation, const ServedModel& model,

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "hadal/chat/guided.h"
+#include "hadal/chat/tools.h"
 #include "hadal/infer/request.h"
 #include "hadal/serve/api/fields.h"
 #include "hadal/serve/served_model.h"
@@ -37,12 +39,24 @@ struct Generation {
   bool stream = false, include_usage = false, continuous_usage = false;
   bool return_token_ids = false, tokens_as_ids = false;
   bool echo = false;
-  bool nothing_new = false;  // max_tokens 0: only the prompt is looked at
-  std::int64_t created = 0;  // Unix time
+  std::vector<TokenId> forced;  // with ApiOptions::testing
+  bool nothing_new = false;     // max_tokens 0: only the prompt is looked at
+  std::int64_t created = 0;     // Unix time
   std::string id;
 
   int logprobs() const { return request.sampling.top_logprobs; }
 };
+
+// What the answers of the prompts may be; `tools` are empty and no thought is open in completions. Throws ApiError.
+struct Form {
+  chat::ToolRequest tools = {};
+  std::optional<chat::GuidedOutput> guided = {};
+  bool thinking_open = false;
+  std::optional<std::size_t> budget = {};
+};
+// response_format, guided_*, structured_outputs.
+std::optional<chat::GuidedOutput> read_guided(Fields& fields, const nlohmann::ordered_json& body);
+void constrain(const Form& form, const ServedModel& model, Generation& out);
 
 // Fields of both, but for prompt, logprobs and the limit of tokens.
 void read_generation(Fields& fields, const ServedModel& model, const ApiOptions& options, Generation& out);
@@ -59,6 +73,7 @@ std::vector<Prompt> read_prompts(Fields& fields, const char* field, const nlohma
                                  const ServedModel& model, const ApiOptions& options);
 
 // /v1/completions. Throws ApiError, InvalidRequest.
-Generation read_completion(Fields& fields, const ServedModel& model, const ApiOptions& options);
+Generation read_completion(Fields& fields, const nlohmann::ordered_json& body, const ServedModel& model,
+                           const ApiOptions& options);
 
 }  // namespace hadal::serve

@@ -13,9 +13,9 @@ void ignore_common(Fields& fields) {
   fields.ignore({"model", "user"});
 }
 
-std::vector<TokenId> tokens_of(Fields& fields, const ServedModel& model) {
+std::vector<TokenId> tokens_of(Fields& fields, const Json& body, const ServedModel& model) {
   if (fields.find("messages")) {
-    const Conversation c = read_conversation(fields, model);
+    const Conversation c = read_conversation(fields, body, model);
     fields.ignore({"add_special_tokens", "return_token_strs"});  // templates write what is special
     return model.encode_messages(c.messages, c.tools, c.render);
   }
@@ -30,12 +30,12 @@ std::vector<TokenId> tokens_of(Fields& fields, const ServedModel& model) {
 
 }  // namespace
 
-Json tokenize(Fields& fields, const ServedModel& model) {
+Json tokenize(Fields& fields, const Json& body, const ServedModel& model) {
   if (!fields.find("prompt") && !fields.find("messages") && !fields.find("content"))
     throw ApiError::invalid("prompt", "prompt is missing (or messages)");
   bool strings = false;
   fields.flag("return_token_strs", strings);
-  const std::vector<TokenId> ids = tokens_of(fields, model);
+  const std::vector<TokenId> ids = tokens_of(fields, body, model);
   ignore_common(fields);
   Json out = {{"count", ids.size()}, {"max_model_len", model.engine.context}, {"tokens", ids}};
   out["token_strs"] = nullptr;
@@ -45,7 +45,7 @@ Json tokenize(Fields& fields, const ServedModel& model) {
   return out;
 }
 
-Json detokenize(Fields& fields, const ServedModel& model) {
+Json detokenize(Fields& fields, const Json&, const ServedModel& model) {
   std::vector<TokenId> ids;
   if (!fields.find("tokens")) throw ApiError::invalid("tokens", "tokens is missing");
   fields.ids("tokens", ids);
@@ -70,8 +70,8 @@ Json tokenizer_info(const ServedModel& model) {
           {"chat_template", model.chat_template ? Json(model.chat_template->source()) : Json()}};
 }
 
-Json apply_template(Fields& fields, const ServedModel& model) {
-  const Conversation c = read_conversation(fields, model);
+Json apply_template(Fields& fields, const Json& body, const ServedModel& model) {
+  const Conversation c = read_conversation(fields, body, model);
   ignore_common(fields);
   return {{"prompt", model.needs_template().render(c.messages, c.tools, c.render).text}};
 }

@@ -8,9 +8,9 @@
 
 namespace hadal::serve {
 
-nlohmann::ordered_json tokenize(Fields& fields, const ServedModel& model);
-nlohmann::ordered_json detokenize(Fields& fields, const ServedModel& model);
+nlohmann::ordered_json tokenize(Fields& fields, const nlohmann::ordered_json& body, const ServedModel& model);
+nlohmann::ordered_json detokenize(Fields& fields, const nlohmann::ordered_json& body, const ServedModel& model);
 nlohmann::ordered_json tokenizer_info(const ServedModel& model);
-nlohmann::ordered_json apply_template(Fields& fields, const ServedModel& model);
+nlohmann::ordered_json apply_template(Fields& fields, const nlohmann::ordered_json& body, const ServedModel& model);
 
 }  // namespace hadal::serve
