@@ -18,8 +18,9 @@ class AnswerReader {
   // What was held back, at the end of the answer.
   Events finish();
 
-  bool stopped() const { return stops_.stopped(); }  // a stop string is there: the answer has ended
-  int calls() const { return parser_.calls(); }      // finish_reason is "tool_calls" if there are any
+  bool stopped() const { return stops_.stopped(); }            // a stop string is there: the answer has ended
+  const std::string& found() const { return stops_.found(); }  // that one; empty: none
+  int calls() const { return parser_.calls(); }                // finish_reason is "tool_calls" if there are any
   bool thinking() const { return parser_.thinking(); }
 
  private:

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 
+#include "hadal/chat/markup.h"
 #include "hadal/checkpoint/model_directory.h"
 #include "hadal/cli/commands.h"
 #include "hadal/cli/config_file.h"
@@ -43,11 +44,17 @@ std::vector<std::string> served_names(const ServeCommand& o) {
 
 serve::ServedModel served_model(const ServeCommand& o, const TextModel& model) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
+  std::unique_ptr<chat::AnswerFormat> format;
+  const tokenizer::ChatTemplate* chat_template = model.has_chat_template() ? &model.chat_template() : nullptr;
+  if (model.has_tokenizer())
+    format = std::make_unique<chat::AnswerFormat>(model.tokenizer().added_tokens(),
+                                                  chat::markup_of(chat_template, model.tokenizer()));
   return {.names = served_names(o),
           .fingerprint = model.fingerprint(),
           .config = model.config(),
           .tokenizer = model.has_tokenizer() ? &model.tokenizer() : nullptr,
-          .chat_template = model.has_chat_template() ? &model.chat_template() : nullptr,
+          .chat_template = chat_template,
+          .format = std::move(format),
           .defaults = model.defaults(),
           .end_tokens = model.end_tokens(),
           .engine = model.engine().options(),

@@ -23,7 +23,8 @@ TEST(Keys, AreFoundUntilTheyAreRevoked) {
   EXPECT_NE(alice, bob);
   EXPECT_EQ(store.find(alice)->name, "alice");
   EXPECT_EQ(store.find(alice)->quota.requests_per_minute, 3);
-  for (const std::string& wrong : {std::string(), alice.substr(1), alice + "x", std::string("hd-"), std::string(1000, 'x')})
+  for (const std::string& wrong :
+       {std::string(), alice.substr(1), alice + "x", std::string("hd-"), std::string(1000, 'x')})
     EXPECT_FALSE(store.find(wrong)) << wrong;
   EXPECT_THROW(store.add("alice", {}), Error);
   // Another process sees the same.

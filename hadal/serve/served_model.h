@@ -39,9 +39,9 @@ struct ServedModel {
   const tokenizer::ChatTemplate* chat_template = nullptr;
   std::unique_ptr<chat::AnswerFormat> format = {};  // with a tokenizer
   std::unique_ptr<LazyCompiler> compiler = std::make_unique<LazyCompiler>();
-  io::GenerationConfig defaults;
-  std::vector<TokenId> end_tokens;
-  infer::EngineOptions engine;  // resolved
+  io::GenerationConfig defaults = {};
+  std::vector<TokenId> end_tokens = {};
+  infer::EngineOptions engine = {};  // resolved
   std::int64_t created = 0;     // when it was loaded, seconds of Unix time
 
   const grammar::GrammarCompiler& grammars() const;  // needs a tokenizer

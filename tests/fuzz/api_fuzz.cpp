@@ -14,14 +14,19 @@ using namespace hadal;
 namespace {
 
 struct Model {
-  const std::filesystem::path directory = "models/mini";
-  config::Config config = config::Config::load(directory);
+  std::filesystem::path directory = "models/mini";
+  config::Config config = config::load_config(directory);
   tokenizer::Tokenizer tokenizer = tokenizer::Tokenizer::load(directory);
   tokenizer::ChatTemplate chat_template = tokenizer::ChatTemplate::load(directory);
-  serve::ServedModel served{.names = {"mini"}, .fingerprint = "fp", .config = config, .tokenizer = &tokenizer, .chat_template = &chat_template};
+  serve::ServedModel served{.names = {"mini"},
+                            .fingerprint = "fp",
+                            .config = config,
+                            .tokenizer = &tokenizer,
+                            .chat_template = &chat_template};
 
   Model() {
-    served.format = std::make_unique<chat::AnswerFormat>(tokenizer.added_tokens(), chat::markup_of(&chat_template, tokenizer));
+    served.format =
+        std::make_unique<chat::AnswerFormat>(tokenizer.added_tokens(), chat::markup_of(&chat_template, tokenizer));
     served.end_tokens = {1};
     served.engine = infer::resolve({}, config);
   }

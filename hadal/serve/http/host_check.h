@@ -12,9 +12,9 @@ namespace hadal::serve {
 
 struct HostRules {
   // Besides addresses (those of loopback alone if `loopback`) and localhost. Without ports; "*": any.
-  std::vector<std::string> hosts;
+  std::vector<std::string> hosts = {};
   bool loopback = true;              // the server listens on loopback alone
-  std::vector<std::string> origins;  // of web pages that may ask: "https://chat.example"; "*": any
+  std::vector<std::string> origins = {};  // of web pages that may ask: "https://chat.example"; "*": any
 };
 
 // The sentence to refuse with; empty if all is well.

@@ -15,12 +15,14 @@ HttpRequest with(Headers headers) {
 }
 
 TEST(HostCheck, OwnNamesWithAndWithoutPort) {
-  for (const char* host : {"localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8000", "127.8.9.10", "[::1]:8000", "[::1]", "localhost."})
+  for (const char* host :
+       {"localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8000", "127.8.9.10", "[::1]:8000", "[::1]", "localhost."})
     EXPECT_EQ(host_fault(with({{"host", host}}), {}), "") << host;
 }
 
 TEST(HostCheck, NamesThatPagesCanChoose) {
-  for (const char* host : {"evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "", "[", "::1", "192.168.0.1", "0.0.0.0"})
+  for (const char* host : {"evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "",
+                           "[", "::1", "192.168.0.1", "0.0.0.0"})
     EXPECT_THAT(host_fault(with({{"host", host}}), {}), HasSubstr("none of this server's names")) << host;
   EXPECT_THAT(host_fault(with({{"host", "localhost"}, {"host", "evil.example"}}), {}), HasSubstr("more than one"));
 }
