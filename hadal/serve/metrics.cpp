@@ -23,6 +23,22 @@ std::string heading(const std::string& name, const char* type, const char* help)
   return fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
 }
 
+// By depth, and what it brings.
+std::string speculation_text(const infer::SpeculationStats& s, const std::string& labels) {
+  const char* name = "vllm:spec_decode_num_accepted_tokens_per_pos_total";
+  std::string out = heading(name, "counter", "Drafted tokens that were right, by their place in the draft.");
+  for (std::size_t i = 0; i < s.accepted.size(); ++i)
+    out += fmt::format("{}{{{},position=\"{}\"}} {}\n", name, labels, i, s.accepted[i]);
+  const auto gauge = [&](const char* gauge_name, const char* help, double value) {
+    out += heading(gauge_name, "gauge", help) + fmt::format("{}{{{}}} {}\n", gauge_name, labels, value);
+  };
+  gauge("hadal:speculation_tokens_per_step", "Tokens of a sequence that a step brings.",
+        s.steps > 0 ? static_cast<double>(s.tokens) / static_cast<double>(s.steps) : 1.0);
+  gauge("hadal:speculation_speedup", "Against steps without drafts, as far as measured.",
+        s.plain_rate > 0 && s.rate > 0 ? s.rate / s.plain_rate : 1.0);
+  return out;
+}
+
 }  // namespace
 
 void Histogram::add(double value) {
@@ -51,6 +67,7 @@ void Metrics::load(const infer::Engine& engine) {
   const std::lock_guard lock(mutex_);
   unfinished_ = engine.unfinished();
   running_ = std::min(unfinished_, engine.options().sequences);
+  speculation_ = engine.speculation();
 }
 
 void Metrics::token(bool first, Duration since) {
@@ -100,6 +117,7 @@ std::string Metrics::text() const {
   one("vllm:prefix_cache_hits_total", "counter", "Tokens of prompts that the cache had.", cached_tokens_);
   one("vllm:spec_decode_num_draft_tokens_total", "counter", "Tokens drafted and verified.", drafted_);
   one("vllm:spec_decode_num_accepted_tokens_total", "counter", "Drafted tokens that were right.", accepted_);
+  out += speculation_text(speculation_, labels);
   histogram("vllm:time_to_first_token_seconds", "From a request's arrival to its first token.", first_token_);
   histogram("vllm:inter_token_latency_seconds", "Between two tokens of an answer.", between_tokens_);
   histogram("vllm:e2e_request_latency_seconds", "From a request's arrival to its last token.", end_to_end_);

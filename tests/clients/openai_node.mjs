@@ -25,6 +25,12 @@ assert.equal(usage.completion_tokens, whole.usage.completion_tokens);
 const runner = client.chat.completions.stream({ model: "m", messages, temperature: 0, max_tokens: 30 });
 assert.equal((await runner.finalChatCompletion()).choices[0].message.content, text);
 
+const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object" } } }];
+const said = '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{"city": "Oslo"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>';
+const calling = client.chat.completions.stream({ model: "m", messages, tools, force_tokens: said });
+const call = (await calling.finalChatCompletion()).choices[0];
+assert.deepEqual([call.finish_reason, call.message.tool_calls[0].function.name, call.message.tool_calls[0].function.arguments], ["tool_calls", "weather", '{"city": "Oslo"}']);
+
 const done = await client.completions.create({ model: "m", prompt: "The sea", max_tokens: 5 });
 assert.equal(done.object, "text_completion");
 const vectors = await client.embeddings.create({ model: "m", input: "a" });

@@ -30,6 +30,18 @@ done = client.completions.create(model="m", prompt=["The sea", "I have"], max_to
 assert len(done.choices) == 4 and done.choices[0].text.startswith("The sea")
 assert done.choices[0].logprobs.token_logprobs[0] is None
 
+# A tool call, as a stream and in one piece, and its way back into the conversation.
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
+CALL = '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{"city": "Oslo"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>'
+call = client.chat.completions.create(model="m", messages=HI, tools=TOOLS, extra_body={"force_tokens": CALL}).choices[0]
+assert call.finish_reason == "tool_calls" and call.message.content is None, call
+assert call.message.tool_calls[0].function.name == "weather" and call.message.tool_calls[0].function.arguments == '{"city": "Oslo"}'
+with client.chat.completions.stream(model="m", messages=HI, tools=TOOLS, extra_body={"force_tokens": CALL}) as stream:
+    streamed = stream.get_final_completion().choices[0].message.tool_calls[0]
+assert (streamed.function.name, streamed.function.arguments) == ("weather", '{"city": "Oslo"}'), streamed
+back = HI + [call.message, {"role": "tool", "tool_call_id": call.message.tool_calls[0].id, "content": "rain"}]
+assert client.chat.completions.create(model="m", messages=back, tools=TOOLS, max_tokens=5).usage.completion_tokens <= 5
+
 vectors = client.embeddings.create(model="m", input=["a", "b"])  # asks for base64
 assert len(vectors.data) == 2 and len(vectors.data[0].embedding) == 192 and isinstance(vectors.data[0].embedding[0], float)
 
@@ -43,4 +55,12 @@ try:
     raise AssertionError("a long prompt was taken")
 except openai.BadRequestError as e:
     assert e.code == "context_length_exceeded", e.body
+
+# An error inside a stream is raised.
+try:
+    for chunk in client.chat.completions.create(model="m", messages=HI, stream=True, max_tokens=5, extra_body={"response_format": {"type": "json_schema", "json_schema": {"schema": 7}}}):
+        pass
+    raise AssertionError("a schema that is a number was taken")
+except openai.APIError:
+    pass
 print("ok")

@@ -11,7 +11,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 class OpenAI(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(MINI, "--access-log", "off")
+        cls.server = Server(MINI, "--access-log", "off", "--testing")
         cls.url = f"http://127.0.0.1:{cls.server.port}"
 
     @classmethod
