@@ -24,13 +24,15 @@ class DraftLength {
   // Of `drafted` tokens of a sequence the first `accepted` were right.
   void verified(Index drafted, Index accepted);
 
+  // What a pass of so many rows takes, as far as is known; 0: not at all.
+  double pass_seconds(Index rows) const;
+
   // The share of drafts at this depth (from 0), all before them right, that were right; lately.
   double acceptance(Index depth) const;
   // Tokens that a step with drafts of this length brings a sequence.
   double expected_tokens(Index length) const;
 
  private:
-  double pass_seconds(Index rows) const;
   double draft_seconds(Index length) const;
   double rate(Index sequences, Index length) const;
   Index best(Index sequences) const;

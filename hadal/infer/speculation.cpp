@@ -55,6 +55,8 @@ SpeculationStats& SpeculationStats::operator+=(const SpeculationStats& other) {
   add(accepted, other.accepted);
   steps += other.steps;
   tokens += other.tokens;
+  seconds += other.seconds;
+  plain_seconds += other.plain_seconds;
   return *this;
 }
 

@@ -24,9 +24,9 @@ std::optional<Speculate> speculate_named(std::string_view name);
 struct SpeculationStats {
   std::vector<Index> drafted, accepted;  // by depth, from 0
   Index steps = 0, tokens = 0;           // of each sequence and pass that sampled, and what they brought
-  double plain_rate =
-      0;            // tokens a second that steps without drafts would have brought, as far as measured; 0: unknown
-  double rate = 0;  // that steps bring now
+  // Seconds that the tokens so far took, and that they would have taken without drafts, by what passes of each size
+  // take.
+  double seconds = 0, plain_seconds = 0;
 
   void verified(Index drafts, Index right);
   SpeculationStats& operator+=(const SpeculationStats& other);

@@ -33,6 +33,7 @@ Speculator::Speculator(const EngineOptions& options, const model::Transformer& t
 
 void Speculator::passed(Context& ctx, const TensorRef& hidden, std::span<const Passed> passed, double seconds) {
   if (speculate_ == Speculate::kOff) return;
+  const auto start = Clock::now();
   std::vector<Sequence*> decoding;
   for (const Passed& p : passed)
     if (p.sequence.decodes()) decoding.push_back(&p.sequence);
@@ -41,9 +42,26 @@ void Speculator::passed(Context& ctx, const TensorRef& hidden, std::span<const P
     lookup_length_.pass_took(hidden.size(0), seconds);
   }
   look_up(decoding);
-  if (!mtp()) return;
-  remember(ctx, hidden, passed);
-  run_mtp(ctx, passed, decoding);
+  if (mtp()) {
+    remember(ctx, hidden, passed);
+    run_mtp(ctx, passed, decoding);
+  }
+  count_time(passed, seconds, seconds_since(start));
+}
+
+// A pass of decoding sequences alone, and the drafts behind it, beside the plain passes that would have brought as
+// much.
+void Speculator::count_time(std::span<const Passed> passed, double seconds, double draft_seconds) {
+  Index tokens = 0;
+  for (const Passed& p : passed) {
+    if (p.prompt) return;
+    tokens += p.kept;
+  }
+  const auto sequences = static_cast<Index>(passed.size());
+  const double plain = sequences > 0 ? mtp_length_.pass_seconds(sequences) : 0;
+  if (plain == 0) return;
+  stats_.seconds += seconds + draft_seconds;
+  stats_.plain_seconds += plain * static_cast<double>(tokens) / static_cast<double>(sequences);
 }
 
 void Speculator::look_up(std::span<Sequence* const> decoding) {

@@ -38,6 +38,7 @@ class Speculator {
   bool lookup() const { return speculate_ == Speculate::kLookup || speculate_ == Speculate::kAuto; }
   void remember(Context& ctx, const TensorRef& hidden, std::span<const Passed> passed) const;
   void look_up(std::span<Sequence* const> decoding);
+  void count_time(std::span<const Passed> passed, double seconds, double draft_seconds);
   void run_mtp(Context& ctx, std::span<const Passed> passed, std::span<Sequence* const> decoding);
 
   Speculate speculate_;

@@ -35,7 +35,7 @@ std::string speculation_text(const infer::SpeculationStats& s, const std::string
   gauge("hadal:speculation_tokens_per_step", "Tokens of a sequence that a step brings.",
         s.steps > 0 ? static_cast<double>(s.tokens) / static_cast<double>(s.steps) : 1.0);
   gauge("hadal:speculation_speedup", "Against steps without drafts, as far as measured.",
-        s.plain_rate > 0 && s.rate > 0 ? s.rate / s.plain_rate : 1.0);
+        s.seconds > 0 ? s.plain_seconds / s.seconds : 1.0);
   return out;
 }
 
