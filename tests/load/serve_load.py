@@ -145,7 +145,7 @@ def main():
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    process = subprocess.Popen([HADAL, "serve", args.model, "--port", "0", "--batch", str(args.batch), "--max-body", "1MB", "--write-seconds", "5", "--access-log", "off"], stderr=subprocess.PIPE)
+    process = subprocess.Popen([HADAL, "serve", args.model, "--port", "0", "--batch", str(args.batch), "--max-body", "1MB", "--write-seconds", "5", "--header-seconds", "3", "--body-seconds", "3", "--access-log", "off"], stderr=subprocess.PIPE)
     line = process.stderr.readline().decode()
     if not (found := re.search(r"listening on http://[^:]*:(\d+)", line)):
         sys.exit(line)
