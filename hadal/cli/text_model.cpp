@@ -5,6 +5,8 @@
 
 #include "hadal/core/log.h"
 #include "hadal/infer/batch_engine.h"
+#include "hadal/io/free_memory.h"
+#include "hadal/model/page_pool.h"
 #include "hadal/serve/answer_text.h"
 #include "hadal/serve/end_tokens.h"
 
@@ -43,6 +45,14 @@ class OpenAnswer {
   std::vector<infer::Sample> samples_;
 };
 
+// Of how many tokens many clients ask is not known: their caches get half of the memory that is free, and at least what
+// one sequence can come to need.
+Index pages_for_many(const config::Config& config, const infer::EngineOptions& options) {
+  const infer::EngineOptions resolved = infer::resolve(options, config);
+  const model::PagePool pool(config, config.num_hidden_layers, options.cache_dtype);
+  return std::max(model::pages_for(resolved.context), static_cast<Index>(io::free_memory() / 2 / pool.page_bytes()));
+}
+
 }  // namespace
 
 TextModel::TextModel(const std::filesystem::path& directory, const ComputeOptions& options, Index sequences)
@@ -62,6 +72,7 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
                      .speculate = options.speculation()};
   // Beside experts that come from disk, caches have what those that run need, no more.
   if (model_.store) engine_options_.cached_bytes = 0;
+  if (sequences > 1 && !model_.store) engine_options_.max_pages = pages_for_many(config(), engine_options_);
   if (options.speculation() == infer::Speculate::kMtp && model_.transformer.mtp.empty())
     log_warning("--speculate mtp: {} has no MTP layer, nothing is drafted", directory.string());
   if (tokenizer::Tokenizer::exists(directory)) {

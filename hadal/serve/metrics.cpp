@@ -68,6 +68,9 @@ void Metrics::load(const infer::Engine& engine) {
   unfinished_ = engine.unfinished();
   running_ = std::min(unfinished_, engine.options().sequences);
   speculation_ = engine.speculation();
+  pages_ = engine.pages_in_use();
+  preemptions_ = engine.preemptions();
+  most_pages_ = engine.options().max_pages;
 }
 
 void Metrics::token(bool first, Duration since) {
@@ -111,6 +114,13 @@ std::string Metrics::text() const {
   };
   one("vllm:num_requests_running", "gauge", "Requests in the engine's passes.", running_);
   one("vllm:num_requests_waiting", "gauge", "Requests that wait for a place.", unfinished_ - running_);
+  one("vllm:num_preemptions_total", "counter", "Answers that gave their pages to others and were computed again.",
+      preemptions_);
+  one("hadal:cache_pages", "gauge", "Pages of the cache, those kept for later prompts among them.", pages_);
+  // Without a limit there is no share.
+  if (most_pages_ > 0)
+    one("vllm:kv_cache_usage_perc", "gauge", "Share of the cache's pages in use, 1 is all.",
+        static_cast<double>(pages_) / static_cast<double>(most_pages_));
   one("vllm:prompt_tokens_total", "counter", "Tokens of prompts, of requests that have ended.", prompt_tokens_);
   one("vllm:generation_tokens_total", "counter", "Tokens sampled.", tokens_);
   one("vllm:prefix_cache_queries_total", "counter", "Tokens of prompts that the cache was asked for.", prompt_tokens_);

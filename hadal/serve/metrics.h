@@ -68,7 +68,7 @@ class Metrics {
   std::map<std::pair<std::string, int>, std::uint64_t> requests_;
   std::map<std::string, TokenUse> used_;
   std::uint64_t prompt_tokens_ = 0, cached_tokens_ = 0, tokens_ = 0, drafted_ = 0, accepted_ = 0;
-  Index unfinished_ = 0, running_ = 0;
+  Index unfinished_ = 0, running_ = 0, pages_ = 0, most_pages_ = 0, preemptions_ = 0;
   infer::SpeculationStats speculation_;
 };
 

@@ -232,6 +232,7 @@ class Refused(Case):
         self.assertEqual(error["param"], "messages")
         self.assertIn("image_url", error["message"])
         self.assertEqual(self.error(400, "/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 2000}]})["code"], "context_length_exceeded")
+        self.assertEqual(self.error(400, "/v1/embeddings", {"input": [[1], "a"]})["param"], "input")
         for param, body in (("prompt", {}), ("prompt", {"prompt": []}), ("prompt", {"prompt": [[1], "a"]}), ("prompt", {"prompt": [[]]}), ("prompt", {"prompt": [99999]}),
                             ("best_of", {"prompt": "a", "best_of": 3}), ("suffix", {"prompt": [5], "suffix": "b"}), ("max_tokens", {"prompt": "a", "max_tokens": 0})):
             self.assertEqual(self.error(400, "/v1/completions", body)["param"], param, body)
@@ -326,6 +327,17 @@ class Keys(Case):
         lines = [json.loads(l) for l in (self.dir / "log").read_text().splitlines()]
         self.assertEqual([l["key"] for l in lines if l["status"] == 200 and "key" in l], ["alice"] * 3 + ["bob"])
         self.assertNotIn("The sea", (self.dir / "log").read_text())
+
+    def test_kills_at_any_time_lose_no_key(self):
+        self.add("first")
+        for i in range(20):
+            p = subprocess.Popen([HADAL, "keys", "add", f"k{i}", "--keys", self.file], stdout=subprocess.PIPE)
+            time.sleep(i * 0.001)
+            p.kill()
+            said = p.communicate()[0].decode().strip()
+            names = [k["name"] for k in json.loads(self.ok("keys", "list", "--json", "--keys", self.file))]
+            self.assertEqual((names[0], len(names), f"k{i}" in names or not said), ("first", len(set(names)), True))
+        self.add("last")
 
     def test_a_file_that_is_no_database(self):
         self.file.write_text("no database at all, but long enough to be looked at" * 100)

@@ -44,8 +44,8 @@ class PromptReader {
  private:
   [[noreturn]] void refuse(const Json& v) const {
     throw ApiError::invalid(
-        "prompt", "prompt is " + shown(v) +
-                      ", a string, a list of strings, a list of token ids or a list of such lists was expected");
+        field_, std::string(field_) + " is " + shown(v) +
+                    ", a string, a list of strings, a list of token ids or a list of such lists was expected");
   }
 
   Prompt of_ids(const Json& v) const {
