@@ -8,6 +8,7 @@ namespace {
 EngineOptions with_sequences(EngineOptions options, Index batch) {
   HADAL_CHECK(batch >= 1, "batch: {} is not at least 1", batch);
   options.sequences = batch;
+  options.pause_prompts = false;  // nobody waits for single tokens
   return options;
 }
 

@@ -11,6 +11,14 @@ namespace {
 
 // Less of a common prompt is not worth waiting for.
 constexpr Index kWorthWaitingFor = 16;
+// Rows of prompts that may share a pass with those that decode.
+constexpr Index kRidingRows = 32;
+// Of work that nobody waits for, between two looks at who has come.
+constexpr double kIdleSlice = 0.02;
+
+double seconds_from(Request::Clock::time_point start) {
+  return std::chrono::duration<double>(Request::Clock::now() - start).count();
+}
 
 }  // namespace
 
@@ -20,7 +28,8 @@ Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOption
       options_(resolve(options, transformer.config)),
       pools_(transformer.new_pools(options_.cache_dtype, options_.max_pages, options_.kept_bytes, ctx.memory)),
       speculator_(options_, transformer),
-      schedule_{.limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk}} {}
+      schedule_{.limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk}},
+      paused_rows_(options_.chunk) {}
 
 // Of an answer that has a limit it is known at once that it could not come to its end. The last token needs no place.
 void Engine::check_pages(const Request& request) const {
@@ -36,6 +45,12 @@ void Engine::check_pages(const Request& request) const {
 RequestId Engine::submit(Request request) {
   validate(request, options_, transformer_.config);
   check_pages(request);
+  if (request.priority != kIdlePriority) {
+    std::vector<RequestId> idle;
+    for (const auto& [other, s] : sequences_)
+      if (s->request().priority == kIdlePriority) idle.push_back(other);
+    for (const RequestId other : idle) cancel(other);
+  }
   const RequestId id = ++last_id_;
   infer::submit(schedule_, {.id = id,
                             .prompt = static_cast<Index>(request.prompt.size()),
@@ -44,6 +59,13 @@ RequestId Engine::submit(Request request) {
   if (request.deadline) next_deadline_ = std::min(next_deadline_.value_or(*request.deadline), *request.deadline);
   sequences_.emplace(id, std::make_unique<Sequence>(pools_, options_, std::move(request)));
   return id;
+}
+
+void Engine::prefill(std::vector<TokenId> ids, std::string cache_salt) {
+  submit({.prompt = std::move(ids),
+          .max_tokens = kNoAnswer,
+          .cache_salt = std::move(cache_salt),
+          .priority = kIdlePriority});
 }
 
 void Engine::begin_waiting() {
@@ -159,6 +181,7 @@ bool Engine::make_room(Index pages) {
 }
 
 void Engine::preempt(RequestId id) {
+  if (pauses(id)) drop_prompts();
   sequence(id).leave_to(tree_);
   infer::preempt(schedule_, id);
   ++preemptions_;
@@ -176,7 +199,7 @@ Index Engine::tokens_done(RequestId id) const {
 
 void Engine::leave(RequestId id) {
   const auto it = sequences_.find(id);
-  completions_.emplace(id, it->second->take_completion());
+  if (it->second->request().priority != kIdlePriority) completions_.emplace(id, it->second->take_completion());
   it->second->leave_to(tree_);
   remove(schedule_, id);
   sequences_.erase(it);
@@ -184,6 +207,7 @@ void Engine::leave(RequestId id) {
 
 void Engine::end(RequestId id, FinishReason reason, std::optional<Index> keep) {
   if (const auto it = sequences_.find(id); it != sequences_.end()) {
+    if (pauses(id)) drop_prompts();
     it->second->end(reason, keep);
     leave(id);
   } else if (const auto done = completions_.find(id); done != completions_.end()) {
@@ -221,16 +245,101 @@ std::vector<TokenEvent> Engine::step() {
   end_late();
   release_followers();
   begin_waiting();
-  const std::vector<Run> pass = with_room(next_pass(schedule_));
+  std::vector<TokenEvent> events;
+  if (!prompts_) begin_prompts();
+  if (prompts_) go_on_with_prompts(events);
+  const std::vector<TokenEvent> more = run_pass();
+  events.insert(events.end(), more.begin(), more.end());
+  return events;
+}
+
+// A pass of those that decode, and of prompts that fit in.
+std::vector<TokenEvent> Engine::run_pass() {
+  std::vector<Run> pass = next_pass(schedule_);
+  if (prompts_) std::erase_if(pass, [](const Run& run) { return run.prompt && run.rows > kRidingRows; });
+  pass = with_room(std::move(pass));
   if (pass.empty()) return {};
+  const bool decodes = std::none_of(pass.begin(), pass.end(), [](const Run& run) { return run.prompt; });
   const std::vector<Rows> rows = rows_of(pass);
   const Workspace::Scope scope(ctx_.workspace);
   const auto start = Request::Clock::now();
   const TensorRef hidden = compute(rows);
   ran(schedule_, pass);
   std::vector<TokenEvent> events = sample(hidden, rows);
-  speculate(hidden, rows, std::chrono::duration<double>(Request::Clock::now() - start).count());
+  const double seconds = seconds_from(start);
+  if (decodes) decode_seconds_ = decode_seconds_ == 0 ? seconds : 0.8 * decode_seconds_ + 0.2 * seconds;
+  speculate(hidden, rows, seconds);
   return events;
+}
+
+// If prompts would hold those up that decode, or whoever may come, their pass is one that pauses.
+void Engine::begin_prompts() {
+  schedule_.limits.prompt_rows = paused_rows_;
+  std::vector<Run> pass = next_pass(schedule_);
+  schedule_.limits.prompt_rows = options_.chunk;
+  const bool others = std::any_of(pass.begin(), pass.end(), [](const Run& run) { return !run.prompt; });
+  std::erase_if(pass, [](const Run& run) { return !run.prompt; });
+  Index rows = 0;
+  for (const Run& run : pass) rows += run.rows;
+  const bool idle = !schedule_.running.empty() && schedule_.running.back().priority == kIdlePriority;
+  if (rows <= kRidingRows || !((others && options_.pause_prompts) || idle)) return;
+  pass = with_room(std::move(pass));
+  if (pass.empty()) return;
+  std::vector<Rows> all = rows_of(pass);
+  std::vector<model::Segment> segments;
+  for (const Rows& r : all) segments.push_back(r.sequence->next(r.count));
+  auto paused = std::make_unique<model::PausedPass>(ctx_, transformer_, segments);
+  for (ScheduledRequest& r : schedule_.running)
+    r.in_flight = std::any_of(pass.begin(), pass.end(), [&](const Run& run) { return run.id == r.id; });
+  prompts_ = Prompts{std::move(pass), std::move(all), std::move(paused)};
+}
+
+void Engine::go_on_with_prompts(std::vector<TokenEvent>& events) {
+  const bool idle = schedule_.running.back().priority == kIdlePriority;
+  const bool alone = std::none_of(schedule_.running.begin(), schedule_.running.end(),
+                                  [](const ScheduledRequest& r) { return !r.in_prompt(); });
+  const double slice = idle ? kIdleSlice : prompt_slice(decode_seconds_);
+  const Workspace::Scope scope(ctx_.workspace);
+  const auto start = Request::Clock::now();
+  double at = 0;
+  const auto go_on = [&] {
+    const double now = seconds_from(start), layer = now - at;
+    at = now;
+    prompts_->longest = std::max(prompts_->longest, layer);
+    return (alone && !idle) || now + layer / 2 < slice;
+  };
+  try {
+    const bool done = prompts_->pass->run(ctx_, go_on);
+    prompts_->seconds += seconds_from(start);
+    if (!done) return;
+    const TensorRef hidden = prompts_->pass->hidden(ctx_);
+    look_at_prompts(hidden, prompts_->rows);
+    const Prompts finished = std::move(*prompts_);
+    prompts_.reset();
+    for (ScheduledRequest& r : schedule_.running) r.in_flight = false;
+    ran(schedule_, finished.runs);
+    events = sample(hidden, finished.rows);
+    if (!alone && !idle)
+      paused_rows_ = prompt_rows(paused_rows_, finished.pass->tokens(), finished.longest, slice, options_.chunk);
+    speculate(hidden, finished.rows, finished.seconds);
+  } catch (...) {
+    drop_prompts();
+    throw;
+  }
+}
+
+bool Engine::pauses(RequestId id) const {
+  return prompts_ &&
+         std::any_of(prompts_->runs.begin(), prompts_->runs.end(), [id](const Run& run) { return run.id == id; });
+}
+
+// Its sequences are where they were before it.
+void Engine::drop_prompts() {
+  if (!prompts_) return;
+  for (const Rows& r : prompts_->rows)
+    if (Sequence* s = find(r.id)) s->rewind(r.before);
+  for (ScheduledRequest& r : schedule_.running) r.in_flight = false;
+  prompts_.reset();
 }
 
 // For those that go on: drafts for their next pass.

@@ -12,6 +12,7 @@
 #include "hadal/infer/scheduler.h"
 #include "hadal/infer/sequence.h"
 #include "hadal/infer/speculator.h"
+#include "hadal/model/paused_pass.h"
 
 namespace hadal::infer {
 
@@ -52,6 +53,10 @@ class Engine {
   // The answer of a request that has ended; it is forgotten then.
   Completion take(RequestId id);
 
+  // Computes a prompt for whoever asks for it later, while nothing else is to be done: it ends as soon as a request is
+  // submitted, and what it has done by then is kept. Nothing is to be taken.
+  void prefill(std::vector<TokenId> ids, std::string cache_salt = {});
+
   // One request from its beginning to its end. Others that were submitted go on meanwhile; what they sample is seen in
   // their answers only. If an observer throws Interrupted, the answer so far is returned as cancelled. Throws Error if
   // the request fails.
@@ -78,6 +83,19 @@ class Engine {
     Index end() const { return begin + count; }
   };
 
+  // A pass over prompts that pauses while others decode.
+  struct Prompts {
+    std::vector<Run> runs;
+    std::vector<Rows> rows;
+    std::unique_ptr<model::PausedPass> pass;
+    double seconds = 0, longest = 0;  // in all, and of a layer
+  };
+
+  void begin_prompts();
+  void go_on_with_prompts(std::vector<TokenEvent>& events);
+  void drop_prompts();
+  bool pauses(RequestId id) const;
+  std::vector<TokenEvent> run_pass();
   void check_pages(const Request& request) const;
   void begin_waiting();
   void count_pages();
@@ -110,6 +128,9 @@ class Engine {
   PrefixTree tree_;
   std::map<RequestId, std::unique_ptr<Sequence>> sequences_;  // that have not ended
   Schedule schedule_;
+  std::optional<Prompts> prompts_;
+  Index paused_rows_;          // of the next such pass
+  double decode_seconds_ = 0;  // of a pass without prompts, lately
   std::map<std::string, std::size_t> tenants_;
   std::optional<Request::Clock::time_point> next_deadline_;  // not later than the earliest of all
   MaskMaker masks_;

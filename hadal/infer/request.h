@@ -83,6 +83,9 @@ struct EngineOptions {
   // within cached_bytes.
   Index max_pages = 0;
   std::uint64_t cached_bytes = std::uint64_t{64} << 20;
+  // While others decode, a pass over prompts pauses between layers, so that nobody waits long for a token; otherwise
+  // prompts and those that decode share passes, which is more work done in all. No bit changes.
+  bool pause_prompts = true;
   // Memory in which prompts of several chunks keep their keys and values, all together. Of a layer that does not fit
   // each chunk makes all of them again; no bit changes.
   std::uint64_t kept_bytes = std::uint64_t{1} << 30;

@@ -30,6 +30,7 @@ const ScheduledRequest* next_waiting(const Schedule& schedule) {
 bool can_begin(const Schedule& schedule) {
   if (schedule.waiting.empty()) return false;
   if (static_cast<Index>(schedule.running.size()) >= schedule.limits.sequences) return false;
+  if (next_waiting(schedule)->priority == kIdlePriority && !schedule.running.empty()) return false;
   if (!schedule.free_pages || schedule.running.empty()) return true;
   Index pages = next_waiting(schedule)->pages;
   for (const ScheduledRequest& r : schedule.running) pages += r.pages + 1;
@@ -49,7 +50,7 @@ std::vector<Run> next_pass(const Schedule& schedule) {
   for (const ScheduledRequest& r : schedule.running)
     if (!r.in_prompt() && r.known - r.done == 1)
       pass.push_back({r.id, 1 + r.drafts, false});
-    else if (r.behind == 0)
+    else if (r.behind == 0 && !r.in_flight)
       behind.push_back(&r);
   std::stable_sort(behind.begin(), behind.end(),
                    [](const auto* a, const auto* b) { return a->priority < b->priority; });
@@ -62,6 +63,20 @@ std::vector<Run> next_pass(const Schedule& schedule) {
   }
   pass.insert(pass.end(), prompts.begin(), prompts.end());
   return pass;
+}
+
+// Of an inter-token time of one pass and one slice, 1 / 2.2 is the pass; the prompt has the rest.
+double prompt_slice(double decode_seconds) {
+  return 1.2 * decode_seconds;
+}
+
+Index prompt_rows(Index rows, Index had, double layer_seconds, double slice, Index most) {
+  constexpr Index kLeast = 64;
+  if (layer_seconds > 1.1 * slice)
+    rows = had / 2;
+  else if (layer_seconds < 0.5 * slice && had == rows)
+    rows *= 2;
+  return std::clamp(rows, std::min(kLeast, most), most);
 }
 
 void submit(Schedule& schedule, const ScheduledRequest& request) {
@@ -112,6 +127,7 @@ void preempt(Schedule& schedule, RequestId id) {
   std::erase_if(schedule.running, [id](const ScheduledRequest& r) { return r.id == id; });
   request.done = request.drafts = request.until = 0;
   request.behind = 0;
+  request.in_flight = false;
   schedule.waiting.push_back(request);
 }
 

@@ -3,12 +3,16 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
 #include "hadal/core/tensor.h"
 
 namespace hadal::infer {
+
+// Work that nobody waits for has this priority: it runs when nothing else does.
+inline constexpr int kIdlePriority = std::numeric_limits<int>::max();
 
 // Counts up from 1 in the order of submission.
 using RequestId = std::uint64_t;
@@ -31,6 +35,7 @@ struct ScheduledRequest {
   bool served = false;     // its prompt has been counted as service
   // A sequence that computes the same prompt, until it has done so many tokens of it: it is waited for. 0: none.
   RequestId behind = 0;
+  bool in_flight = false;  // in a pass that pauses: no rows in others
   Index until = 0;
   bool in_prompt() const { return done < prompt; }
   friend bool operator==(const ScheduledRequest&, const ScheduledRequest&) = default;
@@ -69,6 +74,12 @@ const ScheduledRequest* victim(const Schedule& schedule);
 // lowest priority value and then the sequence that began first going first. Those in the absorbed form come first.
 // Who waits for another's prompt has none. Empty if nothing runs.
 std::vector<Run> next_pass(const Schedule& schedule);
+
+// A pass over prompts of which pauses between layers while others decode: how long it may go on between two of their
+// passes, which take so long, and how many rows the next one should have at most, when that was `rows` and one layer of
+// a pass of `had` rows has taken so long (both in seconds). Large ones use the weights better, but a layer is not cut.
+double prompt_slice(double decode_seconds);
+Index prompt_rows(Index rows, Index had, double layer_seconds, double slice, Index most);
 
 // What happened, by which a schedule becomes the next one.
 void submit(Schedule& schedule, const ScheduledRequest& request);

@@ -124,6 +124,30 @@ TEST(Scheduler, WhoHasToGoIsTheLastOfTheLeastUrgent) {
   EXPECT_EQ(next_pass(s), Pass({{3, 4, false}}));
 }
 
+TEST(Scheduler, WorkThatNobodyWaitsForBeginsWhenNothingElseRuns) {
+  Script s{.schedule = {.limits = {.sequences = 4}}};
+  s.arrive({.id = 1, .prompt = 5, .priority = kIdlePriority}, 1);
+  s.arrive(2, 5, 2);
+  s.arrive({.id = 3, .prompt = 5, .priority = kIdlePriority}, 1);
+  EXPECT_EQ(s.step(), Pass({{2, 5, true}}));
+  EXPECT_EQ(s.step(), Pass({{2, 1, false}}));
+  EXPECT_EQ(s.step(), Pass({{1, 5, true}}));
+  EXPECT_EQ(s.step(), Pass({{3, 5, true}}));
+}
+
+TEST(Scheduler, APromptThatPausesHasLayersThatFitBetweenThePassesOfOthers) {
+  const double slice = prompt_slice(0.1);
+  EXPECT_GE(slice, 0.1);
+  EXPECT_LE(0.1 + 1.5 * slice, 0.1 * 2.9) << "half a layer more at most";
+  EXPECT_EQ(prompt_rows(1024, 1024, slice, slice, 1024), 1024);
+  EXPECT_EQ(prompt_rows(1024, 1024, 2 * slice, slice, 1024), 512);
+  EXPECT_EQ(prompt_rows(512, 512, 0.4 * slice, slice, 1024), 1024);
+  EXPECT_EQ(prompt_rows(512, 40, 0.1 * slice, slice, 1024), 512) << "a short one says nothing";
+  EXPECT_EQ(prompt_rows(1024, 1024, 0.1 * slice, slice, 1024), 1024);
+  EXPECT_EQ(prompt_rows(64, 64, 9 * slice, slice, 1024), 64);
+  EXPECT_EQ(prompt_rows(10, 10, 9 * slice, slice, 10), 10);
+}
+
 TEST(Scheduler, WhoFollowsAnothersPromptHasNoRows) {
   Schedule s{.limits = {.sequences = 2, .prompt_rows = 10}};
   for (RequestId id = 1; id <= 2; ++id) {

@@ -3,13 +3,14 @@
 #include <set>
 
 namespace hadal::model {
-namespace {
 
 std::vector<TokenId> all_ids(std::span<const Segment> segments) {
   std::vector<TokenId> ids;
   for (const Segment& s : segments) ids.insert(ids.end(), s.ids.begin(), s.ids.end());
   return ids;
 }
+
+namespace {
 
 // What the segments run; cache_of says which of a sequence's caches the pass extends.
 template <class CacheOf>
@@ -20,7 +21,12 @@ std::vector<Pass::Run> runs(std::span<const Segment> segments, const CacheOf& ca
   return all;
 }
 
-// Of all sequences that share memory with these, whether they are in the pass or not.
+}  // namespace
+
+std::vector<Pass::Run> main_runs(std::span<const Segment> segments) {
+  return runs(segments, [](SequenceState& s) -> KvCache& { return s.main; });
+}
+
 std::uint64_t cache_bytes(std::span<const Segment> segments) {
   std::set<const PagePool*> pools;
   for (const Segment& s : segments) {
@@ -31,8 +37,6 @@ std::uint64_t cache_bytes(std::span<const Segment> segments) {
   for (const PagePool* pool : pools) bytes += pool->bytes();
   return bytes;
 }
-
-}  // namespace
 
 Transformer::Transformer(const Config& c) : Transformer(c, whole(c)) {}
 
@@ -59,7 +63,7 @@ TensorRef Transformer::hidden(Context& ctx, std::span<const Segment> segments) c
   HADAL_CHECK(static_cast<Index>(layers.size()) == config.num_hidden_layers && part.shards == 1,
               "model: this process holds layers [{}, {}) and shard {} of {}, a forward pass needs all",
               part.layers.begin, part.layers.end, part.shard, part.shards);
-  Pass pass(runs(segments, [](SequenceState& s) -> KvCache& { return s.main; }), 0, *experts);
+  Pass pass(main_runs(segments), 0, *experts);
   ctx.workspace.reserve(need(ctx, pass).most());
   experts->begin_pass(ctx.workspace.allocated_bytes() + cache_bytes(segments));
   pass.set_rope(ctx, rotary);

@@ -21,6 +21,12 @@ struct Segment {
   Index to_come = 0;
 };
 
+std::vector<TokenId> all_ids(std::span<const Segment> segments);
+// What a pass of the main model runs for them.
+std::vector<Pass::Run> main_runs(std::span<const Segment> segments);
+// Of all sequences that share memory with these, whether they are in the pass or not.
+std::uint64_t cache_bytes(std::span<const Segment> segments);
+
 struct Transformer {
   Config config;
   Part part;  // what this process holds of it

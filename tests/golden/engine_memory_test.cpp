@@ -197,6 +197,55 @@ TEST_F(EngineSharing, MoreUrgentOnesWaitForNobody) {
   EXPECT_EQ(cached(engine, {first, second}), 128);
 }
 
+TEST_F(EngineSharing, StreamsGoOnWhileALongPromptIsComputed) {
+  Engine alone(ctx, t, {.context = 1000});
+  const std::vector<TokenId> expected = alone.generate(with(900, 5, 3)).tokens;
+  for (const bool cancelled : {false, true}) {
+    Engine engine(ctx, t, {.context = 1000, .sequences = 4});
+    const RequestId stream = engine.submit(with(0, 30, 600));
+    while (engine.tokens_done(stream) < 40) engine.step();
+    const RequestId prompt = engine.submit(with(900, 5, 3)), other = engine.submit(with(500, 100, 2));
+    int between = 0, passes = 0;
+    for (bool answered = false; !answered; ++passes)
+      for (const TokenEvent& e : engine.step()) {
+        between += e.id == stream;
+        answered = answered || e.id == prompt || e.id == other;
+        if (cancelled && passes == 1) engine.cancel(other);
+      }
+    EXPECT_GE(between, 3) << "one at least for each layer";
+    while (!engine.ended(prompt)) engine.step();
+    EXPECT_EQ(engine.take(prompt).tokens, expected);
+    while (!engine.ended(other)) engine.step();
+    const Completion of_other = engine.take(other);
+    if (cancelled) {
+      EXPECT_EQ(of_other.finish_reason, FinishReason::kCancelled);
+    } else {
+      EXPECT_EQ(of_other.tokens, Engine(ctx, t, {.context = 1000}).generate(with(500, 100, 2)).tokens);
+    }
+    engine.cancel(stream);
+    const std::vector<TokenId> said = engine.take(stream).tokens;
+    Request same = with(0, 30, static_cast<Index>(said.size()));
+    EXPECT_EQ(said, alone.generate(same).tokens);
+  }
+}
+
+TEST_F(EngineSharing, IdleWorkIsDoneBeforeItIsAskedForAndGivesWay) {
+  Engine engine(ctx, t, {.context = 1000, .chunk = 200, .sequences = 4});
+  const Request request = with(500, 5);
+  engine.prefill(request.prompt);
+  while (engine.unfinished() > 0) EXPECT_TRUE(engine.step().empty());
+  EXPECT_EQ(cached(engine, {engine.submit(request)}), 504);
+  Request salted = request;
+  salted.cache_salt = "x";
+  engine.prefill(salted.prompt, "x");
+  for (int i = 0; i < 40 && engine.unfinished() > 0; ++i) engine.step();
+  const RequestId id = engine.submit(salted);
+  EXPECT_EQ(engine.unfinished(), 1) << "idle work is over";
+  const Completion got = (cached(engine, {}), engine.take(id));
+  EXPECT_GE(got.cached_tokens, 128);
+  EXPECT_EQ(got.tokens, Engine(ctx, t, {.context = 1000}).generate(request).tokens);
+}
+
 TEST_F(EngineSharing, CancellationGivesPagesBackAtOnce) {
   Engine engine(ctx, t, {.context = 400, .sequences = 4, .max_pages = 12});
   std::vector<RequestId> ids;
