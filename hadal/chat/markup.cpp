@@ -35,7 +35,7 @@ Markup markup_of_family(std::string_view family, bool think_tokens) {
               : family == "kimi-k2"         ? ToolStyle::kKimi
                                             : ToolStyle::kNone;
   out.thinking = r1 || v31 || v32 || think_tokens;
-  out.think_breaks = !v31 && !v32;
+  out.think_breaks = !v31 && !v32 && out.tools != ToolStyle::kKimi;
   return out;
 }
 

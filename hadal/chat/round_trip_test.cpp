@@ -80,6 +80,33 @@ TEST(RoundTrip, CallsInTheTemplatesOfV3R1AndV31) {
   }
 }
 
+// K2-Thinking: calls by their ids, and the thought word for word.
+TEST(RoundTrip, ThoughtAndCallsInTheTemplateOfKimi) {
+  const auto t = published("kimi-k2-thinking.jinja");
+  const AnswerFormat format(v3_tokenizer().added_tokens(), markup_of(&t, v3_tokenizer()));
+  ASSERT_EQ(format.markup.tools, ToolStyle::kKimi);
+  Json answer = message("Let me look.", kTwo);
+  answer["reasoning_content"] = "Hm.\n\nWell.\n";
+  answer["tool_calls"][0]["id"] = "functions.get_weather:3";
+  answer["tool_calls"][1]["id"] = "functions.now:4";
+  const std::string text = t.render({{{"role", "user"}, {"content", "Weather?"}}, answer}, Json()).text,
+                    before = "assistant<|im_middle|>";
+  const auto begin = text.rfind(before) + before.size();
+  AnswerParser parser(format, {.tools = true});
+  Events events = parser.push(format.alphabet.marker(text.substr(begin, text.rfind("<|im_end|>") - begin)));
+  for (Event& e : parser.finish()) events.push_back(std::move(e));
+  using Kind = Event::Kind;
+  EXPECT_EQ(events, (Events{{Kind::kReasoning, "Hm.\n\nWell.\n"},
+                            {Kind::kContent, "Let me look."},
+                            {Kind::kToolBegin, "", 0, "functions.get_weather:3", "get_weather"},
+                            {Kind::kToolArguments, kTwo[0].second, 0},
+                            {Kind::kToolEnd, "", 0},
+                            {Kind::kToolBegin, "", 1, "functions.now:4", "now"},
+                            {Kind::kToolArguments, "{}", 1},
+                            {Kind::kToolEnd, "", 1}}))
+      << text;
+}
+
 TEST(RoundTrip, ThoughtsSentBackAreTaken) {
   const auto t = published("deepseek-r1.jinja");
   Json answer = message("4", {});
