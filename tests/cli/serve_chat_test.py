@@ -1,5 +1,5 @@
 """hadal serve: thoughts, tool calls, structured output, and every combination of what a chat may ask for."""
-import concurrent.futures, itertools, json, pathlib, shutil
+import concurrent.futures, itertools, json, os, pathlib, shutil, unittest
 from harness import Case, DATA, MINI, main
 from server import Server
 
@@ -63,6 +63,10 @@ def thinking_model(folder):
     return folder
 
 
+STRUCTURED = os.environ.get("HADAL_STRUCTURED", "1") == "1"
+needs_grammars = unittest.skipUnless(STRUCTURED, "this build has no structured output: there was no cargo or no crates.io")
+
+
 class Chat(Case):
     def setUp(self):
         super().setUp()
@@ -77,6 +81,7 @@ class Chat(Case):
         self.assertEqual(without_ids(one), without_ids(many))
         return one
 
+    @needs_grammars
     def test_tool_calls(self):
         for arguments in ('{"city": "Oslo", "days": 2}', '{"city":"Rome","days":1}'):
             c, = self.both({"tools": TOOLS, "force_tokens": "Let me look. " + CALL % arguments})
@@ -93,6 +98,7 @@ class Chat(Case):
         messages = HI + [{"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "hm"}, {"role": "tool", "tool_call_id": "call_1", "content": "rain"}]
         self.assertEqual(self.server.post("/v1/chat/completions", {"messages": messages, "max_tokens": 5, "tools": TOOLS})[0], 200)
 
+    @needs_grammars
     def test_calls_that_are_demanded_match_their_schema(self):
         for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
             for seed in range(3):
@@ -121,6 +127,7 @@ class Chat(Case):
         self.assertTrue(c["content"])
         self.assertLessEqual(self.server.ok("/tokenize", {"prompt": c["reasoning_content"] or "", "add_special_tokens": False})["count"], 11)
 
+    @needs_grammars
     def test_structured_output(self):
         wanted = {"type": "json_schema", "json_schema": {"name": "w", "schema": SCHEMA}}
         for extra in ({}, {"thinking": {"type": "enabled"}, "thinking_budget": 8}):
@@ -132,6 +139,7 @@ class Chat(Case):
         got = self.server.ok("/v1/completions", {"prompt": "Seven times eight is", "guided_regex": "[0-9]{2}", "temperature": 0})
         self.assertRegex(got["choices"][0]["text"], "^[0-9]{2}$")
 
+    @needs_grammars
     def test_what_cannot_be_enforced_is_refused_by_name(self):
         for param, body in (("response_format", {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "propertyNames": {"pattern": "^a"}, "unevaluatedProperties": False}}}}),
                             ("response_format", {"response_format": 5}), ("guided_regex", {"guided_regex": "["}), ("tool_choice", {"tool_choice": "required"}), ("tool_choice", {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}),
@@ -139,6 +147,12 @@ class Chat(Case):
             status, answer = self.server.post("/v1/chat/completions", {"messages": HI, **body})
             self.assertEqual(status, 400, answer)
             self.assertTrue(answer["error"]["param"].startswith(param), answer)
+
+    @unittest.skipIf(STRUCTURED, "this build has structured output")
+    def test_without_structured_output_it_is_refused(self):
+        status, answer = self.server.post("/v1/chat/completions", {"messages": HI, "response_format": {"type": "json_object"}})
+        self.assertEqual(status, 400, answer)
+        self.assertIn("cargo-web", answer["error"]["message"])
 
     def test_prefixes_are_gone_on_with(self):
         prefix = {"role": "assistant", "content": "The weather is", "prefix": True}
@@ -148,6 +162,7 @@ class Chat(Case):
         self.assertTrue(self.server.ok("/detokenize", {"tokens": ids})["prompt"].endswith("The weather is"))
 
 
+@needs_grammars
 class Matrix(Case):
     """{stream} x {tools} x {thinking} x {schema} x {logprobs} x {n} x {speculation}: the same answers, and what they promise."""
 
