@@ -32,7 +32,7 @@ class Server:
 
 async def stream(port, prompt, tokens, times):
     """Arrival times of an answer's pieces go into `times`; returns when it began."""
-    body = json.dumps({"prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "temperature": 0, "stream": True}).encode()
+    body = json.dumps({"prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "temperature": 0, "stream": True, "return_token_ids": True}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
     begun = time.monotonic()
     writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
