@@ -36,6 +36,9 @@ async def stream(port, prompt, tokens, times):
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
     begun = time.monotonic()
     writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
+    status = await reader.readline()
+    if b" 200 " not in status:
+        sys.exit(f"the server says {status.decode().strip()}: {(await reader.read()).decode().splitlines()[-1]}")
     while piece := await reader.readline():
         if piece.startswith(b"data: {") and b'"error"' in piece:
             sys.exit(piece.decode())
@@ -69,6 +72,8 @@ async def throughput(server, streams, tokens, seed):
         await asyncio.sleep(0.005)
     seconds, cpu, done = time.monotonic() - begin, server.cpu() - cpu, sum(map(len, times)) - done
     await asyncio.gather(*running)
+    if done == 0:
+        sys.exit("the streams ended before they all ran; ask for more --tokens")
     return done / seconds, cpu / done
 
 

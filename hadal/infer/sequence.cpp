@@ -113,6 +113,7 @@ void Sequence::draft(std::vector<TokenId> tokens, Speculate source) {
 }
 
 void Sequence::look_up(Index most) {
+  if (most == 0) return;  // what is new is learnt when it may be of use
   lookup_.learn(ids_);
   draft(lookup_.draft(ids_, most), Speculate::kLookup);
 }

@@ -50,14 +50,17 @@ class Determinism(Case):
             self.assertEqual(s.stop()[0], 0)
         shuffled = list(range(COUNT))
         for flags in (["--batch", 8, "--speculate", "off"], ["--batch", 16, "--speculate", "auto", "--chunk", 32],
-                      ["--batch", 5, "--speculate", "mtp"], ["--batch", 3, "--speculate", "lookup", "--memory", "24MB"]):
+                      ["--batch", 5, "--speculate", "mtp"], ["--batch", 3, "--speculate", "lookup", "--memory", "10MB", "--stats"]):
             with Server(MINI, "--access-log", "off", *flags) as s:
                 for turn in range(2):  # cold, then warm
                     random.Random(turn).shuffle(shuffled)
                     got = self.run_all(s, shuffled, 16)
                     for i in range(COUNT):
                         self.assertEqual(got[i], expected[i], f"{requests()[i]} with {flags}, turn {turn}")
-                self.assertEqual(s.stop()[0], 0)
+                code, said = s.stop()
+                self.assertEqual(code, 0)
+                if "--memory" in flags:
+                    self.assertRegex(said, "[1-9][0-9]* misses")  # experts did come from disk
 
     def test_streams_say_the_same(self):
         with Server(MINI, "--access-log", "off") as s:
