@@ -29,7 +29,7 @@ struct ServeCommand {
   std::string access_log = "-", config, keys, most_body;
   std::int64_t header_seconds = 20, body_seconds = 120, idle_seconds = 75, write_seconds = 60, drain_seconds = 60;
   Index batch = 16;
-  bool insecure = false;
+  bool insecure = false, no_idle_prefill = false;
 };
 
 bool is_loopback(const std::string& host) {
@@ -133,7 +133,10 @@ int run(ServeCommand o) {
     if (loop.stopping()) throw Interrupted("stopped");
   });
   const Observers::Watch watch(model.observers(), stopping);
-  serve::Service service(served, loop, metrics, with_keys ? &keys : nullptr, o.api, o.hosts, access_log.writer());
+  std::optional<serve::IdleWork> idle;
+  if (!o.no_idle_prefill) idle.emplace(loop);
+  serve::Service service(served, loop, metrics, with_keys ? &keys : nullptr, idle ? &*idle : nullptr, o.api, o.hosts,
+                         access_log.writer());
   serve::Server server(o.server, service);
   if (interrupted()) throw Interrupted("interrupted");
   fmt::print(stderr, "listening on {}\n", server.url());
@@ -179,6 +182,11 @@ void add_serve(CLI::App& app, Action& action) {
   command->add_option("--served-model-name", o.names, "Name in answers (default: the directory's); several are known");
   command->add_option("--batch", o.batch, "Answers computed together (default 16); changes no bit of a result")
       ->check(CLI::Range(1, 4096));
+  command->add_flag("--no-idle-prefill", o.no_idle_prefill,
+                    "Do not use idle time to compute ended answers as the next turn's prompt will have them");
+  command->add_flag("--reuse-generated", o.api.reuse_generated,
+                    "The next turn goes on from the answer as it was generated, instead of computing it again as a "
+                    "prompt: less work, but the same request may have another answer then");
   command->add_option("--tls-cert", o.server.tls_cert, "PEM file with the certificate chain, for https");
   command->add_option("--tls-key", o.server.tls_key, "PEM file with its key");
   command->add_option("--allow-host", o.hosts.hosts, "A name under which clients reach this server (Host)");

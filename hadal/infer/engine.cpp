@@ -61,11 +61,12 @@ RequestId Engine::submit(Request request) {
   return id;
 }
 
-void Engine::prefill(std::vector<TokenId> ids, std::string cache_salt) {
-  submit({.prompt = std::move(ids),
-          .max_tokens = kNoAnswer,
-          .cache_salt = std::move(cache_salt),
-          .priority = kIdlePriority});
+RequestId Engine::prefill(std::vector<TokenId> ids, std::string cache_salt, CacheReuse reuse) {
+  return submit({.prompt = std::move(ids),
+                 .max_tokens = kNoAnswer,
+                 .reuse = reuse,
+                 .cache_salt = std::move(cache_salt),
+                 .priority = kIdlePriority});
 }
 
 void Engine::begin_waiting() {
@@ -199,7 +200,7 @@ Index Engine::tokens_done(RequestId id) const {
 
 void Engine::leave(RequestId id) {
   const auto it = sequences_.find(id);
-  if (it->second->request().priority != kIdlePriority) completions_.emplace(id, it->second->take_completion());
+  completions_.emplace(id, it->second->take_completion());
   it->second->leave_to(tree_);
   remove(schedule_, id);
   sequences_.erase(it);

@@ -54,8 +54,8 @@ class Engine {
   Completion take(RequestId id);
 
   // Computes a prompt for whoever asks for it later, while nothing else is to be done: it ends as soon as a request is
-  // submitted, and what it has done by then is kept. Nothing is to be taken.
-  void prefill(std::vector<TokenId> ids, std::string cache_salt = {});
+  // submitted, and what it has done by then is kept; its completion says whether it was cancelled.
+  RequestId prefill(std::vector<TokenId> ids, std::string cache_salt = {}, CacheReuse reuse = CacheReuse::kSameBits);
 
   // One request from its beginning to its end. Others that were submitted go on meanwhile; what they sample is seen in
   // their answers only. If an observer throws Interrupted, the answer so far is returned as cancelled. Throws Error if

@@ -49,6 +49,7 @@ class Channel {
   // For measurements, of the engine's thread alone.
   Clock::time_point submitted = Clock::now(), last_token = {};
   std::size_t tokens = 0;
+  bool idle = false;  // nobody waits for it
 
  private:
   void wake_up(std::unique_lock<std::mutex> lock);

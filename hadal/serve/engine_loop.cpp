@@ -18,28 +18,47 @@ EngineLoop::~EngineLoop() {
 std::shared_ptr<Channel> EngineLoop::submit(infer::Request request, Wake wake) {
   auto channel = std::make_shared<Channel>(options_.most_unread, std::move(wake));
   if (static_cast<std::size_t>(unfinished_.fetch_add(1)) >= options_.most_unfinished) {
-    --unfinished_;
+    one_less();
     channel->fail({Failure::Kind::kOverloaded,
                    fmt::format("{} requests run or wait already; try again later", options_.most_unfinished)});
     return channel;
   }
-  {
-    const std::lock_guard lock(mutex_);
-    if (!stopping_) {
-      commands_.push_back({.channel = channel, .request = std::move(request)});
-      arrived_.notify_one();
-      return channel;
-    }
-  }
-  --unfinished_;
+  if (add({.channel = channel, .request = std::move(request)})) return channel;
+  one_less();
   channel->fail({Failure::Kind::kStopped, "the server stops"});
   return channel;
 }
 
+std::shared_ptr<Channel> EngineLoop::prefill(Prefill prefill, Wake wake) {
+  auto channel = std::make_shared<Channel>(options_.most_unread, std::move(wake));
+  channel->idle = true;
+  if (!add({.channel = channel, .prefill = std::move(prefill)}))
+    channel->fail({Failure::Kind::kStopped, "the server stops"});
+  return channel;
+}
+
 void EngineLoop::end(const std::shared_ptr<Channel>& channel, FinishReason reason) {
+  add({.channel = channel, .reason = reason});
+}
+
+// False: nothing is taken any more.
+bool EngineLoop::add(Command command) {
   const std::lock_guard lock(mutex_);
-  commands_.push_back({.channel = channel, .request = std::nullopt, .reason = reason});
+  if (stopping_) return false;
+  commands_.push_back(std::move(command));
   arrived_.notify_one();
+  return true;
+}
+
+bool EngineLoop::wait_until_idle(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  return idle_.wait(lock, stop, [this] { return stopping_ || unfinished_ == 0; }) && !stopping_;
+}
+
+void EngineLoop::one_less() {
+  if (--unfinished_ > 0) return;
+  const std::lock_guard lock(mutex_);
+  idle_.notify_all();
 }
 
 void EngineLoop::stop() {
@@ -47,6 +66,7 @@ void EngineLoop::stop() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
     arrived_.notify_one();
+    idle_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
 }
@@ -62,7 +82,7 @@ void EngineLoop::run() {
   while (!stopping_) {
     for (Command& command : next_commands()) obey(command);
     if (!stopping_ && engine_.unfinished() > 0) step();
-    metrics_.load(engine_);
+    metrics_.load(engine_, engine_.unfinished() - prefills_);
   }
   fail_all({Failure::Kind::kStopped, "the server stops"});
   const std::lock_guard lock(mutex_);
@@ -71,7 +91,7 @@ void EngineLoop::run() {
 }
 
 void EngineLoop::obey(Command& command) {
-  if (command.request) return begin(command);
+  if (command.request || command.prefill) return begin(command);
   const auto it = id_of_.find(command.channel.get());
   if (it == id_of_.end()) return;
   engine_.end(it->second, command.reason);
@@ -79,27 +99,38 @@ void EngineLoop::obey(Command& command) {
 }
 
 void EngineLoop::begin(Command& command) {
+  const bool idle = command.prefill.has_value();
+  if (idle && engine_.unfinished() > prefills_) {
+    infer::Completion nothing;
+    nothing.finish_reason = FinishReason::kCancelled;
+    return command.channel->finish(std::move(nothing));
+  }
   std::optional<Failure> failure;
   try {
-    const infer::RequestId id = engine_.submit(std::move(*command.request));
+    const infer::RequestId id = idle ? engine_.prefill(std::move(command.prefill->prompt),
+                                                       std::move(command.prefill->cache_salt), command.prefill->reuse)
+                                     : engine_.submit(std::move(*command.request));
+    prefills_ += idle ? 1 : 0;
     open_.emplace(id, command.channel);
     id_of_.emplace(command.channel.get(), id);
+    if (!idle && prefills_ > 0) take_ended();  // they have given way
     return;
   } catch (const InvalidRequest& e) {
     failure = {Failure::Kind::kInvalid, e.what()};
   } catch (const std::exception& e) {
     failure = {Failure::Kind::kServer, e.what()};
   }
-  --unfinished_;
+  if (!idle) one_less();
   command.channel->fail(std::move(*failure));
 }
 
 void EngineLoop::step() {
   const auto begin = Channel::Clock::now();
+  const bool idle = engine_.unfinished() == prefills_;
   try {
     deliver(engine_.step());
     take_ended();
-    metrics_.step(Channel::Clock::now() - begin);
+    if (!idle) metrics_.step(Channel::Clock::now() - begin);
   } catch (const Interrupted&) {
     stopping_ = true;
   } catch (const std::exception& e) {
@@ -130,7 +161,10 @@ void EngineLoop::take_ended() {
     const auto here = it++;
     if (!engine_.ended(here->first)) continue;
     infer::Completion completion = engine_.take(here->first);
-    metrics_.ended(completion, Channel::Clock::now() - here->second->submitted);
+    if (here->second->idle)
+      metrics_.prefilled(completion);
+    else
+      metrics_.ended(completion, Channel::Clock::now() - here->second->submitted);
     here->second->finish(std::move(completion));
     close(here);
   }
@@ -147,9 +181,13 @@ void EngineLoop::fail_all(const Failure& failure) {
 }
 
 void EngineLoop::close(Open::iterator it) {
+  const bool idle = it->second->idle;
   id_of_.erase(it->second.get());
   open_.erase(it);
-  --unfinished_;
+  if (idle)
+    --prefills_;
+  else
+    one_less();
 }
 
 }  // namespace hadal::serve

@@ -7,6 +7,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stop_token>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -31,6 +33,16 @@ class EngineLoop {
 
   // What the engine refuses, or there is no room for, is a failure in the channel.
   std::shared_ptr<Channel> submit(infer::Request request, Wake wake = {});
+  // A prompt that is computed as long as nobody asks for anything: Engine::prefill. Its channel has a completion, which
+  // is cancelled if somebody did, or a failure.
+  struct Prefill {
+    std::vector<config::TokenId> prompt;
+    std::string cache_salt = {};
+    infer::CacheReuse reuse = infer::CacheReuse::kSameBits;
+  };
+  std::shared_ptr<Channel> prefill(Prefill prefill, Wake wake = {});
+  // Waits until nobody asks for anything. False: that will not be any more.
+  bool wait_until_idle(const std::stop_token& stop);
   // Ends it within a step, if it has not ended; whatever else it says is lost if the reason is kCancelled.
   void end(const std::shared_ptr<Channel>& channel, infer::FinishReason reason);
 
@@ -38,12 +50,12 @@ class EngineLoop {
   // engine's context asks stopping() there.
   void stop();
   bool stopping() const { return stopping_; }
-  Index unfinished() const { return unfinished_; }
 
  private:
   struct Command {
     std::shared_ptr<Channel> channel;
-    std::optional<infer::Request> request;  // none: to be ended
+    std::optional<infer::Request> request = {};  // or
+    std::optional<Prefill> prefill = {};         // or neither: to be ended
     infer::FinishReason reason = infer::FinishReason::kCancelled;
   };
   using Open = std::map<infer::RequestId, std::shared_ptr<Channel>>;
@@ -52,6 +64,8 @@ class EngineLoop {
   std::vector<Command> next_commands();
   void obey(Command& command);
   void begin(Command& command);
+  void one_less();
+  bool add(Command command);
   void step();
   void deliver(std::vector<infer::TokenEvent> events);
   void take_ended();
@@ -63,11 +77,13 @@ class EngineLoop {
   EngineLoopOptions options_;
   std::mutex mutex_;
   std::condition_variable arrived_;
+  std::condition_variable_any idle_;
   std::vector<Command> commands_;
   Open open_;                                         // of the engine's thread
   std::map<const Channel*, infer::RequestId> id_of_;  // of those
   std::atomic<bool> stopping_ = false;
-  std::atomic<Index> unfinished_ = 0;
+  std::atomic<Index> unfinished_ = 0;  // but for prefills
+  Index prefills_ = 0;                 // in the engine
   std::thread thread_;
 };
 

@@ -63,9 +63,9 @@ void Metrics::step(Duration took) {
   step_seconds_.add(Seconds(took).count());
 }
 
-void Metrics::load(const infer::Engine& engine) {
+void Metrics::load(const infer::Engine& engine, Index unfinished) {
   const std::lock_guard lock(mutex_);
-  unfinished_ = engine.unfinished();
+  unfinished_ = unfinished;
   running_ = std::min(unfinished_, engine.options().sequences);
   speculation_ = engine.speculation();
   pages_ = engine.pages_in_use();
@@ -89,6 +89,13 @@ void Metrics::ended(const infer::Completion& completion, Duration took) {
   cached_tokens_ += static_cast<std::uint64_t>(completion.cached_tokens);
   drafted_ += static_cast<std::uint64_t>(completion.drafted_tokens);
   accepted_ += static_cast<std::uint64_t>(completion.accepted_tokens);
+}
+
+void Metrics::prefilled(const infer::Completion& completion) {
+  if (completion.finish_reason == infer::FinishReason::kCancelled) return;
+  const std::lock_guard lock(mutex_);
+  ++prefills_;
+  prefilled_ += static_cast<std::uint64_t>(completion.prompt_tokens - completion.cached_tokens);
 }
 
 void Metrics::request(const std::string& path, int status) {
@@ -125,6 +132,9 @@ std::string Metrics::text() const {
   one("vllm:generation_tokens_total", "counter", "Tokens sampled.", tokens_);
   one("vllm:prefix_cache_queries_total", "counter", "Tokens of prompts that the cache was asked for.", prompt_tokens_);
   one("vllm:prefix_cache_hits_total", "counter", "Tokens of prompts that the cache had.", cached_tokens_);
+  one("hadal:idle_prefills_total", "counter", "Answers that idle time made part of their next turn's prompt.",
+      prefills_);
+  one("hadal:idle_prefill_tokens_total", "counter", "Tokens computed for that.", prefilled_);
   one("vllm:spec_decode_num_draft_tokens_total", "counter", "Tokens drafted and verified.", drafted_);
   one("vllm:spec_decode_num_accepted_tokens_total", "counter", "Drafted tokens that were right.", accepted_);
   out += speculation_text(speculation_, labels);

@@ -39,10 +39,11 @@ class Metrics {
 
   // Of the engine's thread.
   void step(Duration took);
-  void load(const infer::Engine& engine);
+  void load(const infer::Engine& engine, Index unfinished);  // of those that somebody waits for
   // `since`: the request came, for its first token; the token before, for others.
   void token(bool first, Duration since);
   void ended(const infer::Completion& completion, Duration took);
+  void prefilled(const infer::Completion& completion);  // while nobody asked for anything
 
   // Of those who answer.
   void request(const std::string& path, int status);
@@ -67,7 +68,8 @@ class Metrics {
   std::map<std::string, std::uint64_t> finished_;
   std::map<std::pair<std::string, int>, std::uint64_t> requests_;
   std::map<std::string, TokenUse> used_;
-  std::uint64_t prompt_tokens_ = 0, cached_tokens_ = 0, tokens_ = 0, drafted_ = 0, accepted_ = 0;
+  std::uint64_t prompt_tokens_ = 0, cached_tokens_ = 0, tokens_ = 0, drafted_ = 0, accepted_ = 0, prefills_ = 0,
+                prefilled_ = 0;
   Index unfinished_ = 0, running_ = 0, pages_ = 0, most_pages_ = 0, preemptions_ = 0;
   infer::SpeculationStats speculation_;
 };

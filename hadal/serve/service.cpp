@@ -51,12 +51,13 @@ class KeyAccount : public Account {
 
 }  // namespace
 
-Service::Service(const ServedModel& model, EngineLoop& loop, Metrics& metrics, const KeyStore* keys, ApiOptions api,
-                 HostRules hosts, LogLine log)
+Service::Service(const ServedModel& model, EngineLoop& loop, Metrics& metrics, const KeyStore* keys, IdleWork* idle,
+                 ApiOptions api, HostRules hosts, LogLine log)
     : model_(model),
       loop_(loop),
       metrics_(metrics),
       keys_(keys),
+      idle_(idle),
       api_(api),
       hosts_(std::move(hosts)),
       log_(std::move(log)) {}
@@ -180,7 +181,8 @@ Reply Service::chat(const Call& call) {
   ChatRequest request = read_chat(fields, body, model_, api_);
   warn_unknown(fields, call);
   request.generation.id = "chatcmpl-" + call.id;
-  auto answer = chat_answer(model_, loop_, std::move(request), std::move(account));
+  request.bytes = call.request.body.size();
+  auto answer = chat_answer(model_, loop_, std::move(request), std::move(account), idle_);
   answer->begin("messages", call.wake);
   return answer;
 }

@@ -11,6 +11,7 @@
 #include "hadal/serve/api/answer.h"
 #include "hadal/serve/engine_loop.h"
 #include "hadal/serve/http/host_check.h"
+#include "hadal/serve/idle_work.h"
 #include "hadal/serve/keys.h"
 #include "hadal/serve/quotas.h"
 #include "hadal/serve/served_model.h"
@@ -22,9 +23,9 @@ using LogLine = std::function<void(const std::string&)>;
 
 class Service : public Handler {
  public:
-  // Keeps references. keys: nullptr: nobody needs one.
-  Service(const ServedModel& model, EngineLoop& loop, Metrics& metrics, const KeyStore* keys, ApiOptions api,
-          HostRules hosts, LogLine log);
+  // Keeps references. keys: nullptr: nobody needs one. idle: nullptr: nothing is computed ahead.
+  Service(const ServedModel& model, EngineLoop& loop, Metrics& metrics, const KeyStore* keys, IdleWork* idle,
+          ApiOptions api, HostRules hosts, LogLine log);
 
   Reply handle(const HttpRequest& request, const std::string& request_id, std::function<void()> wake) override;
   HttpResponse refusal(int status, const std::string& message) override;
@@ -70,6 +71,7 @@ class Service : public Handler {
   EngineLoop& loop_;
   Metrics& metrics_;
   const KeyStore* keys_;
+  IdleWork* idle_;
   Quotas quotas_;
   ApiOptions api_;
   HostRules hosts_;

@@ -106,6 +106,8 @@ Output GenerationAnswer::advance(bool begun) {
     out.ended = true;
   }
   over_ |= out.ended;
+  const auto cancelled = [](const Choice& c) { return c.completion->finish_reason == FinishReason::kCancelled; };
+  if (out.ended && std::none_of(choices_.begin(), choices_.end(), cancelled)) completed();
   return out;
 }
 

@@ -71,6 +71,8 @@ class GenerationAnswer : public PendingAnswer {
   // Text behind what has come.
   virtual void append(Choice& choice, const std::string& text) { choice.new_text += text; }
   virtual void add_to_whole(Json&) {}
+  // All choices have ended by themselves, and what is left of the answer is on its way.
+  virtual void completed() {}
   // Nothing can be sent before all has ended.
   virtual bool waits() const { return false; }
 

@@ -5,6 +5,7 @@
 
 #include "hadal/chat/switches.h"
 #include "hadal/serve/api/answer.h"
+#include "hadal/serve/idle_work.h"
 
 namespace hadal::serve {
 
@@ -22,13 +23,15 @@ struct ChatRequest {
   Conversation conversation;
   Generation generation;
   Form form;
+  std::size_t bytes = 0;  // of the body
 };
 
 // Throws ApiError, InvalidRequest (chat::BadParameter among them).
 ChatRequest read_chat(Fields& fields, const nlohmann::ordered_json& body, const ServedModel& model,
                       const ApiOptions& options);
 
+// idle: makes the answer a part of the next turn's prompt; may be null.
 std::unique_ptr<GenerationAnswer> chat_answer(const ServedModel& model, EngineLoop& loop, ChatRequest request,
-                                              std::unique_ptr<Account> account);
+                                              std::unique_ptr<Account> account, IdleWork* idle);
 
 }  // namespace hadal::serve

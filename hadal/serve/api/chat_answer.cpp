@@ -2,6 +2,7 @@
 #include <set>
 
 #include "hadal/chat/answer_reader.h"
+#include "hadal/chat/next_turn.h"
 #include "hadal/serve/api/chat.h"
 #include "hadal/serve/api/json.h"
 #include "hadal/serve/api/logprobs.h"
@@ -72,15 +73,22 @@ class MessageParts {
 
 class ChatAnswer : public GenerationAnswer {
  public:
-  ChatAnswer(const ServedModel& model, EngineLoop& loop, ChatRequest request, std::unique_ptr<Account> account)
+  ChatAnswer(const ServedModel& model, EngineLoop& loop, ChatRequest request, std::unique_ptr<Account> account,
+             IdleWork* idle)
       : GenerationAnswer(model, loop, std::move(request.generation), std::move(account)),
-        form_(std::move(request.form)) {}
+        form_(std::move(request.form)) {
+    // Of several answers, which one the conversation goes on with is not known.
+    if (!idle || generation_.n > 1) return;
+    idle_ = idle;
+    bytes_ = request.bytes;
+    conversation_ = std::move(request.conversation);
+  }
 
  private:
   // How an answer is read, and what of it has not been sent.
   struct Reading {
     chat::AnswerReader reader;
-    MessageParts parts = {};
+    MessageParts parts = {}, all = {};  // all: for the next turn
     bool begun = false;
   };
 
@@ -100,27 +108,32 @@ class ChatAnswer : public GenerationAnswer {
 
   void push(Choice& choice, TokenId id) override {
     Reading& r = reading(choice);
-    if (as_text()) {
-      r.parts.add_content(choice.text.push(id));
-      return;
-    }
+    if (as_text()) return append(choice, choice.text.push(id));
     const bool thought = r.reader.thinking();
-    if (choice.ended_by != id) r.parts.add(r.reader.push(id));
+    if (choice.ended_by != id) add(r, r.reader.push(id));
     if (thought || r.reader.thinking()) ++choice.reasoning_tokens;
   }
 
   void finish(Choice& choice) override {
     Reading& r = reading(choice);
     if (as_text())
-      r.parts.add_content(choice.text.finish());
+      append(choice, choice.text.finish());
     else
-      r.parts.add(r.reader.finish());
+      add(r, r.reader.finish());
   }
 
   const std::string& found(const Choice& choice) const override {
     return as_text() ? choice.text.found() : reading(choice).reader.found();
   }
-  void append(Choice& choice, const std::string& text) override { reading(choice).parts.add_content(text); }
+  void append(Choice& choice, const std::string& text) override {
+    Reading& r = reading(choice);
+    r.parts.add_content(text);
+    if (idle_) r.all.add_content(text);
+  }
+  void add(Reading& r, chat::Events events) const {
+    if (idle_) r.all.add(events);
+    r.parts.add(std::move(events));
+  }
 
   std::string finish_reason(const Choice& choice) const override {
     const std::string reason = GenerationAnswer::finish_reason(choice);
@@ -156,15 +169,29 @@ class ChatAnswer : public GenerationAnswer {
     if (generation_.return_token_ids) whole["prompt_token_ids"] = generation_.prompts[0].ids;
   }
 
+  // The next turn's prompt will have the answer as the template writes it, which is not what is in the cache now.
+  void completed() override {
+    if (!idle_) return;
+    const auto make = [&model = model_, c = std::move(conversation_), message = reading(choices_[0]).all.message(),
+                       salt = generation_.request.cache_salt, reuse = generation_.request.reuse] {
+      return EngineLoop::Prefill{
+          chat::next_turn(*model.tokenizer, *model.chat_template, c.messages, c.tools, c.render, message), salt, reuse};
+    };
+    idle_->add({.make = make, .bytes = bytes_});
+  }
+
   Form form_;
+  IdleWork* idle_ = nullptr;
+  Conversation conversation_;  // with it
+  std::size_t bytes_ = 0;
   mutable std::map<std::size_t, Reading> readings_;  // by choice, made when it is needed
 };
 
 }  // namespace
 
 std::unique_ptr<GenerationAnswer> chat_answer(const ServedModel& model, EngineLoop& loop, ChatRequest request,
-                                              std::unique_ptr<Account> account) {
-  return std::make_unique<ChatAnswer>(model, loop, std::move(request), std::move(account));
+                                              std::unique_ptr<Account> account, IdleWork* idle) {
+  return std::make_unique<ChatAnswer>(model, loop, std::move(request), std::move(account), idle);
 }
 
 }  // namespace hadal::serve

@@ -112,6 +112,7 @@ void read_generation(Fields& fields, const ServedModel& model, const ApiOptions&
   fields.integer("min_tokens", min_tokens, 0, kMostTokens);
   fields.integer("priority", priority, -1000, 1000);
   fields.integer("prompt_logprobs", prompt_logprobs, -1, 20);
+  if (options.reuse_generated) out.request.reuse = infer::CacheReuse::kAny;
   out.request.min_tokens = min_tokens;
   out.request.priority = static_cast<int>(priority);
   out.request.prompt_logprobs = static_cast<int>(prompt_logprobs);

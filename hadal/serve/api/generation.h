@@ -22,6 +22,7 @@ struct ApiOptions {
   std::int64_t most_prompts = 256;  // of one completion request
   std::int64_t most_choices = 128;
   std::int64_t request_seconds = 3600;  // in which an answer must have ended
+  bool reuse_generated = false;         // CacheReuse::kAny
 };
 
 struct Prompt {
