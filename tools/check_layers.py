@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "model": ["core", "io", "ops", "config", "weights"],
     "stream": ["core", "io", "ops", "config", "weights", "model"],
     "checkpoint": ["core", "io", "ops", "config", "weights", "model", "stream"],
-    "infer": ["core", "ops", "grammar", "config", "model"],
+    "infer": ["core", "io", "ops", "grammar", "config", "model"],
     "eval": ["core", "io", "config", "tokenizer", "model", "stream", "infer"],
     "perf": ["core", "io", "kernels", "ops", "config", "weights", "tokenizer", "model", "stream", "infer"],
     "serve": ["core", "io", "tokenizer", "grammar", "chat", "config", "model", "stream", "infer"],

@@ -78,6 +78,15 @@ std::unique_ptr<Context> ComputeOptions::make_context(const std::string& when_in
   return ctx;
 }
 
+void ComputeOptions::add_disk_to(CLI::App& command) {
+  command.add_option(
+      "--kv-disk", kv_disk,
+      "Directory in which the cache of prompts is kept, so that a prompt's beginning is computed once and "
+      "found after a restart, too; changes no bit of the result");
+  command.add_option("--kv-disk-size", kv_disk_size,
+                     "Size that it may come to, e.g. 20GB (the default); what was used longest ago goes first");
+}
+
 void ComputeOptions::add_speculate_to(CLI::App& command) {
   command
       .add_option(

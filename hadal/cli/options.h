@@ -31,13 +31,15 @@ struct ComputeOptions {
   Index context = 0;
   Index chunk = 1024;
   std::string memory;
+  std::string kv_disk, kv_disk_size = "20GB";
   std::string speculate = "auto";
   bool stats = false, as_stored = false;
 
-  void add_to(CLI::App& command);           // --threads, --isa, --activations
-  void add_cache_to(CLI::App& command);     // --kv-cache
-  void add_sequence_to(CLI::App& command);  // --context, --kv-cache, --chunk
-  void add_memory_to(CLI::App& command);    // --memory, --as-stored, --stats
+  void add_to(CLI::App& command);            // --threads, --isa, --activations
+  void add_cache_to(CLI::App& command);      // --kv-cache
+  void add_sequence_to(CLI::App& command);   // --context, --kv-cache, --chunk
+  void add_memory_to(CLI::App& command);     // --memory, --as-stored, --stats
+  void add_disk_to(CLI::App& command);       // --kv-disk, --kv-disk-size
   void add_speculate_to(CLI::App& command);  // --speculate
   // Its passes end with Interrupted after Ctrl-C.
   // Ctrl-C ends a pass between two layers, with this sentence.

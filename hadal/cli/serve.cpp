@@ -200,6 +200,7 @@ void add_serve(CLI::App& app, Action& action) {
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
   o.compute.add_memory_to(*command);
+  o.compute.add_disk_to(*command);
   o.compute.add_speculate_to(*command);
   command->footer(
       "Example:\n  hadal serve models/mini\n  curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: "

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <map>
 
+#include "hadal/checkpoint/model_directory.h"
 #include "hadal/core/log.h"
 #include "hadal/infer/batch_engine.h"
+#include "hadal/io/checkpoint_identity.h"
 #include "hadal/io/free_memory.h"
 #include "hadal/model/page_pool.h"
 #include "hadal/serve/answer_text.h"
@@ -88,7 +90,23 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
              tokenizer_->token_bytes(*end));
     end_tokens_.push_back(*end);
   }
+  open_pages(options);
   engine_ = std::make_unique<infer::Engine>(*ctx_, model_.transformer, engine_options_);
+}
+
+// Only pages with the same bits may be found: of these weights, computed by this program in the same way.
+void TextModel::open_pages(const ComputeOptions& options) {
+  if (options.kv_disk.empty()) return;
+  const std::uint64_t size = checkpoint::parse_size(options.kv_disk_size);
+  const model::CachePools pools = model_.transformer.new_pools(engine_options_.cache_dtype, 0, 0, ctx_->memory);
+  io::Sha256 owner;
+  owner.digest(io::checkpoint_identity(directory_)).digest(io::file_digest("/proc/self/exe"));
+  owner.text(isa_name(ctx_->numerics.isa)).text(activations_name(ctx_->numerics.activations));
+  owner.text(infer::page_layout(pools));
+  pages_on_disk_ = std::make_unique<infer::PageStore>(options.kv_disk, size, owner.finish());
+  engine_options_.pages_on_disk = pages_on_disk_.get();
+  const infer::PageStoreStats stats = pages_on_disk_->stats();
+  log_info("--kv-disk: {} pages of {} tokens are there", stats.pages, model::kPageTokens);
 }
 
 std::string TextModel::fingerprint() const {

@@ -40,8 +40,9 @@ class TextModel {
   Observers& observers() { return ctx_->observers; }
   // Answers with equal ones can be compared bit by bit: of what the model is and how it is computed.
   std::string fingerprint() const;
-  const stream::ExpertStore* store() const { return model_.store.get(); }  // nullptr: everything is in memory
-  infer::SpeculationStats speculation() const;                             // of all answers so far
+  const infer::PageStore* pages_on_disk() const { return pages_on_disk_.get(); }  // nullptr without --kv-disk
+  const stream::ExpertStore* store() const { return model_.store.get(); }         // nullptr: everything is in memory
+  infer::SpeculationStats speculation() const;                                    // of all answers so far
   const config::Config& config() const { return model_.transformer.config; }
 
   // The ids of a conversation: what the template wrote may be control tokens, what messages hold may not.
@@ -66,6 +67,8 @@ class TextModel {
                   const std::function<void(std::size_t, const TextAnswer&)>& on_answer);
 
  private:
+  void open_pages(const ComputeOptions& options);
+
   std::filesystem::path directory_;
   std::unique_ptr<Context> ctx_;
   stream::LoadedModel model_;
@@ -74,6 +77,7 @@ class TextModel {
   std::optional<tokenizer::ChatTemplate> template_;
   std::vector<config::TokenId> end_tokens_;
   infer::EngineOptions engine_options_;
+  std::unique_ptr<infer::PageStore> pages_on_disk_;
   std::unique_ptr<infer::Engine> engine_;
   infer::SpeculationStats of_batches_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "hadal/core/log.h"
 #include "hadal/core/transfer.h"
 #include "hadal/ops/elementwise.h"
 
@@ -28,8 +29,17 @@ Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOption
       options_(resolve(options, transformer.config)),
       pools_(transformer.new_pools(options_.cache_dtype, options_.max_pages, options_.kept_bytes, ctx.memory)),
       speculator_(options_, transformer),
+      tree_(options_.pages_on_disk != nullptr),
       schedule_{.limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk}},
       paused_rows_(options_.chunk) {}
+
+Engine::~Engine() {
+  try {
+    save_pages();
+  } catch (const std::exception& e) {
+    log_warning("pages of the cache are not kept: {}", e.what());
+  }
+}
 
 // Of an answer that has a limit it is known at once that it could not come to its end. The last token needs no place.
 void Engine::check_pages(const Request& request) const {
@@ -78,6 +88,7 @@ void Engine::begin_waiting() {
     next.adopt(tree_);
     infer::begin(schedule_, next.length());
     follow(schedule_.running.back());
+    begin_loading(schedule_.running.back());
   }
 }
 
@@ -86,7 +97,7 @@ void Engine::count_pages() {
   schedule_.free_pages = pools_.main->available() + tree_.evictable();
   for (ScheduledRequest& r : schedule_.running) {
     Sequence& s = sequence(r.id);
-    r.pages = r.behind == 0 ? s.pages_wanted(s.known() - s.length()) : 0;
+    r.pages = r.behind == 0 || r.behind == kBehindDisk ? s.pages_wanted(s.known() - s.length()) : 0;
   }
   const RequestId id = next_waiting(schedule_)->id;
   for (ScheduledRequest& r : schedule_.waiting)
@@ -104,11 +115,12 @@ Index Engine::shared_pages(const ScheduledRequest& next) {
   return std::max(shared, following.length / model::kPageTokens);
 }
 
-// Who runs the prompt that this one begins with, too.
+// Who runs the prompt that this one begins with, too; not somebody who waits for another, or for this one in the end.
 const ScheduledRequest* Engine::leader_of(const ScheduledRequest& request, Sequence::Following& following) const {
   const ScheduledRequest* best = nullptr;
   for (const ScheduledRequest& r : schedule_.running) {
-    if (r.id == request.id || !r.in_prompt() || r.priority > request.priority) continue;
+    const bool waits = r.behind != 0 && r.behind != kBehindDisk;
+    if (r.id == request.id || !r.in_prompt() || waits || r.priority > request.priority) continue;
     const Sequence::Following f = find(request.id)->following(*find(r.id));
     if (f.length > following.length) best = &r, following = f;
   }
@@ -126,7 +138,7 @@ void Engine::follow(ScheduledRequest& request) {
 // Those whose prompt somebody else has computed now, or has not and has left, go on.
 void Engine::release_followers() {
   for (ScheduledRequest& r : schedule_.running) {
-    if (r.behind == 0) continue;
+    if (r.behind == 0 || (r.behind == kBehindDisk && !load(r))) continue;
     const auto leader = std::find_if(schedule_.running.begin(), schedule_.running.end(),
                                      [&](const ScheduledRequest& other) { return other.id == r.behind; });
     if (leader != schedule_.running.end() && leader->done < r.until) continue;
@@ -134,6 +146,53 @@ void Engine::release_followers() {
     r.done = sequence(r.id).length();
     follow(r);
   }
+}
+
+// Of what neither the tree has nor another sequence is about to make.
+void Engine::begin_loading(ScheduledRequest& request) {
+  PageStore* store = options_.pages_on_disk;
+  if (!store || request.behind != 0 || !request.in_prompt()) return;
+  Loading loading;
+  loading.load = store->load(sequence(request.id).missing_pages(tree_, loading.first));
+  if (!loading.load) return;
+  loading_.emplace(request.id, std::move(loading));
+  request.behind = kBehindDisk;
+}
+
+// Takes what has been read. True if there will be no more: the sequence has it.
+bool Engine::load(ScheduledRequest& request) {
+  Loading& loading = loading_.at(request.id);
+  for (;;) {
+    const PageStore::Next next = options_.pages_on_disk->next(*loading.load);
+    if (!next.record && !next.ended) return false;
+    if (!next.record || !make_room(1)) break;
+    const Index index = loading.first + static_cast<Index>(loading.pages.size());
+    try {
+      std::optional<model::SharedPage> page =
+          from_record(pools_, *next.record, index, loading.pages.empty() ? nullptr : &loading.pages.back());
+      if (!page) break;
+      loading.pages.push_back(std::move(*page));
+    } catch (const Error& e) {
+      log_warning("{}; the prompt is computed from there on", e.what());
+      break;
+    }
+  }
+  sequence(request.id).adopt(tree_, loading.first, loading.pages);
+  loading_.erase(request.id);
+  return true;
+}
+
+// Nothing else is to be done until a page has been read.
+bool Engine::waits_for_disk() const {
+  return !loading_.empty() && !prompts_ && next_pass(schedule_).empty();
+}
+
+// What is new in the tree, as far as the disk keeps up.
+void Engine::save_pages() {
+  PageStore* store = options_.pages_on_disk;
+  if (!store) return;
+  for (std::optional<PrefixTree::Unsaved> page; store->has_room() && (page = tree_.unsaved()); tree_.saved())
+    if (!store->contains(page->name)) store->save(page->name, to_record(pools_, *page->page, page->index));
 }
 
 // The pass without those for whom there is no memory: they wait again, the last ones first.
@@ -183,6 +242,7 @@ bool Engine::make_room(Index pages) {
 
 void Engine::preempt(RequestId id) {
   if (pauses(id)) drop_prompts();
+  loading_.erase(id);
   sequence(id).leave_to(tree_);
   infer::preempt(schedule_, id);
   ++preemptions_;
@@ -202,6 +262,7 @@ void Engine::leave(RequestId id) {
   const auto it = sequences_.find(id);
   completions_.emplace(id, it->second->take_completion());
   it->second->leave_to(tree_);
+  loading_.erase(id);
   remove(schedule_, id);
   sequences_.erase(it);
 }
@@ -246,11 +307,16 @@ std::vector<TokenEvent> Engine::step() {
   end_late();
   release_followers();
   begin_waiting();
+  if (waits_for_disk()) {
+    options_.pages_on_disk->wait_for_load();
+    return {};
+  }
   std::vector<TokenEvent> events;
   if (!prompts_) begin_prompts();
   if (prompts_) go_on_with_prompts(events);
   const std::vector<TokenEvent> more = run_pass();
   events.insert(events.end(), more.begin(), more.end());
+  save_pages();
   return events;
 }
 

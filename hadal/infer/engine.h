@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "hadal/infer/mask_maker.h"
+#include "hadal/infer/page_store.h"
 #include "hadal/infer/scheduler.h"
 #include "hadal/infer/sequence.h"
 #include "hadal/infer/speculator.h"
@@ -31,6 +32,7 @@ using OnPrompt = std::function<bool(Index done, Index total)>;
 class Engine {
  public:
   Engine(Context& ctx, const model::Transformer& transformer, EngineOptions options = {});
+  ~Engine();
 
   // Throws InvalidRequest as validate does, and if the request could need more pages than there are. It begins when
   // there is a place for it and pages for its prompt; if others need its pages later, it waits once more and what it
@@ -69,6 +71,7 @@ class Engine {
   const SpeculationStats& speculation() const { return speculator_.stats(); }
   // Forgets what sequences have left for others.
   void reset() { tree_.clear(); }
+  const PageStore* pages_on_disk() const { return options_.pages_on_disk; }
   Index preemptions() const { return preemptions_; }
   Index pages_in_use() const { return pools_.main->in_use(); }  // by those that run, and kept for others
 
@@ -91,6 +94,13 @@ class Engine {
     double seconds = 0, longest = 0;  // in all, and of a layer
   };
 
+  // Pages of a prompt on their way from the disk.
+  struct Loading {
+    std::shared_ptr<PageStore::Load> load;
+    Index first = 0;  // of them in the prompt
+    std::vector<model::SharedPage> pages = {};
+  };
+
   void begin_prompts();
   void go_on_with_prompts(std::vector<TokenEvent>& events);
   void drop_prompts();
@@ -103,6 +113,10 @@ class Engine {
   const ScheduledRequest* leader_of(const ScheduledRequest& request, Sequence::Following& following) const;
   void follow(ScheduledRequest& request);
   void release_followers();
+  void begin_loading(ScheduledRequest& request);
+  bool load(ScheduledRequest& request);
+  bool waits_for_disk() const;
+  void save_pages();
   std::vector<Run> with_room(std::vector<Run> pass);
   bool make_room(Index pages);
   void preempt(RequestId id);
@@ -128,6 +142,7 @@ class Engine {
   PrefixTree tree_;
   std::map<RequestId, std::unique_ptr<Sequence>> sequences_;  // that have not ended
   Schedule schedule_;
+  std::map<RequestId, Loading> loading_;
   std::optional<Prompts> prompts_;
   Index paused_rows_;          // of the next such pass
   double decode_seconds_ = 0;  // of a pass without prompts, lately

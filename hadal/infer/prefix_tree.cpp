@@ -78,6 +78,7 @@ void PrefixTree::insert(const std::string& salt, std::span<const TokenId> ids, c
   const auto length = static_cast<Index>(ids.size());
   std::vector<Node*> path;
   Node* node = &roots_[salt];
+  if (named_ && !node->name) node->name = root_name(salt);
   for (Index begin = 0; begin < length; begin += kPageTokens) {
     const Index end = std::min(begin + kPageTokens, length);
     const auto tokens = ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
@@ -87,6 +88,7 @@ void PrefixTree::insert(const std::string& salt, std::span<const TokenId> ids, c
       leaves_.erase(node);
       child = node->children.emplace_back(std::make_unique<Node>()).get();
       child->parent = node;
+      child->index = begin / kPageTokens;
       child->cold = cold;
       add_leaf(*child);
       ++pages_;
@@ -103,6 +105,29 @@ void PrefixTree::insert(const std::string& salt, std::span<const TokenId> ids, c
     node = child;
   }
   for (auto it = path.rbegin(); it != path.rend(); ++it) use(**it, (*it)->cold && cold);
+  if (!named_) return;
+  for (Node* page : path) name(*page);
+}
+
+// Pages that others can only ask for under the name of their tokens: of a prompt from its beginning on.
+void PrefixTree::name(Node& node) {
+  if (node.name || !node.whole() || node.cold || !node.parent->name) return;
+  const std::vector<Form>& forms = node.page.forms;
+  if (std::any_of(forms.begin(), forms.end(), [](Form form) { return form != Form::kExpanded; })) return;
+  node.name = page_name(*node.parent->name, node.tokens);
+  node.unsaved = ++last_unsaved_;
+  unsaved_.emplace(node.unsaved, &node);
+}
+
+std::optional<PrefixTree::Unsaved> PrefixTree::unsaved() const {
+  if (unsaved_.empty()) return {};
+  const Node& node = *unsaved_.begin()->second;
+  return Unsaved{*node.name, &node.page, node.index};
+}
+
+void PrefixTree::saved() {
+  unsaved_.begin()->second->unsaved = 0;
+  unsaved_.erase(unsaved_.begin());
 }
 
 bool PrefixTree::evict() {
@@ -110,6 +135,7 @@ bool PrefixTree::evict() {
     if (leaf->page.main.shared()) continue;
     Node* parent = leaf->parent;
     leaves_.erase(leaf);
+    unsaved_.erase(leaf->unsaved);
     std::erase_if(parent->children, [&](const auto& child) { return child.get() == leaf; });
     --pages_;
     if (parent->parent) {
@@ -141,6 +167,7 @@ Index PrefixTree::evictable() const {
 
 void PrefixTree::clear() {
   leaves_.clear();
+  unsaved_.clear();
   // Not by recursion: a long prompt is a long path.
   for (auto& [salt, root] : roots_) {
     std::vector<std::unique_ptr<Node>> open = std::move(root.children);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "hadal/config/config.h"
+#include "hadal/infer/page_record.h"
 #include "hadal/model/sequence_state.h"
 
 namespace hadal::infer {
@@ -19,7 +20,8 @@ using config::TokenId;
 
 class PrefixTree {
  public:
-  PrefixTree() = default;
+  // `named`: whole pages of prompts get names (page_record.h) and are listed for somebody to save them.
+  explicit PrefixTree(bool named = false) : named_(named) {}
   ~PrefixTree() { clear(); }
   PrefixTree(const PrefixTree&) = delete;
   PrefixTree& operator=(const PrefixTree&) = delete;
@@ -44,6 +46,16 @@ class PrefixTree {
   Index pages() const { return pages_; }
   void clear();
 
+  // The page that has been there for the longest time and that saved() was not called for. Those that go before that
+  // are not missed.
+  struct Unsaved {
+    PageName name;
+    const model::SharedPage* page;
+    Index index;  // of the prompt's pages
+  };
+  std::optional<Unsaved> unsaved() const;
+  void saved();
+
  private:
   struct Node {
     Node* parent = nullptr;
@@ -52,6 +64,9 @@ class PrefixTree {
     std::vector<std::unique_ptr<Node>> children = {};
     bool cold = false;
     std::uint64_t used = 0;  // when; unique
+    Index index = -1;        // of the pages; -1: a root
+    std::optional<PageName> name = {};
+    std::uint64_t unsaved = 0;  // its place among those; 0: none
     bool whole() const { return static_cast<Index>(tokens.size()) == model::kPageTokens; }
   };
   // In the order in which they go.
@@ -61,9 +76,13 @@ class PrefixTree {
 
   void use(Node& node, bool cold);
   void add_leaf(Node& node);
+  void name(Node& node);
   Node* child_to_extend(Node& node, std::span<const TokenId> ids, std::span<const model::Form> forms) const;
   static Index evictable_below(const Node& node);
 
+  bool named_;
+  std::map<std::uint64_t, Node*> unsaved_;
+  std::uint64_t last_unsaved_ = 0;
   std::map<std::string, Node> roots_;  // of each salt; without tokens
   std::set<Node*, Sooner> leaves_;
   std::uint64_t clock_ = 0;

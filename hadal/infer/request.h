@@ -72,6 +72,8 @@ struct Completion {
 enum class Continue { kYes, kStop, kCancel };
 using OnToken = std::function<Continue(const Sample&)>;
 
+class PageStore;
+
 struct EngineOptions {
   Index context = 0;   // tokens a sequence may have; 0: max_position_embeddings
   Index chunk = 1024;  // prompt tokens in a pass; does not change any bit
@@ -89,6 +91,8 @@ struct EngineOptions {
   // Memory in which prompts of several chunks keep their keys and values, all together. Of a layer that does not fit
   // each chunk makes all of them again; no bit changes.
   std::uint64_t kept_bytes = std::uint64_t{1} << 30;
+  // Where whole pages of prompts are kept for later engines with the same bits, and found; it must outlive the engine.
+  PageStore* pages_on_disk = nullptr;
   Speculate speculate = Speculate::kOff;  // does not change any bit
   Index most_drafts = 3;                  // by the MTP layer, of a sequence and step
   Index fixed_drafts = 0;                 // always so many, whether that pays or not; 0: as many as pay

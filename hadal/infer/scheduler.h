@@ -17,6 +17,9 @@ inline constexpr int kIdlePriority = std::numeric_limits<int>::max();
 // Counts up from 1 in the order of submission.
 using RequestId = std::uint64_t;
 
+// Instead of a sequence that is waited for: pages of the prompt that are being read.
+inline constexpr RequestId kBehindDisk = std::numeric_limits<RequestId>::max();
+
 struct ScheduleLimits {
   Index sequences = 1;       // that run at a time
   Index prompt_rows = 1024;  // of a pass, all prompts together

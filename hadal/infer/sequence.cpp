@@ -45,13 +45,39 @@ PrefixTree::Match Sequence::find_in(PrefixTree& tree) const {
 
 void Sequence::adopt(PrefixTree& tree) {
   const PrefixTree::Match match = find_in(tree);
+  adopt(match.pages, match.length);
+}
+
+void Sequence::adopt(PrefixTree& tree, Index first, std::span<const model::SharedPage> pages) {
+  PrefixTree::Match match = find_in(tree);
+  if (match.length < first * model::kPageTokens) return;
+  match.pages.resize(static_cast<std::size_t>(first));
+  for (const model::SharedPage& page : pages) match.pages.push_back(&page);
+  adopt(match.pages, static_cast<Index>(match.pages.size()) * model::kPageTokens);
+}
+
+// Pages with the first `length` tokens.
+void Sequence::adopt(std::span<const model::SharedPage* const> pages, Index length) {
   // MTP's entries reach less far than the main model's: what they lack has to be run again.
-  const Index common = match.length - static_cast<Index>(state_.mtp.size());
-  const Index length = std::min(common, wanted_from()), before = this->length();
-  if (length <= before) return;
-  state_.adopt(match.pages, length, match.length);
-  if (!left_) completion_.cached_tokens += std::min(length, prompt_tokens_) - before;
-  published_ = length;
+  const Index common = length - static_cast<Index>(state_.mtp.size());
+  const Index adopted = std::min(common, wanted_from()), before = this->length();
+  if (adopted <= before) return;
+  state_.adopt(pages, adopted, length);
+  if (!left_) completion_.cached_tokens += std::min(adopted, prompt_tokens_) - before;
+  published_ = adopted;
+}
+
+std::vector<PageName> Sequence::missing_pages(PrefixTree& tree, Index& first) const {
+  first = find_in(tree).length / model::kPageTokens;
+  std::vector<PageName> names;
+  PageName name = root_name(request_.cache_salt);
+  const Index whole = prompt_tokens_ / model::kPageTokens;
+  for (Index i = 0; i < whole && i * model::kPageTokens < wanted_from(); ++i) {
+    name = page_name(name, prompt().subspan(static_cast<std::size_t>(i * model::kPageTokens),
+                                            static_cast<std::size_t>(model::kPageTokens)));
+    if (i >= first) names.push_back(name);
+  }
+  return names;
 }
 
 void Sequence::publish(PrefixTree& tree) {

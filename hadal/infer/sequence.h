@@ -23,6 +23,12 @@ class Sequence {
   void adopt(PrefixTree& tree);
   // What the tree would give: see PrefixTree::find.
   PrefixTree::Match find_in(PrefixTree& tree) const;
+  // The same with pages that came from elsewhere, `pages` of the prompt from `first` on, in the place of what the tree
+  // has from there on. Nothing if the tree has given up what was before them.
+  void adopt(PrefixTree& tree, Index first, std::span<const model::SharedPage> pages);
+  // The names of the prompt's whole pages (page_record.h) that it needs and the tree has not, behind `first` that it
+  // has.
+  std::vector<PageName> missing_pages(PrefixTree& tree, Index& first) const;
   // Gives the tree what is done of the prompt, whole pages or all.
   void publish(PrefixTree& tree);
   // Gives the tree everything and keeps nothing: it has ended, or waits again.
@@ -107,6 +113,7 @@ class Sequence {
     return masked_ ? std::span<const std::uint32_t>(mask_) : std::span<const std::uint32_t>();
   }
   Index wanted_from() const;
+  void adopt(std::span<const model::SharedPage* const> pages, Index length);
   std::optional<Index> expanded() const;
   void build_mask();
   void accept(TokenId token);

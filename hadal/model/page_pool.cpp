@@ -65,6 +65,23 @@ void PagePool::copy(PageId from, PageId to, Index tokens) {
     transfer(memory_, entries(from, layer).rows(0, tokens), entries(to, layer).rows(0, tokens));
 }
 
+void PagePool::read(PageId page, Index tokens, std::span<std::byte> to) const {
+  HADAL_CHECK(to.size() == page_bytes(), "kv cache: a page has {} bytes, not {}", page_bytes(), to.size());
+  const std::size_t layer_bytes = to.size() / static_cast<std::size_t>(layers_);
+  for (Index layer = 0; layer < layers_; ++layer) {
+    const TensorRef from = entries(page, layer).rows(0, tokens);
+    const std::span<std::byte> there = to.subspan(static_cast<std::size_t>(layer) * layer_bytes, layer_bytes);
+    if (tokens > 0) transfer(memory_, from, TensorRef(there.data(), from.dtype(), from.shape()));
+    std::ranges::fill(there.subspan(static_cast<std::size_t>(from.num_bytes())), std::byte{});
+  }
+}
+
+void PagePool::write(PageId page, std::span<const std::byte> from) {
+  HADAL_CHECK(from.size() == page_bytes(), "kv cache: a page has {} bytes, not {}", page_bytes(), from.size());
+  const TensorRef to = pages_[static_cast<std::size_t>(page)].memory.ref();
+  transfer(memory_, ConstTensorRef(from.data(), to.dtype(), to.shape()), to);
+}
+
 void PagePool::retain(PageId page) {
   ++pages_[static_cast<std::size_t>(page)].references;
 }

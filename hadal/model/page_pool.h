@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -64,6 +65,9 @@ class PagePool {
 
   // The first `tokens` entries of every layer.
   void copy(PageId from, PageId to, Index tokens);
+  // The same to and from the host's memory, page_bytes() of it; read() leaves zeros behind them.
+  void read(PageId page, Index tokens, std::span<std::byte> to) const;
+  void write(PageId page, std::span<const std::byte> from);
 
   Index layers() const { return layers_; }
   DType dtype() const { return dtype_; }

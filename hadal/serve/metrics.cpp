@@ -71,6 +71,7 @@ void Metrics::load(const infer::Engine& engine, Index unfinished) {
   pages_ = engine.pages_in_use();
   preemptions_ = engine.preemptions();
   most_pages_ = engine.options().max_pages;
+  if (const infer::PageStore* store = engine.pages_on_disk()) on_disk_ = store->stats();
 }
 
 void Metrics::token(bool first, Duration since) {
@@ -128,6 +129,13 @@ std::string Metrics::text() const {
   if (most_pages_ > 0)
     one("vllm:kv_cache_usage_perc", "gauge", "Share of the cache's pages in use, 1 is all.",
         static_cast<double>(pages_) / static_cast<double>(most_pages_));
+  if (on_disk_) {
+    one("hadal:disk_pages", "gauge", "Pages of prompts that --kv-disk has for this model.", on_disk_->pages);
+    one("hadal:disk_bytes", "gauge", "Size of all files of --kv-disk.", on_disk_->bytes);
+    one("hadal:disk_pages_saved_total", "counter", "Pages written there.", on_disk_->saved);
+    one("hadal:disk_pages_loaded_total", "counter", "Pages read from there.", on_disk_->loaded);
+    one("hadal:disk_failures_total", "counter", "Pages that could not be written.", on_disk_->failures);
+  }
   one("vllm:prompt_tokens_total", "counter", "Tokens of prompts, of requests that have ended.", prompt_tokens_);
   one("vllm:generation_tokens_total", "counter", "Tokens sampled.", tokens_);
   one("vllm:prefix_cache_queries_total", "counter", "Tokens of prompts that the cache was asked for.", prompt_tokens_);

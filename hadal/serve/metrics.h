@@ -72,6 +72,7 @@ class Metrics {
                 prefilled_ = 0;
   Index unfinished_ = 0, running_ = 0, pages_ = 0, most_pages_ = 0, preemptions_ = 0;
   infer::SpeculationStats speculation_;
+  std::optional<infer::PageStoreStats> on_disk_;
 };
 
 }  // namespace hadal::serve

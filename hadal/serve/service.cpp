@@ -34,7 +34,8 @@ class KeyAccount : public Account {
   void enter(infer::Request& request) const override {
     request.tenant = std::to_string(key_.id);
     // The time to the first token would tell another key what prompts there have been.
-    request.cache_salt = request.tenant + "/" + request.cache_salt;
+    // With the time when the key was made: pages on disk outlive a file of keys, numbers are given again.
+    request.cache_salt = fmt::format("{}@{}/{}", key_.id, key_.created, request.cache_salt);
   }
   void charge(TokenUse use) override {
     used_ = use;

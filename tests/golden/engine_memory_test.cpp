@@ -186,6 +186,19 @@ TEST_F(EngineSharing, WhoWaitsForAPromptGoesOnWhenItIsCancelled) {
   EXPECT_EQ(cached(engine, {second}), 160);
 }
 
+TEST_F(EngineSharing, ThoseWhoWaitedForOneThatIsCancelledDoNotWaitForEachOther) {
+  Engine engine(ctx, t, {.context = 400, .chunk = 20, .sequences = 8});
+  std::vector<RequestId> ids;
+  for (Index i = 0; i < 4; ++i) ids.push_back(engine.submit(with(300, 5 + i)));
+  for (int i = 0; i < 3; ++i) engine.step();
+  engine.cancel(ids[0]);
+  for (int i = 0; i < 100 && engine.unfinished() > 0; ++i) engine.step();
+  ASSERT_EQ(engine.unfinished(), 0);
+  for (Index i = 1; i < 4; ++i)
+    EXPECT_EQ(engine.take(ids[static_cast<std::size_t>(i)]).tokens,
+              Engine(ctx, t, {.context = 400}).generate(with(300, 5 + i)).tokens);
+}
+
 TEST_F(EngineSharing, MoreUrgentOnesWaitForNobody) {
   Engine engine(ctx, t, {.context = 400, .chunk = 20, .sequences = 8});
   const RequestId first = engine.submit(with(200, 5));
