@@ -142,7 +142,7 @@ void ModelDirectory::finish(const ShardPlan& plan) {
   std::filesystem::remove(target_ / kJournal, status);
 }
 
-std::uint64_t parse_size(const std::string& text) {
+std::uint64_t parse_size(const std::string& text, std::string_view option) {
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string unit(end, text.data() + text.size());
@@ -162,7 +162,7 @@ std::uint64_t parse_size(const std::string& text) {
                                                {"TiB", 1099511627776.0}};
   const auto factor = units.find(unit);
   HADAL_CHECK(error == std::errc() && factor != units.end() && number > 0 && number * factor->second < 1e18,
-              "size: \"{}\" is not understood; 5GB, 500MB and 2GiB are", text);
+              "{}: \"{}\" is not understood; 5GB, 500MB and 2GiB are", option, text);
   return static_cast<std::uint64_t>(number * factor->second);
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hadal/io/safetensors.h"
@@ -63,6 +64,6 @@ class ModelDirectory {
 };
 
 // "5GB" or "5G" (10^9), "500MB", "2GiB" or bytes.
-std::uint64_t parse_size(const std::string& text);
+std::uint64_t parse_size(const std::string& text, std::string_view option = "size");
 
 }  // namespace hadal::checkpoint

@@ -161,6 +161,7 @@ void add_chat(CLI::App& app, Action& action) {
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
   o.compute.add_memory_to(*command);
+  o.compute.add_disk_to(*command);
   o.compute.add_speculate_to(*command);
   command->footer(
       "When stdin is not a terminal each line is the next turn (commands with / are for terminals only), and the "

@@ -47,7 +47,7 @@ int run(ConvertCommand& o) {
   if (!o.head.empty()) o.convert.storage.head = checkpoint::target_from_name(o.head);
   HADAL_CHECK(!o.convert.storage.ue8m0 || o.convert.storage.target == checkpoint::Target::kFp8,
               "convert: --ue8m0 goes with --to fp8");
-  if (!o.shard_size.empty()) o.convert.shard_bytes = checkpoint::parse_size(o.shard_size);
+  if (!o.shard_size.empty()) o.convert.shard_bytes = checkpoint::parse_size(o.shard_size, "--shard-size");
   if (!o.calibrate.empty()) {
     HADAL_CHECK(o.convert.storage.target == checkpoint::Target::kInt4, "convert: --calibrate goes with --to int4");
     o.convert.calibration = calibration_text(o.source, o.calibrate);

@@ -269,6 +269,7 @@ void add_generate(CLI::App& app, Action& action) {
   o.compute.add_to(*command);
   o.compute.add_sequence_to(*command);
   o.compute.add_memory_to(*command);
+  o.compute.add_disk_to(*command);
   o.compute.add_speculate_to(*command);
   command->footer(
       "A last message {\"role\": \"assistant\", \"content\": ..., \"prefix\": true} is continued. Lines of --input, "

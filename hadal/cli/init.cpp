@@ -25,7 +25,7 @@ int run(InitCommand& o) {
     o.init.storage.group_size = *o.group;
   }
   if (!o.head.empty()) o.init.storage.head = checkpoint::target_from_name(o.head);
-  if (!o.shard_size.empty()) o.init.shard_bytes = checkpoint::parse_size(o.shard_size);
+  if (!o.shard_size.empty()) o.init.shard_bytes = checkpoint::parse_size(o.shard_size, "--shard-size");
   Context ctx(o.threads);
   checkpoint::init_model(ctx, o.config, o.directory, o.init, ByteProgress("writing"));
   return 0;

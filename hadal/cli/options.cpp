@@ -62,7 +62,7 @@ stream::StreamOptions ComputeOptions::stream() const {
   stream::StreamOptions options{.counts_directory = stream::cache_directory()};
   options.strict = !memory.empty();
   // The rest is for the sequence's cache and everything else that this machine does.
-  options.memory = options.strict ? checkpoint::parse_size(memory) : io::free_memory() / 16 * 15;
+  options.memory = options.strict ? checkpoint::parse_size(memory, "--memory") : io::free_memory() / 16 * 15;
   return options;
 }
 

@@ -101,7 +101,7 @@ bool needs_keys(const ServeCommand& o, const serve::KeyStore& keys) {
 
 void set_limits(ServeCommand& o) {
   using std::chrono::seconds;
-  if (!o.most_body.empty()) o.server.most_body = checkpoint::parse_size(o.most_body);
+  if (!o.most_body.empty()) o.server.most_body = checkpoint::parse_size(o.most_body, "--max-body");
   o.server.header_time = seconds(o.header_seconds);
   o.server.body_time = seconds(o.body_seconds);
   o.server.idle_time = seconds(o.idle_seconds);

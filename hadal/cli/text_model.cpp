@@ -97,7 +97,7 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
 // Only pages with the same bits may be found: of these weights, computed by this program in the same way.
 void TextModel::open_pages(const ComputeOptions& options) {
   if (options.kv_disk.empty()) return;
-  const std::uint64_t size = checkpoint::parse_size(options.kv_disk_size);
+  const std::uint64_t size = checkpoint::parse_size(options.kv_disk_size, "--kv-disk-size");
   const model::CachePools pools = model_.transformer.new_pools(engine_options_.cache_dtype, 0, 0, ctx_->memory);
   io::Sha256 owner;
   owner.digest(io::checkpoint_identity(directory_)).digest(io::file_digest("/proc/self/exe"));

@@ -1,5 +1,5 @@
 """The same answer twice: requests with fixed seeds, alone, together in random order, from a cold and a warm cache, with
-few pages, drafts of every kind, other threads and chunks: the same bytes. HADAL_REQUESTS=200 asks for more of them."""
+few pages, pages on disk, drafts of every kind, other threads and chunks: the same bytes. HADAL_REQUESTS=200 asks for more of them."""
 import concurrent.futures, json, os, random
 from harness import Case, MINI, main
 from server import Server, join
@@ -50,13 +50,17 @@ class Determinism(Case):
             self.assertEqual(s.stop()[0], 0)
         shuffled = list(range(COUNT))
         for flags in (["--batch", 8, "--speculate", "off"], ["--batch", 16, "--speculate", "auto", "--chunk", 32],
-                      ["--batch", 5, "--speculate", "mtp"], ["--batch", 3, "--speculate", "lookup", "--memory", "10MB", "--stats"]):
+                      ["--batch", 5, "--speculate", "mtp", "--kv-disk", self.dir / "kv"],
+                      ["--batch", 7, "--speculate", "mtp", "--kv-disk", self.dir / "kv"],
+                      ["--batch", 3, "--speculate", "lookup", "--memory", "10MB", "--stats"]):
             with Server(MINI, "--access-log", "off", *flags) as s:
                 for turn in range(2):  # cold, then warm
                     random.Random(turn).shuffle(shuffled)
                     got = self.run_all(s, shuffled, 16)
                     for i in range(COUNT):
                         self.assertEqual(got[i], expected[i], f"{requests()[i]} with {flags}, turn {turn}")
+                    if turn == 0 and 7 in flags:
+                        self.assertGreater(s.metric("hadal:disk_pages_loaded_total"), 0)
                 code, said = s.stop()
                 self.assertEqual(code, 0)
                 if "--memory" in flags:
