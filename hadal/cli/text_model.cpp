@@ -4,6 +4,7 @@
 #include <map>
 
 #include "hadal/checkpoint/model_directory.h"
+#include "hadal/cli/memory_plan.h"
 #include "hadal/core/log.h"
 #include "hadal/infer/batch_engine.h"
 #include "hadal/io/checkpoint_identity.h"
@@ -74,7 +75,10 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
                      .speculate = options.speculation()};
   // Beside experts that come from disk, caches have what those that run need, no more.
   if (model_.store) engine_options_.cached_bytes = 0;
-  if (sequences > 1 && !model_.store) engine_options_.max_pages = pages_for_many(config(), engine_options_);
+  if (sequences > 1 && model_.store)
+    plan_memory(*ctx_, model_, engine_options_);
+  else if (sequences > 1)
+    engine_options_.max_pages = pages_for_many(config(), engine_options_);
   if (options.speculation() == infer::Speculate::kMtp && model_.transformer.mtp.empty())
     log_warning("--speculate mtp: {} has no MTP layer, nothing is drafted", directory.string());
   if (tokenizer::Tokenizer::exists(directory)) {

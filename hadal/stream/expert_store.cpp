@@ -72,16 +72,15 @@ ExpertStore::ExpertStore(const io::CheckpointFiles& files, std::vector<std::span
       layouts_.push_back(lay_out(expert, files));
       slot_bytes_ = std::max(slot_bytes_, layouts_.back().bytes);
     }
-  const std::uint64_t least =
-      options_.resident_bytes + 2 * static_cast<std::uint64_t>(num_experts_per_tok) * slot_bytes_;
-  HADAL_CHECK(options_.memory >= least,
+  least_ = options_.resident_bytes + 2 * static_cast<std::uint64_t>(num_experts_per_tok) * slot_bytes_;
+  HADAL_CHECK(options_.memory >= least_,
               "memory: {} MB are too few for {}, it needs at least {} ({} that stay in memory and {} for twice the {} "
               "experts of a token)",
-              options_.memory / 1'000'000, files.directory().string(), megabytes(least),
-              megabytes(options_.resident_bytes), megabytes(least - options_.resident_bytes), num_experts_per_tok);
+              options_.memory / 1'000'000, files.directory().string(), megabytes(least_),
+              megabytes(options_.resident_bytes), megabytes(least_ - options_.resident_bytes), num_experts_per_tok);
   slot_of_.assign(layouts_.size(), -1);
   hot_.assign(layouts_.size(), false);
-  const std::uint64_t room = (std::max(options_.memory - reserve(options_.memory), least) - options_.resident_bytes);
+  const std::uint64_t room = (std::max(options_.memory - reserve(options_.memory), least_) - options_.resident_bytes);
   active_ = std::min(static_cast<Index>(room / slot_bytes_), static_cast<Index>(layouts_.size()));
   slots_.resize(static_cast<std::size_t>(active_));
   memory_ = std::make_unique<Memory>(static_cast<std::uint64_t>(active_) * slot_bytes_);
@@ -131,6 +130,10 @@ void ExpertStore::begin_pass(std::uint64_t other_bytes) {
   const std::uint64_t room = std::max(options_.memory - reserve(options_.memory), most + fewest) - most;
   resize(std::min(static_cast<Index>(room / slot_bytes_), static_cast<Index>(slots_.size())));
   if (choose) choose_hot();
+}
+
+std::uint64_t ExpertStore::most_other_bytes() const {
+  return kAllowance + std::max(options_.memory - reserve(options_.memory), least_) - least_;
 }
 
 void ExpertStore::resize(Index slots) {

@@ -59,6 +59,9 @@ class ExpertStore {
   // answers take turns. Throws Error if a file of the model was changed, or if nothing is left for experts.
   void begin_pass(std::uint64_t other_bytes);
 
+  // The most that begin_pass may be told so that twice the experts of a token still have slots.
+  std::uint64_t most_other_bytes() const;
+
   // A guess of what `layer` will need, the likeliest first. Reads as many as seems worth it.
   void prefetch(Index layer, std::span<const Index> experts);
 
@@ -127,6 +130,7 @@ class ExpertStore {
   std::vector<std::span<FeedForward>> layers_;
   ExpertStoreOptions options_;
   Index num_experts_ = 0;
+  std::uint64_t least_ = 0;            // bytes for what stays and twice the experts of a token
   std::vector<ExpertLayout> layouts_;  // by key
   std::uint64_t slot_bytes_ = 0;
   Index active_ = 0;  // slots in use; the others have given their memory back

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 
@@ -23,8 +24,9 @@ std::string to_text(const std::vector<std::uint64_t>& counts, Index num_layers, 
   return text + fmt::format("{:016x}\n", checksum(text));
 }
 
-// Throws Error if the text is not what to_text writes for a model of this size.
-std::vector<std::uint64_t> from_text(const std::string& text, Index num_layers, Index num_experts) {
+// Of as many layers as the file has. Throws Error if the text is not what to_text writes for a model with so many
+// experts.
+std::vector<std::uint64_t> from_text(const std::string& text, Index num_experts) {
   constexpr std::size_t kLastLine = 17;
   HADAL_CHECK(text.size() > kLastLine, "it is too short");
   const std::string body = text.substr(0, text.size() - kLastLine);
@@ -33,7 +35,8 @@ std::vector<std::uint64_t> from_text(const std::string& text, Index num_layers, 
   std::string title;
   Index layers = 0, experts = 0;
   std::getline(in, title);
-  HADAL_CHECK(title == kTitle && in >> layers >> experts && layers == num_layers && experts == num_experts,
+  HADAL_CHECK(title == kTitle && in >> layers >> experts && experts == num_experts && layers > 0 &&
+                  layers <= static_cast<Index>(text.size()) / experts,
               "it is of another model or version");
   std::vector<std::uint64_t> counts(static_cast<std::size_t>(layers * experts));
   for (std::uint64_t& count : counts) HADAL_CHECK(static_cast<bool>(in >> count), "it holds too few numbers");
@@ -65,7 +68,8 @@ void UseCounts::load(const std::filesystem::path& file) {
   std::error_code status;
   if (file.empty() || !std::filesystem::exists(file, status)) return;
   try {
-    kept_ = from_text(io::read_text_file(file, kLargestFile), num_layers_, num_experts_);
+    kept_ = from_text(io::read_text_file(file, kLargestFile), num_experts_);
+    kept_.resize(std::max(kept_.size(), fresh_.size()));
   } catch (const Error& e) {
     log_warning("{}: is ignored, {}; expert use is counted anew", file.string(), e.what());
   }
@@ -78,10 +82,11 @@ void UseCounts::save(const std::filesystem::path& file) const {
     std::filesystem::create_directories(file.parent_path(), status);
     UseCounts now(num_layers_, num_experts_);
     now.load(file);
+    now.num_layers_ = static_cast<Index>(now.kept_.size()) / num_experts_;
     std::uint64_t sum = 0;
     for (std::size_t i = 0; i < fresh_.size(); ++i) sum += now.kept_[i] += fresh_[i];
     for (std::uint64_t& count : now.kept_) count >>= sum > kMostUses ? 1 : 0;
-    io::write_text_file_atomically(file, to_text(now.kept_, num_layers_, num_experts_));
+    io::write_text_file_atomically(file, to_text(now.kept_, now.num_layers_, num_experts_));
   } catch (const std::exception& e) {
     log_warning("{}; which experts are used most is not remembered", e.what());
   }

@@ -17,7 +17,8 @@ class UseCounts {
   void add(Index layer, Index expert) { ++fresh_[at(layer, expert)]; }
   std::uint64_t count(Index layer, Index expert) const { return kept_[at(layer, expert)] + fresh_[at(layer, expert)]; }
 
-  // Takes what the file has; nothing if there is none. A damaged file is ignored with a warning.
+  // Takes what the file has; nothing if there is none. A damaged file is ignored with a warning. One with more or fewer
+  // layers is the same model's, with or without the MTP layers behind the others: what is of no use here is kept.
   void load(const std::filesystem::path& file);
   // Adds what was counted here to what the file has by now and replaces it whole: of several processes none leaves a
   // torn file, and what one that ends at the same moment counted may be lost. A folder that cannot be written is a
@@ -28,7 +29,7 @@ class UseCounts {
   std::size_t at(Index layer, Index expert) const { return static_cast<std::size_t>(layer * num_experts_ + expert); }
 
   Index num_layers_, num_experts_;
-  std::vector<std::uint64_t> kept_, fresh_;
+  std::vector<std::uint64_t> kept_, fresh_;  // kept_: of as many layers or more
 };
 
 // FNV-1a, 64 bits: it notices every single flipped bit.

@@ -61,6 +61,25 @@ TEST_F(UseCountsFile, OneOfAnotherModelIsIgnored) {
   EXPECT_EQ(other.count(1, 1), 0u);
 }
 
+// Whether the MTP layers are loaded too changes from run to run.
+TEST_F(UseCountsFile, LayersBehindAreKept) {
+  set_log_level(LogLevel::kWarning);
+  UseCounts more(3, 3);
+  more.add(2, 0);
+  more.add(1, 2);
+  testing::internal::CaptureStderr();
+  more.save(file);
+  some().save(file);
+  EXPECT_EQ(loaded().count(1, 2), 6u);
+  more.save(file);
+  UseCounts all(3, 3);
+  all.load(file);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(all.count(1, 2), 7u);
+  EXPECT_EQ(all.count(2, 0), 2u);
+  EXPECT_EQ(all.count(0, 1), 1u);
+}
+
 TEST_F(UseCountsFile, AFolderThatCannotBeWrittenIsNoError) {
   std::ofstream(dir.path() / "new") << "a file, not a folder";
   EXPECT_NO_THROW(some().save(file));
