@@ -3,6 +3,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "hadal/chat/markup.h"
+#include "hadal/chat/switches.h"
 #include "hadal/cli/commands.h"
 #include "hadal/cli/expert_stats.h"
 #include "hadal/cli/generation_task.h"
@@ -48,21 +50,39 @@ std::vector<GenerationTask> read_tasks(const GenerateCommand& o, const TextModel
   return {task};
 }
 
-std::vector<config::TokenId> prompt_of(const GenerationTask& task, const TextModel& model) {
-  if (!task.prompt_ids.empty()) return task.prompt_ids;
-  if (!task.messages.is_null()) return model.encode_messages(task.messages, task.tools, task.render);
-  if (task.raw) return model.encode_raw(task.text);
-  return model.encode_messages(Json::array({{{"role", "user"}, {"content", task.text}}}), task.tools, task.render);
+struct TaskPrompt {
+  std::vector<config::TokenId> ids;
+  bool thinking_open = false;
+  std::optional<std::size_t> budget = {};  // of the thought
+};
+
+TaskPrompt prompt_of(const GenerationTask& task, const TextModel& model) {
+  if (!task.prompt_ids.empty()) return {task.prompt_ids};
+  if (task.raw && task.messages.is_null()) return {model.encode_raw(task.text)};
+  const Json messages =
+      task.messages.is_null() ? Json::array({{{"role", "user"}, {"content", task.text}}}) : task.messages;
+  const chat::ThinkingSwitches switches = chat::read_switches(task.switches, model.chat_template());
+  tokenizer::RenderOptions render = task.render;
+  for (const auto& [name, value] : switches.variables.items()) render.variables[name] = value;
+  const tokenizer::Prompt prompt = model.chat_template().render(messages, task.tools, render);
+  const bool open = chat::thinking_open(prompt);
+  return {model.tokenizer().encode(prompt), open, switches.budget_of(open)};
 }
 
 infer::Request make_request(const GenerationTask& task, const TextModel& model) {
   infer::Request request;
-  request.prompt = prompt_of(task, model);
+  const TaskPrompt prompt = prompt_of(task, model);
+  request.prompt = prompt.ids;
   request.sampling = task.sampling;
   request.max_tokens = task.max_tokens;
+  request.min_tokens = task.min_tokens;
   request.stop_token_ids = task.stop_token_ids;
   if (!task.ignore_eos)
     request.stop_token_ids.insert(request.stop_token_ids.end(), model.end_tokens().begin(), model.end_tokens().end());
+  if (task.guided || prompt.budget)
+    request.constraint =
+        model.constraint({.guided = task.guided, .thinking_open = prompt.thinking_open, .budget = prompt.budget},
+                         request.stop_token_ids);
   model.check(request);
   return request;
 }
@@ -172,7 +192,9 @@ Work make_work(const std::vector<GenerationTask>& tasks, std::vector<infer::Requ
       if (results.done().contains(ResultFile::key(tasks[i].id, choice))) continue;
       const bool last = choice + 1 == tasks[i].n;
       work.requests.push_back(last ? std::move(requests[i]) : requests[i]);
-      work.requests.back().choice = static_cast<std::uint64_t>(choice);
+      infer::Request& request = work.requests.back();
+      request.choice = static_cast<std::uint64_t>(choice);
+      if (request.constraint) request.constraint = request.constraint->clone();
       work.whose.push_back({&tasks[i], choice, place++});
     }
   }
@@ -252,7 +274,8 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--prompt-ids", o.prompt_ids, "Token ids as they are: 1,2,3 (needs no tokenizer)");
   command->add_option("--input", o.input,
                       "File (- for stdin): a prompt a line, or JSON lines {\"id\", \"prompt\" | \"messages\" | "
-                      "\"prompt_ids\", sampling in OpenAI's names}; lines of OpenAI's batch files are taken too");
+                      "\"prompt_ids\", sampling, response_format and others as the server takes them}; lines of "
+                      "OpenAI's batch files are taken too");
   command->add_option(
       "--output", o.output,
       "File for the results (default: stdout); results that are there are kept, missing ones are added");

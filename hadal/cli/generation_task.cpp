@@ -1,105 +1,39 @@
 #include "hadal/cli/generation_task.h"
 
-#include <cmath>
+#include <algorithm>
 #include <set>
 
 #include "hadal/core/error.h"
 #include "hadal/io/json.h"
 #include "hadal/io/utf8_text.h"
+#include "hadal/serve/api/generation.h"
+#include "hadal/serve/api/json.h"
 
 namespace hadal::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using serve::Fields;
+using serve::Json;
 
-// Fields of one JSON line; errors name the field.
-class Line {
- public:
-  explicit Line(const Json& json) : json_(json) {}
+// Of no effect as long as it says what happens anyway.
+void only(Fields& fields, const char* field, std::initializer_list<Json> good) {
+  const Json* v = fields.find(field);
+  if (v && std::find(good.begin(), good.end(), *v) == good.end())
+    fields.refuse(field, serve::shown(*v) + ", which is not supported here");
+}
 
-  const Json* find(const char* field) {
-    known_.insert(field);
-    const auto it = json_.find(field);
-    return it == json_.end() || it->is_null() ? nullptr : &*it;
-  }
-  // Known, and of no effect here.
-  void ignore(std::initializer_list<const char*> fields) {
-    for (const char* field : fields) known_.insert(field);
-  }
-  // Of no effect as long as it says what happens anyway.
-  void only(const char* field, std::initializer_list<Json> good) {
-    const Json* v = find(field);
-    if (!v) return;
-    for (const Json& value : good)
-      if (*v == value) return;
-    HADAL_CHECK(false, "{} is {}, which is not supported here", field, v->dump());
-  }
-  void number(const char* field, double& to) {
-    if (const Json* v = find(field)) {
-      HADAL_CHECK(v->is_number(), "{} is {}, a number was expected", field, v->dump());
-      to = v->get<double>();
-    }
-  }
-  template <class Integer>
-  void integer(const char* field, Integer& to, std::int64_t least, std::int64_t most) {
-    if (const Json* v = find(field)) {
-      const bool good = v->is_number_integer() && v->get<double>() >= static_cast<double>(least) &&
-                        v->get<double>() <= static_cast<double>(most);
-      HADAL_CHECK(good, "{} is {}, an integer from {} to {} was expected", field, v->dump(), least, most);
-      to = static_cast<Integer>(v->get<std::int64_t>());
-    }
-  }
-  void flag(const char* field, bool& to) {
-    if (const Json* v = find(field)) {
-      HADAL_CHECK(v->is_boolean(), "{} is {}, true or false was expected", field, v->dump());
-      to = v->get<bool>();
-    }
-  }
-  void strings(const char* field, std::vector<std::string>& to) {
-    const Json* v = find(field);
-    if (!v) return;
-    const Json list = v->is_array() ? *v : Json::array({*v});
-    to.clear();
-    for (const Json& s : list) {
-      HADAL_CHECK(s.is_string(), "{} is {}, a string or a list of strings was expected", field, v->dump());
-      to.push_back(s.get<std::string>());
-    }
-  }
-  void ids(const char* field, std::vector<config::TokenId>& to) {
-    const Json* v = find(field);
-    if (!v) return;
-    HADAL_CHECK(v->is_array(), "{} is {}, a list of token ids was expected", field, v->dump());
-    for (const Json& id : *v) {
-      HADAL_CHECK(id.is_number_integer() && id.get<double>() >= 0 && id.get<double>() <= INT32_MAX,
-                  "{} holds {}, which is not a token id", field, id.dump());
-      to.push_back(id.get<config::TokenId>());
-    }
-  }
-  void check_unknown() const {
-    for (const auto& [name, value] : json_.items())
-      HADAL_CHECK(known_.contains(name),
-                  "{} is not a field that is known here (variables of the chat template belong into "
-                  "chat_template_kwargs)",
-                  name);
-  }
-
- private:
-  const Json& json_;
-  std::set<std::string> known_;
-};
-
-void read_prompt(Line& line, GenerationTask& task) {
+void read_prompt(Fields& fields, GenerationTask& task) {
   int prompts = 0;
-  if (const Json* v = line.find("prompt")) {
+  if (const Json* v = fields.find("prompt")) {
     const bool ids = v->is_array() && !v->empty() && v->front().is_number();
     HADAL_CHECK(v->is_string() || ids, "prompt is {}, a string or a list of token ids was expected", v->dump());
     if (ids)
-      line.ids("prompt", task.prompt_ids);
+      fields.ids("prompt", task.prompt_ids);
     else
       task.text = v->get<std::string>();
     ++prompts;
   }
-  if (const Json* v = line.find("messages")) {
+  if (const Json* v = fields.find("messages")) {
     HADAL_CHECK(v->is_array(), "messages is not a list");
     HADAL_CHECK(!v->empty(), "messages is empty");
     for (std::size_t i = 0; i < v->size(); ++i)
@@ -107,90 +41,67 @@ void read_prompt(Line& line, GenerationTask& task) {
     task.messages = *v;
     ++prompts;
   }
-  if (line.find("prompt_ids")) {
-    line.ids("prompt_ids", task.prompt_ids);
+  if (fields.find("prompt_ids")) {
+    fields.ids("prompt_ids", task.prompt_ids);
     HADAL_CHECK(!task.prompt_ids.empty(), "prompt_ids is empty");
     ++prompts;
   }
   HADAL_CHECK(prompts == 1, "exactly one of prompt, messages and prompt_ids was expected");
-  if (const Json* v = line.find("tools")) {
+  if (const Json* v = fields.find("tools")) {
     HADAL_CHECK(v->is_array(), "tools is not a list");
     task.tools = *v;
   }
 }
 
-// {"role": "assistant", "content": "The answer is", "prefix": true} as the last message: go on from there.
-bool ends_with_prefix(const Json& messages) {
-  return !messages.empty() && messages.back().value("role", Json()) == "assistant" &&
-         messages.back().value("prefix", Json()) == true;
+void read_logprobs(Fields& fields, infer::SamplingParams& s) {
+  std::int64_t top = s.top_logprobs;
+  const Json* v = fields.find("logprobs");
+  if (v && v->is_boolean())
+    top = *v == true ? 0 : top;
+  else
+    fields.integer("logprobs", top, 0, 20);  // completions' spelling
+  fields.integer("top_logprobs", top, 0, 20);
+  s.top_logprobs = static_cast<int>(top);
 }
 
-void read_template_options(Line& line, GenerationTask& task) {
-  tokenizer::RenderOptions& r = task.render;
-  r.continue_final_message = !task.messages.is_null() && ends_with_prefix(task.messages);
-  line.flag("add_generation_prompt", r.add_generation_prompt);
-  line.flag("continue_final_message", r.continue_final_message);
-  if (const Json* v = line.find("chat_template")) {
-    HADAL_CHECK(v->is_string() && v->get_ref<const std::string&>().find('{') == std::string::npos,
-                "chat_template is not the name of one of the model's templates; a template inside a request is not "
-                "supported");
-    r.template_name = v->get<std::string>();
-  }
-  if (const Json* v = line.find("documents")) {
-    HADAL_CHECK(v->is_array(), "documents is not a list");
-    r.variables["documents"] = *v;
-  }
-  if (const Json* v = line.find("chat_template_kwargs")) {
-    HADAL_CHECK(v->is_object(), "chat_template_kwargs is {}, an object was expected", v->dump());
-    for (const auto& [name, value] : v->items()) r.variables[name] = value;
-  }
+void read_limits(Fields& fields, GenerationTask& task) {
+  std::int64_t most = task.max_tokens, least = task.min_tokens, n = task.n;
+  fields.integer("max_tokens", most, 1, INT32_MAX);
+  fields.integer("max_completion_tokens", most, 1, INT32_MAX);
+  fields.integer("min_tokens", least, 0, INT32_MAX);
+  fields.integer("n", n, 1, 128);
+  task.max_tokens = most;
+  task.min_tokens = least;
+  task.n = static_cast<int>(n);
 }
 
-void read_sampling(Line& line, GenerationTask& task) {
-  infer::SamplingParams& s = task.sampling;
-  line.number("temperature", s.temperature);
-  line.number("top_p", s.top_p);
-  line.number("min_p", s.min_p);
-  line.number("repetition_penalty", s.repetition_penalty);
-  line.number("presence_penalty", s.presence_penalty);
-  line.number("frequency_penalty", s.frequency_penalty);
-  line.integer("top_k", s.top_k, -1, INT32_MAX);
-  s.top_k = std::max<Index>(s.top_k, 0);  // others write -1 for all
-  line.integer("seed", s.seed, INT64_MIN / 2, INT64_MAX / 2);
-  bool logprobs = false;
-  line.flag("logprobs", logprobs);
-  if (logprobs) s.top_logprobs = 0;
-  line.integer("top_logprobs", s.top_logprobs, 0, 20);
-  if (const Json* v = line.find("logit_bias")) {
-    HADAL_CHECK(v->is_object(), "logit_bias is not an object of token ids");
-    for (const auto& [key, bias] : v->items()) {
-      HADAL_CHECK(
-          !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == key.npos && bias.is_number(),
-          "logit_bias has \"{}\": {}, a token id and a number were expected", key, bias.dump());
-      s.logit_bias[static_cast<config::TokenId>(std::stol(key))] = bias.get<double>();
-    }
-  }
-  infer::validate(s);
+// They are understood together with the model's template.
+void read_switches(Fields& fields, GenerationTask& task) {
+  for (const char* name :
+       {"chat_template_kwargs", "thinking", "enable_thinking", "reasoning_effort", "thinking_budget"})
+    if (const Json* v = fields.find(name)) task.switches[name] = *v;
 }
 
 void parse_object(const Json& json, GenerationTask& task) {
-  Line line(json);
-  line.ignore({"id", "custom_id"});
-  read_prompt(line, task);
-  read_template_options(line, task);
-  read_sampling(line, task);
-  line.integer("max_tokens", task.max_tokens, 1, INT32_MAX);
-  line.integer("max_completion_tokens", task.max_tokens, 1, INT32_MAX);
-  line.strings("stop", task.stop);
-  line.ids("stop_token_ids", task.stop_token_ids);
-  line.flag("ignore_eos", task.ignore_eos);
-  line.flag("raw", task.raw);
-  line.integer("n", task.n, 1, 128);
-  line.ignore({"model", "user", "metadata", "store", "service_tier", "parallel_tool_calls", "stream_options"});
-  line.only("stream", {false});
-  line.only("tool_choice", {"auto"});
-  line.only("response_format", {Json{{"type", "text"}}});
-  line.check_unknown();
+  Fields fields(json);
+  fields.ignore({"id", "custom_id"});
+  read_prompt(fields, task);
+  serve::read_render(fields, task.messages, task.render);
+  read_switches(fields, task);
+  serve::read_sampling(fields, task.sampling);
+  read_logprobs(fields, task.sampling);
+  read_limits(fields, task);
+  serve::read_stops(fields, task.stop);
+  fields.ids("stop_token_ids", task.stop_token_ids);
+  fields.flag("ignore_eos", task.ignore_eos);
+  fields.flag("raw", task.raw);
+  task.guided = serve::read_guided(fields, json);
+  fields.ignore({"model", "user", "metadata", "store", "service_tier", "parallel_tool_calls", "stream_options"});
+  only(fields, "stream", {false});
+  only(fields, "tool_choice", {"auto"});
+  for (const std::string& name : fields.unknown())
+    throw InvalidRequest(
+        name + " is not a field that is known here (variables of the chat template belong into chat_template_kwargs)");
 }
 
 // A line of OpenAI's batch files holds the request in its body.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "hadal/chat/markup.h"
 #include "hadal/checkpoint/model_directory.h"
 #include "hadal/cli/memory_plan.h"
 #include "hadal/core/log.h"
@@ -85,6 +86,8 @@ TextModel::TextModel(const std::filesystem::path& directory, const ComputeOption
     tokenizer_ = tokenizer::Tokenizer::load(directory);
     engine_options_.num_tokens = tokenizer_->vocab_size();
     if (tokenizer::ChatTemplate::exists(directory)) template_ = tokenizer::ChatTemplate::load(directory);
+    format_ = std::make_unique<chat::AnswerFormat>(tokenizer_->added_tokens(),
+                                                   chat::markup_of(template_ ? &*template_ : nullptr, *tokenizer_));
   }
   end_tokens_ = serve::end_tokens(defaults_, config(), tokenizer_ ? &*tokenizer_ : nullptr).ids;
   // Whatever the files say: behind it would come a turn that is not the model's.
@@ -138,6 +141,12 @@ const tokenizer::ChatTemplate& TextModel::chat_template() const {
               "{}: has no chat template (chat_template.jinja or chat_template in tokenizer_config.json); use --raw",
               directory_.string());
   return *template_;
+}
+
+std::shared_ptr<grammar::TokenConstraint> TextModel::constraint(const chat::ConstraintRequest& request,
+                                                                std::span<const TokenId> ends) const {
+  const grammar::GrammarCompiler* compiler = request.guided ? &compiler_->get(tokenizer(), end_tokens_) : nullptr;
+  return chat::make_constraint(request, *format_, tokenizer(), ends, compiler);
 }
 
 std::vector<TokenId> TextModel::encode_messages(const nlohmann::ordered_json& messages,

@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "hadal/chat/constraints.h"
 #include "hadal/cli/options.h"
+#include "hadal/serve/served_model.h"
 #include "hadal/stream/loader.h"
 #include "hadal/tokenizer/chat_template.h"
 #include "hadal/tokenizer/tokenizer.h"
@@ -54,6 +56,10 @@ class TextModel {
   // BOS (if the model has one) and the text, no template.
   std::vector<config::TokenId> encode_raw(std::string_view text) const;
 
+  // What answers have to obey; nullptr: nothing. Throws InvalidRequest for what cannot be enforced.
+  std::shared_ptr<grammar::TokenConstraint> constraint(const chat::ConstraintRequest& request,
+                                                       std::span<const config::TokenId> ends) const;
+
   // Tokens that end an answer (end_tokens.h), the chat template's end of a turn among them.
   const std::vector<config::TokenId>& end_tokens() const { return end_tokens_; }
 
@@ -76,6 +82,8 @@ class TextModel {
   std::optional<tokenizer::Tokenizer> tokenizer_;
   std::optional<tokenizer::ChatTemplate> template_;
   std::vector<config::TokenId> end_tokens_;
+  std::unique_ptr<chat::AnswerFormat> format_;  // with a tokenizer
+  std::unique_ptr<serve::LazyCompiler> compiler_ = std::make_unique<serve::LazyCompiler>();
   infer::EngineOptions engine_options_;
   std::unique_ptr<infer::PageStore> pages_on_disk_;
   std::unique_ptr<infer::Engine> engine_;

@@ -80,6 +80,12 @@ class Memory(Case):
         self.assertIn("is ignored, its checksum is wrong", p.stderr.decode())
         self.assertEqual(run(*command).stderr, b"")  # written anew
 
+    def test_counts_with_and_without_mtp_are_the_same_models(self):
+        command = [*self.generate(), "--memory", self.least(*self.generate(), "--speculate", "mtp")]
+        for speculate in "off", "mtp", "off", "mtp":
+            self.assertEqual(run(*command, "--speculate", speculate).stderr, b"", speculate)
+        self.counts_file()
+
     def test_two_processes_at_once(self):
         command = [*self.generate(), "--memory", self.least(*self.generate())]
         expected = self.ok(*command)

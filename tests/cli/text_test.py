@@ -1,7 +1,8 @@
 """tokenizer, generate, perplexity, logits: results against goldens and each other."""
-import array, hashlib, json, os, pathlib, random, signal, subprocess, time
+import array, hashlib, json, os, pathlib, random, signal, subprocess, time, unittest
 from harness import Case, DATA, HADAL, MINI, main, run, safetensors
 
+needs_grammars = unittest.skipUnless(os.environ.get("HADAL_STRUCTURED", "1") == "1", "this build has no structured output: there was no cargo or no crates.io")
 V3 = str(DATA / "tokenizer/deepseek-v3")
 
 
@@ -216,6 +217,36 @@ class Generate(Case):
         self.assertEqual(out["parts"]["tokens"], out["plain"]["tokens"])
         self.assertEqual(out["batch"]["tokens"], out["plain"]["tokens"])
         self.assertEqual(out["completion"]["usage"]["prompt_tokens"], 3)
+
+    @needs_grammars
+    def test_answers_that_have_to_match(self):
+        schema = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}}, "required": ["city"], "additionalProperties": False}
+        formatted = {"response_format": {"type": "json_schema", "json_schema": {"name": "w", "schema": schema}}, "logit_bias": {"201": -100, "223": -100}}
+        parts = [{"role": "user", "content": [{"type": "text", "text": "Where?"}]}]
+        path = self.lines({"id": "schema", "messages": parts, **formatted, "n": 3, "temperature": 1, "max_tokens": 200}, {"id": "choice", "prompt": "Yes?", "guided_choice": ["yes", "no"], "max_tokens": 9},
+                          {"id": "regex", "prompt": "?", "structured_outputs": {"regex": "[0-9]{3}"}, "max_tokens": 9}, {"id": "text", "prompt": "?", "response_format": {"type": "text"}})
+        one, many = (self.ok("generate", MINI, "--input", path, "--temperature", "0", "--max-tokens", "2", "--batch", batch) for batch in (1, 6))
+        self.assertEqual(one, many)
+        got = [json.loads(l) for l in one.splitlines()]
+        self.assertEqual({json.loads(r["text"])["city"] for r in got[:3]} - {"Oslo", "Rome"}, set())
+        self.assertIn(got[3]["text"], ("yes", "no"))
+        self.assertRegex(got[4]["text"], "^[0-9]{3}$")
+        out = self.answers(self.lines({"id": "regex", "prompt": "x", "guided_regex": "["}, {"id": "two", "prompt": "x", "guided_regex": "a", "guided_choice": ["b"]}, {"id": "good", "prompt": "x"}), code=1)
+        self.assertIn("guided_regex: ", out["regex"]["error"]["message"])
+        self.assertIn("only one of it and ", out["two"]["error"]["message"])
+        self.assertIn("text", out["good"])
+
+    def test_thoughts_have_their_budget(self):
+        m = self.model_with("m", (DATA / "chat/templates/deepseek-v3.1.jinja").read_text())
+        ask = {"messages": [{"role": "user", "content": "Hi"}], "temperature": 1, "max_tokens": 30}
+        lines = self.lines({"id": "on", **ask, "thinking": {"type": "enabled"}, "thinking_budget": 5}, {"id": "effort", **ask, "reasoning_effort": "high", "thinking_budget": 5}, {"id": "off", **ask}, {"id": "bad", **ask, "reasoning_effort": "huge"})
+        p = run("generate", m, "--input", lines)
+        self.assertEqual(p.returncode, 1, p.stderr)
+        got = {json.loads(l)["id"]: json.loads(l) for l in p.stdout.splitlines()}
+        self.assertEqual(got["on"]["tokens"], got["effort"]["tokens"])
+        end = json.loads(self.ok("tokenizer", "encode", m, stdin="</think>"))
+        self.assertIn(end, [got["on"]["tokens"][i:i + len(end)] for i in range(6)])
+        self.assertIn("reasoning_effort: ", got["bad"]["error"]["message"])
 
     def test_files_as_windows_writes_them(self):
         text = '{"id": "a", "prompt": "What is 7 times 8?"}\r\n{"id": "b", "prompt": "Hi"}\r\n'

@@ -22,23 +22,10 @@ Json read_messages(Fields& fields) {
   return *messages;
 }
 
-// "prefix" as DeepSeek's API spells it: the last message is the beginning of the answer.
-bool ends_with_prefix(const Json& messages) {
-  const Json& last = messages.back();
-  return last.value("role", Json()) == "assistant" && last.value("prefix", Json()) == true;
-}
-
 void read_template(Fields& fields, const Json& body, const ServedModel& model, Conversation& out) {
   tokenizer::RenderOptions& r = out.render;
   r.add_generation_prompt = true;
-  r.continue_final_message = ends_with_prefix(out.messages);
-  fields.flag("add_generation_prompt", r.add_generation_prompt);
-  fields.flag("continue_final_message", r.continue_final_message);
-  fields.text("chat_template", r.template_name);
-  if (r.template_name.find('{') != std::string::npos)
-    fields.refuse("chat_template",
-                  "not the name of one of the model's templates; a template inside a request is not supported");
-  if (const Json* v = fields.list("documents")) r.variables["documents"] = *v;
+  read_render(fields, out.messages, r);
   out.thinking = chat::read_switches(body, model.needs_template());
   fields.ignore({"chat_template_kwargs", "thinking", "enable_thinking", "reasoning_effort", "thinking_budget"});
   for (const auto& [name, value] : out.thinking.variables.items()) r.variables[name] = value;

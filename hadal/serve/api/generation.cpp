@@ -31,6 +31,26 @@ void read_logit_bias(Fields& fields, infer::SamplingParams& s) {
   }
 }
 
+void read_ends(Fields& fields, const ServedModel& model, Generation& out) {
+  read_stops(fields, out.stop);
+  if (!out.stop.empty()) model.needs_tokenizer();
+  fields.flag("include_stop_str_in_output", out.include_stop);
+  fields.ids("stop_token_ids", out.end_tokens);
+  bool ignore_eos = false;
+  fields.flag("ignore_eos", ignore_eos);
+  if (!ignore_eos) out.end_tokens.insert(out.end_tokens.end(), model.end_tokens.begin(), model.end_tokens.end());
+  out.request.stop_token_ids = out.end_tokens;
+}
+
+// "prefix" as DeepSeek's API spells it: the last message is the beginning of the answer.
+bool ends_with_prefix(const Json& messages) {
+  if (!messages.is_array() || messages.empty()) return false;
+  const Json& last = messages.back();
+  return last.value("role", Json()) == "assistant" && last.value("prefix", Json()) == true;
+}
+
+}  // namespace
+
 void read_sampling(Fields& fields, infer::SamplingParams& s) {
   fields.number("temperature", s.temperature);
   fields.number("top_p", s.top_p);
@@ -44,28 +64,33 @@ void read_sampling(Fields& fields, infer::SamplingParams& s) {
   if (fields.find("seed")) {
     fields.integer("seed", seed, std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max());
     s.seed = static_cast<std::uint64_t>(seed);
-  } else {
-    s.seed = random_seed();
   }
   read_logit_bias(fields, s);
+  infer::validate(s);
 }
 
-void read_stops(Fields& fields, const ServedModel& model, Generation& out) {
-  fields.texts("stop", out.stop);
-  if (out.stop.size() > kMostStops)
-    fields.refuse("stop", fmt::format("a list of {}, at most {} are allowed", out.stop.size(), kMostStops));
-  for (const std::string& stop : out.stop) {
-    if (stop.empty()) fields.refuse("stop", "an empty string, or has one");
-    if (stop.size() > kLongestStop) fields.refuse("stop", fmt::format("longer than {} bytes", kLongestStop));
+void read_stops(Fields& fields, std::vector<std::string>& stop) {
+  fields.texts("stop", stop);
+  if (stop.size() > kMostStops)
+    fields.refuse("stop", fmt::format("a list of {}, at most {} are allowed", stop.size(), kMostStops));
+  for (const std::string& one : stop) {
+    if (one.empty()) fields.refuse("stop", "an empty string, or has one");
+    if (one.size() > kLongestStop) fields.refuse("stop", fmt::format("longer than {} bytes", kLongestStop));
   }
-  if (!out.stop.empty()) model.needs_tokenizer();
-  fields.flag("include_stop_str_in_output", out.include_stop);
-  fields.ids("stop_token_ids", out.end_tokens);
-  bool ignore_eos = false;
-  fields.flag("ignore_eos", ignore_eos);
-  if (!ignore_eos) out.end_tokens.insert(out.end_tokens.end(), model.end_tokens.begin(), model.end_tokens.end());
-  out.request.stop_token_ids = out.end_tokens;
 }
+
+void read_render(Fields& fields, const Json& messages, tokenizer::RenderOptions& r) {
+  r.continue_final_message = ends_with_prefix(messages);
+  fields.flag("add_generation_prompt", r.add_generation_prompt);
+  fields.flag("continue_final_message", r.continue_final_message);
+  fields.text("chat_template", r.template_name);
+  if (r.template_name.find('{') != std::string::npos)
+    fields.refuse("chat_template",
+                  "not the name of one of the model's templates; a template inside a request is not supported");
+  if (const Json* v = fields.list("documents")) r.variables["documents"] = *v;
+}
+
+namespace {
 
 void read_stream_options(Fields& fields, Generation& out) {
   fields.flag("stream", out.stream);
@@ -103,9 +128,9 @@ infer::SamplingParams default_sampling(const io::GenerationConfig& defaults) {
 
 void read_generation(Fields& fields, const ServedModel& model, const ApiOptions& options, Generation& out) {
   out.request.sampling = default_sampling(model.defaults);
+  out.request.sampling.seed = random_seed();
   read_sampling(fields, out.request.sampling);
-  infer::validate(out.request.sampling);
-  read_stops(fields, model, out);
+  read_ends(fields, model, out);
   read_stream_options(fields, out);
   std::int64_t min_tokens = 0, priority = 0, prompt_logprobs = -1;
   fields.integer("n", out.n, 1, options.most_choices);

@@ -59,6 +59,13 @@ struct Form {
 std::optional<chat::GuidedOutput> read_guided(Fields& fields, const nlohmann::ordered_json& body);
 void constrain(const Form& form, const ServedModel& model, Generation& out);
 
+// What `hadal generate --input` reads too.
+// Sampling, each field over what `to` is.
+void read_sampling(Fields& fields, infer::SamplingParams& to);
+void read_stops(Fields& fields, std::vector<std::string>& stop);
+// add_generation_prompt, continue_final_message, chat_template, documents. messages: null without any.
+void read_render(Fields& fields, const nlohmann::ordered_json& messages, tokenizer::RenderOptions& to);
+
 // Fields of both, but for prompt, logprobs and the limit of tokens.
 void read_generation(Fields& fields, const ServedModel& model, const ApiOptions& options, Generation& out);
 
