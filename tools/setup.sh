@@ -9,7 +9,8 @@ HADAL_PACKAGES=(g++ cmake ninja-build ccache pkg-config python3
   libboost1.81-dev libssl-dev libsqlite3-dev libtomlplusplus-dev
   libgtest-dev libgmock-dev)
 # For structured output (hadal/grammar/llguidance). Without them, or without crates.io, all else is built.
-HADAL_RUST_PACKAGES=(cargo-web rustc-web)
+# ca-certificates: cargo asks crates.io, and a container has none of them.
+HADAL_RUST_PACKAGES=(cargo-web rustc-web ca-certificates)
 
 say() { printf '%s\n' "$*" >&2; }
 

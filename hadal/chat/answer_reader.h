@@ -13,8 +13,8 @@ class AnswerReader {
   AnswerReader(const tokenizer::Tokenizer& tokenizer, const AnswerFormat& format, AnswerOptions options,
                std::vector<std::string> stop = {});
 
-  // Of an end token nothing comes out, whether it is pushed or not.
-  Events push(tokenizer::TokenId token);
+  // Of an end token nothing comes out, whether it is pushed or not. Without `may_stop` no stop string ends here.
+  Events push(tokenizer::TokenId token, bool may_stop = true);
   // What was held back, at the end of the answer.
   Events finish();
 
@@ -30,6 +30,7 @@ class AnswerReader {
   tokenizer::StreamDecoder decoder_;
   AnswerParser parser_;
   StopStrings stops_;
+  bool may_stop_ = true;
 };
 
 }  // namespace hadal::chat

@@ -12,8 +12,9 @@ class StopStrings {
  public:
   explicit StopStrings(std::vector<std::string> strings);
 
-  // Returns what can be shown. After a stop string was seen, stopped() is true and nothing more comes out.
-  std::string push(std::string_view text);
+  // Returns what can be shown. After a stop string was seen, stopped() is true and nothing more comes out. Without
+  // `may_stop` none ends in this text; one that begins in it may end in later text.
+  std::string push(std::string_view text, bool may_stop = true);
   // What was held back, at the end of the answer.
   std::string finish();
   bool stopped() const { return !found_.empty(); }
@@ -22,6 +23,7 @@ class StopStrings {
  private:
   std::vector<std::string> strings_;
   std::string held_;
+  std::size_t passed_ = 0;  // of held_: in which none may end
   std::string found_;
 };
 

@@ -21,6 +21,20 @@ TEST(StopStrings, NoPartOfOneIsShownHoweverTheTextIsCut) {
     }
 }
 
+TEST(StopStrings, NoneEndsInTextThatMayNotStop) {
+  StopStrings stops({"STOP", "TO"});
+  EXPECT_EQ(stops.push("a STOP b ", false), "a STOP b ");
+  EXPECT_EQ(stops.push("STO", false), "");
+  EXPECT_EQ(stops.push("x", true), "STOx");
+  EXPECT_EQ(stops.push("c STO", false), "c ");
+  EXPECT_EQ(stops.push("P d", true), "");
+  EXPECT_EQ(stops.found(), "STOP");
+  StopStrings whole({"STOP"});
+  EXPECT_EQ(whole.push("STOP", false), "STOP");
+  EXPECT_EQ(whole.push(" STOP", true), " ");
+  EXPECT_TRUE(whole.stopped());
+}
+
 TEST(StopStrings, WhatWasHeldBackComesAtTheEnd) {
   StopStrings stops({"###"});
   EXPECT_EQ(stops.push("a##"), "a");

@@ -24,12 +24,14 @@ namespace {
 class OpenAnswer {
  public:
   OpenAnswer(const tokenizer::Tokenizer* tokenizer, const infer::Request& request, const std::vector<std::string>& stop)
-      : keep_samples_(request.sampling.top_logprobs >= 0), text_(tokenizer, request.stop_token_ids, stop) {}
+      : keep_samples_(request.sampling.top_logprobs >= 0),
+        min_tokens_(request.min_tokens),
+        text_(tokenizer, request.stop_token_ids, stop) {}
 
   // What can be shown now.
   std::string push(const infer::Sample& sample) {
     if (keep_samples_) samples_.push_back(sample);
-    return add(text_.push(sample.id));
+    return add(text_.push(sample.id, ++tokens_ > min_tokens_));
   }
   std::string finish() { return add(text_.finish()); }
   bool stopped() const { return text_.stopped(); }
@@ -44,6 +46,7 @@ class OpenAnswer {
   }
 
   bool keep_samples_;
+  Index min_tokens_, tokens_ = 0;
   serve::AnswerText text_;
   std::string shown_;
   std::vector<infer::Sample> samples_;

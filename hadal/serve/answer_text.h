@@ -20,8 +20,8 @@ class AnswerText {
   AnswerText(const tokenizer::Tokenizer* tokenizer, std::vector<TokenId> ends, std::vector<std::string> stop,
              bool skip_special = true);
 
-  // What can be shown now.
-  std::string push(TokenId id);
+  // What can be shown now. Without `may_stop` no stop string ends here.
+  std::string push(TokenId id, bool may_stop = true);
   // What was held back.
   std::string finish();
   bool stopped() const { return stops_.stopped(); }
@@ -31,6 +31,7 @@ class AnswerText {
   std::vector<TokenId> ends_;
   chat::StopStrings stops_;
   std::optional<tokenizer::StreamDecoder> decoder_;
+  bool may_stop_ = true;
 };
 
 }  // namespace hadal::serve

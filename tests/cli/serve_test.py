@@ -80,6 +80,33 @@ class Serving(Case):
         kept = self.server.ok("/v1/chat/completions", {**body, "stop": stop, "include_stop_str_in_output": True})
         self.assertEqual(kept["choices"][0]["message"]["content"], cut + stop)
 
+    def test_stop_strings_wait_for_min_tokens(self):
+        body = {"messages": LONG, "temperature": 0, "max_tokens": 60, "ignore_eos": True}
+        text = self.server.ok("/v1/chat/completions", body)["choices"][0]["message"]["content"]
+        words = text.split(" ")
+        stop = next((w for w in words[:8] if len(w) > 1 and text.count(w) > 1), "e")
+        first = self.server.ok("/v1/chat/completions", {**body, "stop": stop})
+        self.assertLess(first["usage"]["completion_tokens"], 20)
+        for extra in ({}, {"skip_special_tokens": False}):
+            late = self.server.ok("/v1/chat/completions", {**body, "stop": stop, "min_tokens": 20, **extra})
+            self.assertGreater(late["usage"]["completion_tokens"], 20)
+            said = late["choices"][0]["message"]["content"]
+            self.assertTrue(text.startswith(said) and len(said) > len(first["choices"][0]["message"]["content"]), said)
+            self.assertEqual(join(self.server.events("/v1/chat/completions", {**body, "stop": stop, "min_tokens": 20, **extra})), (said, late["choices"][0]["finish_reason"]))
+        tasks = self.dir / "t.jsonl"
+        tasks.write_text(json.dumps({**body, "stop": stop, "min_tokens": 20}))
+        self.assertEqual(json.loads(self.ok("generate", MINI, "--input", tasks))["text"], said)
+        self.assertEqual(self.server.ok("/v1/chat/completions", {**body, "stop": stop, "min_tokens": 60})["choices"][0]["message"]["content"], text)
+
+    def test_echo_with_logprobs_streams_the_same(self):
+        body = {"prompt": ["The sea is", "A b c"], "temperature": 0, "max_tokens": 6, "echo": True, "logprobs": 2, "n": 2}
+        for most in (6, 0):
+            whole = self.server.ok("/v1/completions", {**body, "max_tokens": most, "n": 2 if most else 1})
+            events = self.server.events("/v1/completions", {**body, "max_tokens": most, "n": 2 if most else 1, "stream_options": {"include_usage": True}})
+            self.assertEqual(sorted((c for e in events for c in e["choices"]), key=lambda c: c["index"]), whole["choices"])
+            self.assertEqual(events[-1]["usage"]["completion_tokens"], whole["usage"]["completion_tokens"])
+            self.assertIsNone(whole["choices"][0]["logprobs"]["token_logprobs"][0])
+
     def test_completions_of_texts_and_ids(self):
         body = {"prompt": "The sea is", "temperature": 0, "max_tokens": 12, "return_token_ids": True}
         one = self.server.ok("/v1/completions", body)

@@ -49,7 +49,7 @@ void GenerationAnswer::cancel_rest() {
 }
 
 void GenerationAnswer::push(Choice& choice, TokenId id) {
-  choice.new_text += choice.text.push(id);
+  choice.new_text += choice.text.push(id, may_stop(choice));
 }
 
 void GenerationAnswer::finish(Choice& choice) {

@@ -62,6 +62,8 @@ class GenerationAnswer : public PendingAnswer {
   // A choice of an answer in one piece.
   virtual Json whole_choice(Choice& choice) = 0;
   virtual const char* object(bool chunk) const = 0;
+  // Not before there are min_tokens of them: as vLLM has it for stop strings, too.
+  bool may_stop(const Choice& choice) const { return choice.tokens > generation_.request.min_tokens; }
   // The next token's text, or what is made of it.
   virtual void push(Choice& choice, TokenId id);
   // What was held back, behind the last token.

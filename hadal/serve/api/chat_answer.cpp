@@ -108,9 +108,9 @@ class ChatAnswer : public GenerationAnswer {
 
   void push(Choice& choice, TokenId id) override {
     Reading& r = reading(choice);
-    if (as_text()) return append(choice, choice.text.push(id));
+    if (as_text()) return append(choice, choice.text.push(id, may_stop(choice)));
     const bool thought = r.reader.thinking();
-    if (choice.ended_by != id) add(r, r.reader.push(id));
+    if (choice.ended_by != id) add(r, r.reader.push(id, may_stop(choice)));
     if (thought || r.reader.thinking()) ++choice.reasoning_tokens;
   }
 
