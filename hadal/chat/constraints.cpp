@@ -36,11 +36,22 @@ std::vector<TokenId> call_tokens(const AnswerFormat& format) {
   return out;
 }
 
+// A control token is no text, and a grammar of text would not see it come.
+void check_markers(const GuidedOutput& guided, const AnswerFormat& format) {
+  for (const std::string& marker : guided.markers)
+    for (const grammar::Piece& piece : format.alphabet.pieces(marker))
+      if (piece.token >= 0)
+        throw BadParameter(guided.param,
+                           "has \"" + marker +
+                               "\", in which this model has a control token; strict tools hold calls to their schemas");
+}
+
 Constraint answer_proper(const ConstraintRequest& request, const AnswerFormat& format,
                          const grammar::GrammarCompiler* compiler) {
   const ToolRequest& tools = request.tools;
   const GrammarText* content = request.guided ? &request.guided->grammar : nullptr;
   const bool required = tools.choice == ToolChoice::kRequired || tools.choice == ToolChoice::kNamed;
+  if (request.guided) check_markers(*request.guided, format);
   // The content by itself first, so that its faults are told by its own name.
   if (content && !required) {
     Constraint alone = compile(compiler, *content, request.guided->param);

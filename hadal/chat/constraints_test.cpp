@@ -113,6 +113,29 @@ TEST_F(Constraints, ArgumentsOfStrictToolsMatchTheirSchema) {
   }
 }
 
+TEST_F(Constraints, StructuralTagsHoldWhatFollowsATrigger) {
+  const auto made = [](const std::string& begin) {
+    const Json tag = {{"structures",
+                       {{{"begin", begin}, {"schema", Json::parse(kWeather)}, {"end", "</f>"}},
+                        {{"begin", "<f=now>"}, {"schema", {{"type", "object"}}}, {"end", ""}}}},
+                      {"triggers", {"<f="}}};
+    const auto guided = read_guided({{"structured_outputs", {{"structural_tag", tag.dump()}}}});
+    return constraint("deepseek-v3", {.guided = guided});
+  };
+  const std::string good = R"({"city": "Oslo", "days": 3})";
+  for (const std::string& text :
+       {std::string("No <f> here."), "a <f=weather>" + good + "</f> b", "<f=weather>" + good + "</f>",
+        "<f=now>{}<f=weather>" + good + "</f><f=now>{\"x\": 1} < f=", std::string("<f")})
+    EXPECT_EQ(taken(*made("<f=weather>"), text), text + "|");
+  for (const std::string& text : {std::string("a <f=other>"), std::string("<f=weather>{\"city\": 1}</f>"),
+                                  "<f=weather>" + good + " b", "x<f=weather>" + good + "</f> <f=y"}) {
+    const std::string got = taken(*made("<f=weather>"), text);
+    EXPECT_LT(got.size(), text.size()) << got;
+    EXPECT_EQ(text.substr(0, got.size()), got) << "nor may it end there";
+  }
+  EXPECT_THROW(made("<f=<｜tool▁sep｜>"), BadParameter);
+}
+
 TEST_F(Constraints, ParametersOfDsmlMatchTheirSchema) {
   const auto answer = [](const std::string& parameters) {
     return "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"get_weather\">\n" + parameters +

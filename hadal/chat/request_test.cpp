@@ -119,7 +119,17 @@ TEST(Guided, FaultsNameTheField) {
   EXPECT_EQ(refused(read, R"({"guided_regex": 1})"), "guided_regex");
   EXPECT_EQ(refused(read, R"({"guided_grammar": "root ::= \"a\""})"), "guided_grammar");
   EXPECT_EQ(refused(read, R"({"structured_outputs": []})"), "structured_outputs");
-  EXPECT_EQ(refused(read, R"({"structured_outputs": {"structural_tag": {}}})"), "structured_outputs.structural_tag");
+  const std::string tag = "structured_outputs.structural_tag";
+  EXPECT_EQ(refused(read, R"({"structured_outputs": {"structural_tag": {}}})"), tag + ".structures");
+  EXPECT_EQ(refused(read, R"({"structured_outputs": {"structural_tag": "{"}})"), tag);
+  EXPECT_EQ(refused(read, R"({"structured_outputs": {"structural_tag": {"format": {"type": "any_text"}}}})"),
+            tag + ".format");
+  EXPECT_EQ(refused(read, R"({"structured_outputs": {"structural_tag": {"structures": [{"begin": "<a>", "schema": {},
+            "end": "</a>"}], "triggers": ["<b"]}}})"),
+            tag + ".structures[0].begin");
+  EXPECT_EQ(refused(read, R"({"response_format": {"type": "structural_tag", "structures": [{"begin": "<a>"}],
+            "triggers": ["<"]}})"),
+            "response_format.structures[0].schema");
   EXPECT_EQ(refused(read, R"({"guided_regex": "a", "response_format": {"type": "json_object"}})", &sentence),
             "guided_regex");
   EXPECT_THAT(sentence, HasSubstr("response_format"));
