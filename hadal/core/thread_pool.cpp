@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -15,9 +16,6 @@
 namespace hadal {
 namespace {
 
-// Long enough to bridge the gap between two operations of a layer, short enough not to burn a shared core.
-constexpr int kSpins = 4000;
-
 thread_local int current_thread_id = 0;
 
 void relax() {
@@ -25,6 +23,37 @@ void relax() {
   __builtin_ia32_pause();
 #endif
 }
+
+using Clock = std::chrono::steady_clock;
+
+// Waits awake for what mostly comes within microseconds, as waking up takes tens of them; but no longer than has paid
+// lately: on a core that others want, or beside a caller that has much to do alone, waiting only costs.
+class Patience {
+ public:
+  // Until it is true, or patience is at its end: then false, and came() is to be told how that went on.
+  template <class Condition>
+  bool wait(const Condition& is_true) {
+    if (is_true()) return true;
+    start_ = Clock::now();
+    do {
+      for (int i = 0; i < 16; ++i) {
+        if (is_true()) return true;
+        relax();
+      }
+    } while (Clock::now() - start_ < span_);
+    return false;
+  }
+
+  // It became true then, whenever the thread woke up.
+  void came(Clock::time_point when) {
+    span_ = when - start_ < kLongest ? std::min(2 * span_, kLongest) : std::max(span_ / 2, kShortest);
+  }
+
+ private:
+  static constexpr Clock::duration kShortest = std::chrono::microseconds(2), kLongest = std::chrono::microseconds(64);
+  Clock::duration span_ = kLongest;
+  Clock::time_point start_;
+};
 
 }  // namespace
 
@@ -41,11 +70,18 @@ struct ThreadPool::State {
     std::int64_t left() const { return end - next.load(std::memory_order_relaxed); }
   };
 
-  Job job;
+  // The number of the latest job; whether threads may still join it; how many workers have and have not left. One that
+  // comes when all pieces are taken is not waited for: it may have no core for a long time.
+  static constexpr std::uint64_t kOpen = std::uint64_t{1} << 16, kNext = kOpen << 1;
+  static std::uint64_t number(std::uint64_t board) { return board / kNext; }
+  static std::uint64_t inside(std::uint64_t board) { return board % kOpen; }
+
+  Job job;  // written while nobody is inside
   std::vector<Share> shares;
-  std::atomic<std::uint64_t> generation{0};
-  std::atomic<int> running{0};
+  std::atomic<std::uint64_t> board{0};
   std::atomic<int> sleeping{0};
+  std::atomic<Clock::time_point> opened{}, left{};  // when somebody was woken up last
+  Patience caller;
   std::atomic<bool> stop{false};
   std::mutex mutex;
   std::condition_variable wake, done;
@@ -96,38 +132,68 @@ struct ThreadPool::State {
     }
   }
 
-  void wait_for_generation_after(std::uint64_t seen) {
-    for (int i = 0; i < kSpins; ++i) {
-      if (generation.load(std::memory_order_acquire) != seen || stop.load(std::memory_order_relaxed)) return;
-      relax();
+  // For a job after the one with that number. False: there will be none.
+  bool wait_for_job_after(std::uint64_t seen, Patience& patience) {
+    const auto something = [&] {
+      return number(board.load(std::memory_order_seq_cst)) != seen || stop.load(std::memory_order_relaxed);
+    };
+    if (!patience.wait(something)) {
+      std::unique_lock lock(mutex);
+      sleeping.fetch_add(1, std::memory_order_seq_cst);
+      wake.wait(lock, something);
+      sleeping.fetch_sub(1, std::memory_order_relaxed);
+      patience.came(opened.load(std::memory_order_relaxed));
     }
-    std::unique_lock lock(mutex);
-    sleeping.fetch_add(1, std::memory_order_seq_cst);
-    wake.wait(lock, [&] { return generation.load(std::memory_order_seq_cst) != seen || stop.load(); });
-    sleeping.fetch_sub(1, std::memory_order_relaxed);
+    return !stop.load();
+  }
+
+  // The latest job, if it is open; its number either way.
+  bool join(std::uint64_t& seen) {
+    std::uint64_t b = board.load(std::memory_order_acquire);
+    bool joined = false;
+    while ((b & kOpen) != 0 && !joined)
+      joined = board.compare_exchange_weak(b, b + 1, std::memory_order_acq_rel, std::memory_order_acquire);
+    seen = number(b);
+    return joined;
+  }
+
+  void leave() {
+    const std::uint64_t b = board.fetch_sub(1, std::memory_order_acq_rel);
+    if (inside(b) > 1 || (b & kOpen) != 0) return;
+    left.store(Clock::now(), std::memory_order_relaxed);
+    const std::lock_guard lock(mutex);
+    done.notify_one();
   }
 
   void worker(int thread) {
     std::uint64_t seen = 0;
-    for (;;) {
-      wait_for_generation_after(seen);
-      if (stop.load()) return;
-      seen = generation.load(std::memory_order_acquire);
-      run_pieces(thread);
-      if (running.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-        const std::lock_guard lock(mutex);
-        done.notify_one();
+    Patience patience;
+    while (wait_for_job_after(seen, patience))
+      if (join(seen)) {
+        run_pieces(thread);
+        leave();
       }
-    }
   }
 
-  void wait_for_workers() {
-    for (int i = 0; i < kSpins; ++i) {
-      if (running.load(std::memory_order_acquire) == 0) return;
-      relax();
+  // Nobody is inside.
+  void open() {
+    board.store((number(board.load(std::memory_order_relaxed)) + 1) * kNext | kOpen, std::memory_order_seq_cst);
+    // Workers that are awake need no system call.
+    if (sleeping.load(std::memory_order_seq_cst) == 0) return;
+    opened.store(Clock::now(), std::memory_order_relaxed);
+    {
+      const std::lock_guard lock(mutex);
     }
+    wake.notify_all();
+  }
+
+  void close() {
+    if (inside(board.fetch_and(~kOpen, std::memory_order_acq_rel)) == 0) return;
+    const auto empty = [&] { return inside(board.load(std::memory_order_acquire)) == 0; };
+    if (caller.wait(empty)) return;
     std::unique_lock lock(mutex);
-    done.wait(lock, [&] { return running.load(std::memory_order_acquire) == 0; });
+    done.wait(lock, empty);
+    caller.came(left.load(std::memory_order_relaxed));
   }
 };
 
@@ -178,15 +244,9 @@ void ThreadPool::parallel_for(std::int64_t n, std::int64_t grain,
   s.job = {&body, n, grain};
   s.error = nullptr;
   s.deal((n + grain - 1) / grain);
-  s.running.store(static_cast<int>(s.workers.size()), std::memory_order_relaxed);
-  s.generation.fetch_add(1, std::memory_order_seq_cst);
-  // Workers that still spin need no system call.
-  if (s.sleeping.load(std::memory_order_seq_cst) > 0) {
-    const std::lock_guard lock(s.mutex);
-    s.wake.notify_all();
-  }
+  s.open();
   s.run_pieces(0);
-  s.wait_for_workers();
+  s.close();
   if (s.error) std::rethrow_exception(s.error);
 }
 

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <thread>
 #include <vector>
 
 #include "hadal/core/error.h"
@@ -35,6 +37,22 @@ TEST(ThreadPool, ManySmallJobsInARow) {
     total += sum;
   }
   EXPECT_EQ(total, 5000 * 120);
+}
+
+// Workers that sleep, come late or come when all is done already.
+TEST(ThreadPool, JobsOfAllSizesAfterPausesOfAllLengths) {
+  ThreadPool pool(7);
+  for (int job = 0; job < 2000; ++job) {
+    const int pieces = job % 13 + 1;
+    std::vector<int> seen(
+        static_cast<std::size_t>(pieces));  // not atomic: what pieces wrote is there when all are done
+    pool.parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t) {
+      if (begin % 5 == 4) std::this_thread::yield();
+      ++seen[static_cast<std::size_t>(begin)];
+    });
+    for (const int count : seen) ASSERT_EQ(count, 1);
+    if (job % 10 == 0) std::this_thread::sleep_for(std::chrono::microseconds(job % 300));
+  }
 }
 
 TEST(ThreadPool, AnExceptionComesOutAndThePoolGoesOn) {

@@ -53,6 +53,7 @@ TensorRef Moe::forward(Context& ctx, const ConstTensorRef& u, TokenDispatcher& d
 
 std::vector<ops::FeedForwardRef> Moe::weights() const {
   std::vector<ops::FeedForwardRef> all;
+  all.reserve(experts.size());
   for (const FeedForward& expert : experts) all.push_back(expert.weights());
   return all;
 }
