@@ -26,6 +26,10 @@ struct SamplingParams {
   std::map<TokenId, double> logit_bias = {};
   std::uint64_t seed = 0;
   int top_logprobs = -1;  // -1: none; otherwise the chosen token's and this many of the best
+
+  bool changes_logits() const {
+    return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0 || !logit_bias.empty();
+  }
 };
 
 inline constexpr int kMostLogprobs = 20;

@@ -49,6 +49,77 @@ TEST(Sampler, TheSameSeedChoiceAndPositionGiveTheSameToken) {
   }
 }
 
+// The definition, word by word: all weights, all sorted.
+TokenId by_the_book(const SamplingParams& p, const std::vector<float>& logits, double u) {
+  struct Weighed {
+    std::size_t id;
+    double weight;
+  };
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  std::vector<Weighed> all;
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    all.push_back({i, std::exp((double{logits[i]} - largest) / p.temperature)});
+  std::stable_sort(all.begin(), all.end(), [](const Weighed& a, const Weighed& b) { return a.weight > b.weight; });
+  if (p.top_k > 0 && p.top_k < static_cast<Index>(all.size())) all.resize(static_cast<std::size_t>(p.top_k));
+  std::erase_if(all, [&](const Weighed& w) { return w.weight < p.min_p || w.weight == 0; });
+  const auto by_id = [&] {
+    auto sorted = all;
+    std::sort(sorted.begin(), sorted.end(), [](const Weighed& a, const Weighed& b) { return a.id < b.id; });
+    return sorted;
+  };
+  double total = 0, sum = 0;
+  for (const Weighed& w : by_id()) total += w.weight;
+  std::size_t kept = 0;
+  while (kept < all.size() && (kept == 0 || p.top_p >= 1 || sum < p.top_p * total)) sum += all[kept++].weight;
+  all.resize(kept);
+  total = sum = 0;
+  for (const Weighed& w : by_id()) total += w.weight;
+  for (const Weighed& w : by_id()) {
+    sum += w.weight;
+    if (u * total < sum) return static_cast<TokenId>(w.id);
+  }
+  return static_cast<TokenId>(by_id().back().id);
+}
+
+enum class Shape { kPlain, kTies, kPeak };
+
+// Whatever is left out or estimated on the way.
+TEST(Sampler, TheTokenIsTheOneOfAllExactWeights) {
+  const std::vector<SamplingParams> settings = {{},
+                                                {.temperature = 0.6, .top_p = 0.95},
+                                                {.temperature = 0.01},
+                                                {.temperature = 100},
+                                                {.top_k = 1},
+                                                {.top_k = 40},
+                                                {.top_k = 700, .min_p = 0.01},
+                                                {.min_p = 1},
+                                                {.top_p = 1e-9},
+                                                {.top_p = 1 - 1e-15},
+                                                {.top_p = 0.5, .top_k = 30},
+                                                {.min_p = 1e-13},
+                                                {.top_p = 0.5},
+                                                {.temperature = 2, .top_p = 0.9, .top_k = 100, .min_p = 0.02}};
+  for (const std::size_t n : {5, 64, 1500})
+    for (const double spread : {0.0, 0.5, 4.0, 30.0})
+      for (SamplingParams p : settings)
+        for (const Shape shape : {Shape::kPlain, Shape::kTies, Shape::kPeak})
+          for (std::uint64_t draw_number = 0; draw_number < 20; ++draw_number) {
+            p.seed = draw_number;
+            std::vector<float> logits(n);
+            for (std::size_t i = 0; i < n; ++i) {
+              const double l = spread * (Philox(draw_number, n).uniform(i) * 6 - 3);
+              logits[i] = static_cast<float>(shape == Shape::kTies   ? std::round(l)
+                                             : shape == Shape::kPeak ? (i == n / 2 ? 2 * spread : l / 1000)
+                                                                     : l);
+              if (i % 7 == 3) logits[i] = -std::numeric_limits<float>::infinity();
+            }
+            const TokenId expected = by_the_book(p, logits, Philox(p.seed, 0).uniform(5));
+            ASSERT_EQ(draw(p, logits).id, expected)
+                << n << " logits, spread " << spread << ", T " << p.temperature << " k " << p.top_k << " p " << p.top_p
+                << " m " << p.min_p << " shape " << static_cast<int>(shape) << " draw " << draw_number;
+          }
+}
+
 TEST(Sampler, TopKTopPAndMinPCutTheTail) {
   for (const double share : shares({.top_k = 2}, ramp())) EXPECT_TRUE(share == 0 || share > 0.4);
   const auto nucleus = shares({.top_p = 0.6}, ramp());
