@@ -26,38 +26,38 @@ void relax() {
 
 using Clock = std::chrono::steady_clock;
 
-// Waits awake for what mostly comes within microseconds, as waking up takes tens of them; but no longer than has paid
-// lately: on a core that others want, or beside a caller that has much to do alone, waiting only costs.
-class Patience {
- public:
-  // Until it is true, or patience is at its end: then false, and came() is to be told how that went on.
-  template <class Condition>
-  bool wait(const Condition& is_true) {
-    if (is_true()) return true;
-    start_ = Clock::now();
-    do {
-      for (int i = 0; i < 16; ++i) {
-        if (is_true()) return true;
-        relax();
-      }
-    } while (Clock::now() - start_ < span_);
-    return false;
-  }
-
-  // It became true then, whenever the thread woke up.
-  void came(Clock::time_point when) {
-    span_ = when - start_ < kLongest ? std::min(2 * span_, kLongest) : std::max(span_ / 2, kShortest);
-  }
-
- private:
-  static constexpr Clock::duration kShortest = std::chrono::microseconds(2), kLongest = std::chrono::microseconds(64);
-  Clock::duration span_ = kLongest;
-  Clock::time_point start_;
-};
-
 }  // namespace
 
 struct ThreadPool::State {
+  // Waits awake for what mostly comes within microseconds, as waking up takes tens of them; but no longer than has paid
+  // lately: on a core that others want, or beside a caller that has much to do alone, waiting only costs.
+  class Patience {
+   public:
+    // Until it is true, or patience is at its end: then false, and came() is to be told how that went on.
+    template <class Condition>
+    bool wait(const Condition& is_true) {
+      if (is_true()) return true;
+      start_ = Clock::now();
+      do {
+        for (int i = 0; i < 16; ++i) {
+          if (is_true()) return true;
+          relax();
+        }
+      } while (Clock::now() - start_ < span_);
+      return false;
+    }
+
+    // It became true then, whenever the thread woke up.
+    void came(Clock::time_point when) {
+      span_ = when - start_ < kLongest ? std::min(2 * span_, kLongest) : std::max(span_ / 2, kShortest);
+    }
+
+   private:
+    static constexpr Clock::duration kShortest = std::chrono::microseconds(2), kLongest = std::chrono::microseconds(64);
+    Clock::duration span_ = kLongest;
+    Clock::time_point start_;
+  };
+
   struct Job {
     const std::function<void(std::int64_t, std::int64_t)>* body = nullptr;
     std::int64_t n = 0;

@@ -314,9 +314,10 @@ std::vector<TokenEvent> Engine::step() {
   std::vector<TokenEvent> events;
   if (!prompts_) begin_prompts();
   if (prompts_) go_on_with_prompts(events);
-  const std::vector<TokenEvent> more = run_pass();
-  events.insert(events.end(), more.begin(), more.end());
+  std::vector<TokenEvent> more = run_pass();
   save_pages();
+  if (events.empty()) return more;
+  events.insert(events.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
   return events;
 }
 
@@ -515,7 +516,7 @@ std::vector<TokenEvent> Engine::sample(const TensorRef& hidden, const std::vecto
     const Sequence& s = *ready[i]->sequence;
     speculator_.verified(s.draft_source(), drafted[i], static_cast<Index>(samples[i].size()) - 1);
     Index number = s.known() - s.prompt_tokens() - static_cast<Index>(samples[i].size());
-    for (const Sample& sample : samples[i]) events.push_back({id, sample, ++number, false});
+    for (Sample& sample : samples[i]) events.push_back({id, std::move(sample), ++number, false});
     if (s.ended() && !samples[i].empty()) events.back().ended = true;
     sampled(schedule_, id, s.known(), s.length());
     if (s.ended()) leave(id);

@@ -120,13 +120,17 @@ std::string GenerationAnswer::stream_pieces() {
     choice.new_text.clear();
     choice.new_samples.clear();
     if (json.is_null()) continue;
-    Json chunk = envelope(true);
-    chunk["choices"] = Json::array({json});
+    // What all chunks have in common is written once: a small model's tokens are quicker than their JSON.
+    if (chunk_begin_.empty()) {
+      chunk_begin_ = "data: " + text_of(envelope(true));
+      chunk_begin_.back() = ',';
+    }
+    out += chunk_begin_ + "\"choices\":[" + text_of(json) + "]";
     if (generation_.continuous_usage)
-      chunk["usage"] = usage();
+      out += ",\"usage\":" + text_of(usage());
     else if (generation_.include_usage)
-      chunk["usage"] = nullptr;
-    out += event(chunk);
+      out += ",\"usage\":null";
+    out += "}\n\n";
   }
   return out;
 }

@@ -95,6 +95,7 @@ class GenerationAnswer : public PendingAnswer {
 
   EngineLoop& loop_;
   std::unique_ptr<Account> account_;
+  std::string chunk_begin_;  // of the stream, as far as its choices
   bool over_ = false;
 };
 

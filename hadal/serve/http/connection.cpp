@@ -4,6 +4,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -29,9 +30,10 @@ std::string new_request_id() {
 }  // namespace
 
 Connection::Connection(Executor strand, std::unique_ptr<Socket> socket, std::string peer, const ServerOptions& options,
-                       Handler& handler)
+                       Handler& handler, std::shared_ptr<Wakeups> wakeups)
     : strand_(strand),
       socket_(std::move(socket)),
+      wakeups_(std::move(wakeups)),
       options_(options),
       handler_(handler),
       reader_(options.most_header, options.most_body),
@@ -77,11 +79,30 @@ void Connection::wake() {
 }
 
 std::function<void()> Connection::waker() {
-  return [weak = weak_from_this(), strand = strand_] {
-    asio::post(strand, [weak] {
-      if (const auto self = weak.lock()) self->wake();
-    });
-  };
+  return [weak = weak_from_this(), wakeups = wakeups_] { wakeups->add(weak); };
+}
+
+void Connection::wake_soon() {
+  asio::dispatch(strand_, [self = shared_from_this()] { self->wake(); });
+}
+
+void Wakeups::add(std::weak_ptr<Connection> connection) {
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back(std::move(connection));
+    if (waiting_.size() > 1) return;
+  }
+  asio::post(executor_, [self = shared_from_this()] { self->wake_all(); });
+}
+
+void Wakeups::wake_all() {
+  std::vector<std::weak_ptr<Connection>> now;
+  {
+    const std::lock_guard lock(mutex_);
+    now.swap(waiting_);
+  }
+  for (const auto& weak : now)
+    if (const auto connection = weak.lock()) connection->wake_soon();
 }
 
 // Waits for wake(), or until the time.

@@ -9,6 +9,7 @@
 #include "hadal/serve/http/request_reader.h"
 #include "hadal/serve/http/server.h"
 #include "hadal/serve/http/socket.h"
+#include "hadal/serve/http/wakeups.h"
 
 namespace hadal::serve {
 
@@ -18,13 +19,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
   using Executor = asio::any_io_executor;
 
   Connection(Executor strand, std::unique_ptr<Socket> socket, std::string peer, const ServerOptions& options,
-             Handler& handler);
+             Handler& handler, std::shared_ptr<Wakeups> wakeups);
 
   // Serves until either side ends it; the connection keeps itself alive meanwhile.
   void start(std::function<void()> on_end);
   // From any thread. Ends after the answer that is under way; at once if there is none.
   void drain();
   void close();
+  void wake_soon();  // something has come for it
   // Refuses to serve at all.
   void start_refusing(int status, std::string message, std::function<void()> on_end);
 
@@ -54,6 +56,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   Executor strand_;
   std::unique_ptr<Socket> socket_;
+  std::shared_ptr<Wakeups> wakeups_;
   const ServerOptions& options_;
   Handler& handler_;
   RequestReader reader_;

@@ -38,6 +38,7 @@ struct Server::Impl {
   ServerOptions options;
   Handler& handler;
   asio::io_context io;
+  std::shared_ptr<Wakeups> wakeups = std::make_shared<Wakeups>(io.get_executor());
   asio::any_io_executor control;  // a strand: of the acceptor, the signals and what follows from them
   tcp::acceptor acceptor;
   asio::steady_timer patience;
@@ -100,7 +101,7 @@ void Server::Impl::begin(tcp::socket socket) {
   const auto strand = socket.get_executor();
   auto bytes = tls ? tls_socket(std::move(socket), *tls) : plain_socket(std::move(socket));
   auto connection =
-      std::make_shared<Connection>(strand, std::move(bytes), peer.address().to_string(), options, handler);
+      std::make_shared<Connection>(strand, std::move(bytes), peer.address().to_string(), options, handler, wakeups);
   std::size_t others;
   {
     const std::lock_guard lock(mutex);

@@ -16,7 +16,10 @@ auto into(error_code& error) {
 
 class PlainSocket : public Socket {
  public:
-  explicit PlainSocket(asio::ip::tcp::socket socket) : stream_(std::move(socket)) {}
+  explicit PlainSocket(asio::ip::tcp::socket socket) : stream_(std::move(socket)) {
+    error_code ignored;
+    stream_.socket().non_blocking(true, ignored);
+  }
 
   asio::awaitable<void> handshake(std::chrono::seconds, error_code&) override { co_return; }
   asio::awaitable<std::size_t> read_some(asio::mutable_buffer to, error_code& error) override {
@@ -25,6 +28,10 @@ class PlainSocket : public Socket {
     co_return n;
   }
   asio::awaitable<void> write(asio::const_buffer from, std::chrono::seconds limit, error_code& error) override {
+    // What the socket takes at once needs no timer and nobody to wake up.
+    from += stream_.socket().write_some(from, error);
+    if (error == asio::error::would_block || error == asio::error::try_again) error = {};
+    if (error || from.size() == 0) co_return;
     stream_.expires_after(limit);
     co_await asio::async_write(stream_, from, into(error));
   }
