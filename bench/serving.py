@@ -55,8 +55,9 @@ def ids(count, seed):
     return [3 + (i * 7919 + seed * 104729) % 3900 for i in range(count)]
 
 
-def bench_batch(model, streams, flags):
-    out = subprocess.run([HADAL, "bench", "batch", model, "--batch", str(streams), "--runs", "3", "--json", *flags], capture_output=True, check=True)
+def bench_batch(model, streams, tokens, flags):
+    """At the depths that the streams have, too: attention is most of a small model's work."""
+    out = subprocess.run([HADAL, "bench", "batch", model, "--batch", str(streams), "--steps", str(tokens), "--runs", "3", "--json", *flags], capture_output=True, check=True)
     row = json.loads(out.stdout)["rows"][0]
     return row["median"]
 
@@ -114,7 +115,7 @@ def main():
     rows = []
     rates, bare, cpus = [], [], []
     for r in range(o.rounds):
-        bare.append(bench_batch(o.model, o.streams, o.flags))
+        bare.append(bench_batch(o.model, o.streams, o.tokens, o.flags))
         with Server(o.model, "--batch", o.streams, "--speculate", "off", *o.flags) as s:
             rate, cpu = asyncio.run(throughput(s, o.streams, o.tokens, r))
         rates.append(rate)
@@ -122,9 +123,10 @@ def main():
     share = statistics.median(a / b for a, b in zip(rates, bare))
     rows.append((f"{o.streams} streams over HTTP, tok/s", f"{statistics.median(rates):.1f}", f"{statistics.median(bare):.1f} (bench batch)", f"{100 * share:.1f} %"))
     threads = len(os.sched_getaffinity(0))
-    least = [threads / b for b in bare]
-    rows.append(("CPU milliseconds a token", f"{1e3 * statistics.median(cpus):.3f}", f"{1e3 * statistics.median(least):.3f} (bench batch, {threads} threads)",
-                 f"{statistics.median(a / b for a, b in zip(cpus, least)):.2f}x"))
+    # All threads of the benchmark are busy all the time; where others are busy too, its best run is nearest to the truth.
+    least = threads / max(bare)
+    cpu = statistics.median(cpus)
+    rows.append(("CPU milliseconds a token", f"{1e3 * cpu:.3f}", f"{1e3 * least:.3f} (bench batch, {threads} threads)", f"{cpu / least:.2f}x"))
     if o.prompt:
         with Server(o.model, "--batch", o.streams + 1, "--speculate", "off", *o.flags) as s:
             cold = [asyncio.run(first_token(s, ids(o.prompt, r))) for r in range(o.rounds)]
