@@ -509,6 +509,7 @@ std::vector<TokenEvent> Engine::sample(const TensorRef& hidden, const std::vecto
     Sequence& s = *ready[n]->sequence;
     samples[n] = s.sample(all_logits->rows(first[n], first[n] + s.sampled_rows()).view<float, 2>());
   });
+  for (const Rows* r : ready) r->sequence->drop_wrong_drafts();
   ctx_.observe("sampled", *all_logits);
   std::vector<TokenEvent> events;
   for (std::size_t i = 0; i < ready.size(); ++i) {

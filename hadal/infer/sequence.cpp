@@ -279,10 +279,15 @@ std::vector<Sample> Sequence::sample(const View<float, 2>& rows) {
     const auto right = std::max<Index>(static_cast<Index>(samples.size()) - 1, 0);
     completion_.drafted_tokens += drafts();
     completion_.accepted_tokens += right;
-    state_.truncate(before + right);
+    right_until_ = before + right;
     run_ids_.clear();
   }
   return samples;
+}
+
+void Sequence::drop_wrong_drafts() {
+  if (right_until_) state_.truncate(*right_until_);
+  right_until_.reset();
 }
 
 void Sequence::accept(TokenId token) {

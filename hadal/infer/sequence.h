@@ -90,9 +90,10 @@ class Sequence {
   bool constrained() const { return request_.constraint != nullptr; }
   void make_mask() noexcept;
   // Tokens from `rows` [sampled_rows(), vocab_size] of logits, scratch afterwards, behind the last token that was
-  // known; they are appended, and the cache is cut to what was right of the drafts. What can't be gone on with ends the
-  // answer. Sequences may sample at the same time.
+  // known; they are appended. What can't be gone on with ends the answer. Sequences may sample at the same time, and
+  // then cut their caches to what was right of the drafts, one after the other: pages go back to where all have theirs.
   std::vector<Sample> sample(const View<float, 2>& rows);
+  void drop_wrong_drafts();
 
   // Of the prompt: which of the `rows` rows that the pass has run behind `before` tokens predict tokens whose
   // log-probabilities are wanted and not yet there (from, to), and what they say.
@@ -128,7 +129,8 @@ class Sequence {
   Index prompt_tokens_ = 0;
   Request request_;  // but for its prompt
   Sampler sampler_;
-  std::vector<TokenId> run_ids_;  // with drafts: the last known token and they
+  std::optional<Index> right_until_;  // tokens in the cache that are no wrong drafts
+  std::vector<TokenId> run_ids_;      // with drafts: the last known token and they
   Speculate draft_source_ = Speculate::kOff;
   PromptLookup lookup_;
   MtpTrack mtp_;

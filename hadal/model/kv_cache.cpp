@@ -109,6 +109,7 @@ void KvCache::keep_keys(Index positions) {
 }
 
 void KvCache::forget_keys() {
+  if (kept_positions_ == 0) return;
   pool_->kept_keys().give_back(static_cast<Index>(kept_keys_.size()), kept_positions_);
   kept_keys_.clear();
   kept_positions_ = 0;
