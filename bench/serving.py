@@ -4,7 +4,7 @@ a Markdown table. The model's own speed is measured in turns, by `hadal bench ba
 
     python3 bench/serving.py MODEL [--streams 8] [--tokens 64] [--prompt 4000] [--rounds 3]
 """
-import argparse, asyncio, json, os, pathlib, re, statistics, subprocess, sys, time
+import argparse, asyncio, json, os, pathlib, re, statistics, subprocess, sys, tempfile, time
 
 HADAL = os.environ.get("HADAL", str(pathlib.Path(__file__).resolve().parent.parent / "build/hadal"))
 
@@ -103,16 +103,7 @@ def percentile(values, share):
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("model")
-    p.add_argument("--streams", type=int, default=8)
-    p.add_argument("--tokens", type=int, default=64)
-    p.add_argument("--prompt", type=int, default=4000, help="tokens of the long prompt; 0: leave it out")
-    p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("flags", nargs="*", help="for the server and the benchmark, behind --")
-    o = p.parse_args()
-    rows = []
+def throughput_rows(o):
     rates, bare, cpus = [], [], []
     for r in range(o.rounds):
         bare.append(bench_batch(o.model, o.streams, o.tokens, o.flags))
@@ -121,21 +112,56 @@ def main():
         rates.append(rate)
         cpus.append(cpu)
     share = statistics.median(a / b for a, b in zip(rates, bare))
-    rows.append((f"{o.streams} streams over HTTP, tok/s", f"{statistics.median(rates):.1f}", f"{statistics.median(bare):.1f} (bench batch)", f"{100 * share:.1f} %"))
     threads = len(os.sched_getaffinity(0))
     # All threads of the benchmark are busy all the time; where others are busy too, its best run is nearest to the truth.
-    least = threads / max(bare)
-    cpu = statistics.median(cpus)
-    rows.append(("CPU milliseconds a token", f"{1e3 * cpu:.3f}", f"{1e3 * least:.3f} (bench batch, {threads} threads)", f"{cpu / least:.2f}x"))
-    if o.prompt:
-        with Server(o.model, "--batch", o.streams + 1, "--speculate", "off", *o.flags) as s:
-            cold = [asyncio.run(first_token(s, ids(o.prompt, r))) for r in range(o.rounds)]
-            warm = [asyncio.run(first_token(s, ids(o.prompt, r))) for r in range(o.rounds)]
-            rows.append((f"first token of {o.prompt}, cached prefix, s", f"{statistics.median(warm):.3f}", f"{statistics.median(cold):.3f} (cold)", f"{100 * statistics.median(warm) / statistics.median(cold):.1f} %"))
-            before, during, first = asyncio.run(intrusion(s, o.streams, 4000, ids(o.prompt, 999)))
-            p50, p99 = statistics.median(before), percentile(during, 0.99)
-            rows.append((f"p99 between tokens while a prompt of {o.prompt} enters, ms", f"{1e3 * p99:.0f}", f"{1e3 * p50:.0f} (p50 before)", f"{p99 / p50:.2f}x"))
-            rows.append(("that prompt's first token, s", f"{first:.2f}", f"{statistics.median(cold):.2f} (idle)", f"{first / statistics.median(cold):.2f}x"))
+    least, cpu = threads / max(bare), statistics.median(cpus)
+    return [(f"{o.streams} streams over HTTP, tok/s", f"{statistics.median(rates):.1f}", f"{statistics.median(bare):.1f} (bench batch)", f"{100 * share:.1f} %"),
+            ("CPU milliseconds a token", f"{1e3 * cpu:.3f}", f"{1e3 * least:.3f} (bench batch, {threads} threads)", f"{cpu / least:.2f}x")]
+
+
+def prompt_rows(o):
+    with Server(o.model, "--batch", o.streams + 1, "--speculate", "off", *o.flags) as s:
+        cold = statistics.median(asyncio.run(first_token(s, ids(o.prompt, r))) for r in range(o.rounds))
+        warm = statistics.median(asyncio.run(first_token(s, ids(o.prompt, r))) for r in range(o.rounds))
+        before, during, first = asyncio.run(intrusion(s, o.streams, 4000, ids(o.prompt, 999)))
+    p50, p99 = statistics.median(before), percentile(during, 0.99)
+    return [(f"first token of {o.prompt}, cached prefix, s", f"{warm:.3f}", f"{cold:.3f} (cold)", f"{100 * warm / cold:.1f} %"),
+            (f"p99 between tokens while a prompt of {o.prompt} enters, ms", f"{1e3 * p99:.0f}", f"{1e3 * p50:.0f} (p50 before)", f"{p99 / p50:.2f}x"),
+            ("that prompt's first token, s", f"{first:.2f}", f"{cold:.2f} (idle)", f"{first / cold:.2f}x")]
+
+
+def disk_rows(o):
+    cold, warm = [], []
+    for r in range(o.rounds):
+        with tempfile.TemporaryDirectory() as kv:
+            flags = ["--speculate", "off", "--kv-disk", kv, *o.flags]
+            with Server(o.model, *flags) as s:
+                cold.append(asyncio.run(first_token(s, ids(o.prompt, r))))
+            with Server(o.model, *flags) as s:
+                warm.append(asyncio.run(first_token(s, ids(o.prompt, r) + [5])))
+    cold, warm = statistics.median(cold), statistics.median(warm)
+    return [(f"first token of {o.prompt}, prefix on disk (--kv-disk), s", f"{warm:.3f}", f"{cold:.3f} (cold)", f"{100 * warm / cold:.1f} %")]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("model")
+    p.add_argument("--streams", type=int, default=8)
+    p.add_argument("--tokens", type=int, default=64)
+    p.add_argument("--prompt", type=int, default=4000, help="tokens of the long prompt; 0: leave it out")
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--only", choices=["throughput", "prompt", "disk"], help="one part of it")
+    p.usage = "%(prog)s MODEL [options] [-- flags for the server and the benchmark]"
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    o = p.parse_args(sys.argv[1:end])
+    o.flags = sys.argv[end + 1:]
+    rows = []
+    if o.only in (None, "throughput"):
+        rows += throughput_rows(o)
+    if o.prompt and o.only in (None, "prompt"):
+        rows += prompt_rows(o)
+    if o.prompt and o.only in (None, "disk"):
+        rows += disk_rows(o)
     print("| what | serving | beside | |\n| --- | --- | --- | --- |")
     for row in rows:
         print("| " + " | ".join(row) + " |")
