@@ -58,6 +58,9 @@ void RequestReader::feed(std::string& bytes) {
   // Line breaks between requests are nothing (RFC 9112, 2.2).
   if (!state_->begun) bytes.erase(0, std::min(bytes.find_first_not_of("\r\n"), bytes.size()));
   while (!fault_ && !bytes.empty() && !parser.is_done()) {
+    // The parser wants the last chunk ("0", two line breaks) in one piece; no chunked body ends with fewer bytes.
+    constexpr std::size_t kLastChunk = 5;
+    if (parser.is_header_done() && parser.chunked() && bytes.size() < kLastChunk) break;
     state_->begun = true;
     boost::beast::error_code error;
     const std::size_t used = parser.put(boost::asio::buffer(bytes), error);

@@ -30,6 +30,22 @@ TEST(RequestReader, PiecesOfAnySizeAreTheSameRequest) {
     }
 }
 
+TEST(RequestReader, AChunkedBodyOfNothingInPiecesOfAnySize) {
+  const std::string text = "POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+  for (std::size_t size = 1; size <= text.size(); ++size) {
+    RequestReader reader(1000, 1000);
+    std::string input;
+    for (std::size_t at = 0; at < text.size(); at += size) {
+      input += text.substr(at, size);
+      reader.feed(input);
+      reader.feed(input);  // asking again is no harm
+    }
+    ASSERT_TRUE(reader.complete()) << size;
+    EXPECT_EQ(reader.take().body, "");
+    EXPECT_EQ(input, "");
+  }
+}
+
 TEST(RequestReader, TargetAndHeaders) {
   RequestReader reader(1000, 1000);
   std::string input = "\r\n" + kPost + kChunked;
