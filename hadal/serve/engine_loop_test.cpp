@@ -20,10 +20,10 @@ class EngineLoopTest : public ::testing::Test {
     Metrics metrics("mini");
     EngineLoop loop(engine, metrics);
     std::vector<std::shared_ptr<Channel>> open;
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < 4; ++i) {
       infer::Request request{.prompt = Tokens(100, 300 + i), .sampling = {.temperature = 1}};
       request.sampling.seed = static_cast<std::uint64_t>(i);
-      request.max_tokens = 200;
+      request.max_tokens = 40;  // into the next page
       open.push_back(loop.submit(std::move(request)));
     }
     std::vector<Tokens> out;
