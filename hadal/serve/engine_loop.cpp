@@ -85,9 +85,10 @@ void EngineLoop::run() {
     metrics_.load(engine_, engine_.unfinished() - prefills_);
   }
   fail_all({Failure::Kind::kStopped, "the server stops"});
-  const std::lock_guard lock(mutex_);
-  for (Command& command : commands_) command.channel->fail({Failure::Kind::kStopped, "the server stops"});
-  commands_.clear();
+  std::unique_lock lock(mutex_);
+  const std::vector<Command> commands = std::exchange(commands_, {});
+  lock.unlock();  // whoever is woken may call back
+  for (const Command& command : commands) command.channel->fail({Failure::Kind::kStopped, "the server stops"});
 }
 
 void EngineLoop::obey(Command& command) {

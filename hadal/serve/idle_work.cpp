@@ -72,6 +72,7 @@ bool IdleWork::compute(Prefill prefill, const std::stop_token& stop) {
   std::unique_lock lock(ended->mutex);
   // Nothing but its end wakes it.
   if (!ended->changed.wait(lock, stop, [&] { return ended->now; })) {
+    lock.unlock();  // the loop wakes with locks of its own held
     loop_.end(channel, infer::FinishReason::kCancelled);
     return true;
   }
