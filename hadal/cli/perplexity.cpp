@@ -57,10 +57,11 @@ int run(PerplexityCommand& o) {
   HADAL_CHECK(!ids.empty(), "{}: is empty, there is nothing to predict", o.file);
   const auto ctx = o.compute.make_context();
   if (!o.against.empty()) o.perplexity.reference = eval::Mode{.activations = parse_activations("--against", o.against)};
-  // Two instruction sets read the same weights: as they are stored.
-  const bool one_isa = !o.perplexity.reference || o.perplexity.reference->isa == ctx->numerics.isa;
+  // Two instruction sets read the same weights, and so do two ways of rounding: as they are stored.
+  const bool alone = !o.perplexity.reference || (o.perplexity.reference->isa == ctx->numerics.isa &&
+                                                 ctx->numerics.activations != Activations::kInt8);
   const stream::LoadedModel model = stream::load_model(
-      o.model, {.stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange() && one_isa});
+      o.model, {.stream = o.compute.stream(), .ctx = ctx.get(), .rearrange = o.compute.rearrange() && alone});
   const StatsAtEnd stats(o.compute.stats && !o.json, model.store.get());
   auto bos = model.transformer.config.bos_token_id;
   if (!bos) bos = tokenizer.added_token(tokenizer.config().bos_token);

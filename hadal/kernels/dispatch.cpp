@@ -42,6 +42,7 @@ const LinearKernels& with_rounded() {
         kFloat.transposed(a, k_begin, k_end);
       },
       kFloat.group_rows,
+      kInt8.round_rows,
       kFloat.groups};
   return table;
 }

@@ -79,6 +79,9 @@ struct LinearKernels {
   // Rows [n_begin, n_end) of w (rows without gaps, whole groups) in this table's grouped order to `to`, where row
   // n_begin's group begins; 64-byte aligned. Notes in w_clean where no NaN code was met.
   void (*group_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to);
+  // The same rows, E4M3 or BF16, as the INT8 codes with which products of x rounded to int8 read them, in that grouped
+  // order, and what the codes of a block are to be multiplied by to `scale` [n, ceil(k / 128)], from row 0 on.
+  void (*round_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to, float* scale);
   Layout groups;  // the order that group_rows makes, and that these kernels read beside rows
 };
 
@@ -90,6 +93,7 @@ struct RoundedKernels {
   void (*pack)(const LinearArgs& args, Index tile_begin, Index tile_end, Index k_begin, Index k_end, void* packed);
   void (*multiply)(const LinearArgs& args, const void* packed, Index n_begin, Index n_end, const void* next,
                    void* scratch);
+  void (*round_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to, float* scale);
 };
 
 // F32 and F16 weights have no int8 form here; with them, activations stay as they are.

@@ -110,6 +110,41 @@ TEST_P(Linear, SlicesOfColumnsAndGatheredRowsHaveTheSameBits) {
   }
 }
 
+TEST_P(Linear, RowsThatWereRoundedToInt8BeforehandHaveTheSameBits) {
+  if (format.dtype != DType::kF8E4M3 && format.dtype != DType::kBF16) GTEST_SKIP() << "has other codes";
+  for (const Index n : {64, 192})
+    for (const Index k : {8, 72, 128, 1096}) {
+      Problem p(format, 26, n, k, 96, 13);
+      p.activations = Activations::kInt8;
+      if (format.dtype == DType::kF8E4M3) p.w[static_cast<std::size_t>(5 * k + 3)] = 0x7F;
+      std::vector<float> expected, got;
+      Scratch codes(n * k);
+      std::vector<float> scale(static_cast<std::size_t>(n * ((k + 127) / 128)));
+      const LinearKernels& kernels = linear_kernels(isa);
+      for (Index row = 0; row < n; row += 64)
+        kernels.round_rows(p.args(got), row, row + 64, static_cast<std::byte*>(codes.data()) + row * k, scale.data());
+      for (const Index m : {1, 2, 3, 4, 6, 8, 12, 26}) {
+        p.m = m;
+        multiply(isa, p.args(expected), 0, n);
+        LinearArgs a = p.args(got);
+        a.w = codes.data();
+        a.w_dtype = DType::kI8;
+        a.w_layout = kernels.groups;
+        a.w_stride = k;
+        a.w_scale = scale.data();
+        a.w_scale_dtype = DType::kF32;
+        a.w_scale_stride = (k + 127) / 128;
+        a.scale_rows = 1;
+        a.scale_columns = 128;
+        a.w_first_row = 0;
+        multiply(isa, a, 0, 64);
+        multiply(isa, a, 64, n);
+        ASSERT_TRUE(same_bits(got, expected.data())) << m << " " << n << " " << k;
+        EXPECT_EQ(std::isnan(got[5]), format.dtype == DType::kF8E4M3);
+      }
+    }
+}
+
 TEST_P(Linear, GroupedRowsHaveTheSameBits) {
   for (const Activations activations : {Activations::kF32, Activations::kBf16, Activations::kInt8})
     for (const Index n : {64, 192, 320})

@@ -40,6 +40,13 @@ kernels::LinearArgs matrix_args(const Weight& w) {
   a.w_stride = w.values.stride(0);
   a.w_first_row = w.first_row;
   a.w_clean = w.clean;
+  if (w.scale) {
+    a.w_scale = w.scale.raw();
+    a.w_scale_dtype = w.scale.dtype();
+    a.w_scale_stride = w.scale.stride(0);
+    a.scale_rows = w.scale_rows;
+    a.scale_columns = w.scale_columns;
+  }
   a.n = w.num_rows();
   a.k = w.num_columns();
   return a;
@@ -69,6 +76,43 @@ void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::b
   for (std::size_t i = 0; i < weights.size(); ++i) {
     Weight& w = *weights[i];
     w.packed = {ConstTensorRef(to[i], w.dtype(), w.shape()), k.groups};
+  }
+}
+
+bool rounds_to_int8(const Context& ctx, const Weight& w) {
+  return ctx.numerics.activations == Activations::kInt8 && (w.dtype() == DType::kF8E4M3 || w.dtype() == DType::kBF16) &&
+         kernels::can_group(DType::kI8, w.num_rows(), w.num_columns());
+}
+
+namespace {
+
+std::uint64_t code_bytes(const Weight& w) {
+  return static_cast<std::uint64_t>(w.num_rows() * w.num_columns());
+}
+
+}  // namespace
+
+std::uint64_t rounded_bytes(const Weight& w) {
+  return code_bytes(w) + static_cast<std::uint64_t>(w.num_rows() * num_blocks(w.num_columns())) * sizeof(float);
+}
+
+void round_to_int8(Context& ctx, std::span<Weight* const> weights, std::span<std::byte* const> to) {
+  HADAL_CHECK(reads_groups(ctx), "round_to_int8: these kernels read rows alone");
+  const std::vector<Piece> pieces = cut(weights);
+  const kernels::LinearKernels& k = kernels::linear_kernels(ctx.numerics.isa);
+  const auto scale_of = [&](std::size_t i) { return reinterpret_cast<float*>(to[i] + code_bytes(*weights[i])); };
+  ctx.threads.parallel_for(static_cast<Index>(pieces.size()), 1, [&](Index i, Index) {
+    const Piece& p = pieces[static_cast<std::size_t>(i)];
+    const Weight& w = *weights[p.weight];
+    k.round_rows(matrix_args(w), p.begin, p.end, to[p.weight] + p.begin * w.num_columns(), scale_of(p.weight));
+  });
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const Weight& w = *weights[i];
+    const Index rows = w.num_rows(), columns = w.num_columns();
+    Weight rounded{.values = {}, .scale = ConstTensorRef(scale_of(i), DType::kF32, {rows, num_blocks(columns)})};
+    rounded.scale_rows = 1;
+    rounded.packed = {ConstTensorRef(to[i], DType::kI8, {rows, columns}), k.groups};
+    *weights[i] = rounded;
   }
 }
 

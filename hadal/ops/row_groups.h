@@ -20,4 +20,15 @@ bool can_group_rows(const Weight& w);
 // reads_groups(ctx). What is learned about NaN codes is noted in Weight::clean.
 void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::byte* const> to);
 
+// Whether products of ctx round x to int8 and with it the weight, which then is better rounded once.
+bool rounds_to_int8(const Context& ctx, const Weight& w);
+
+// Of a weight that is rounded so: bytes of its codes, and of its scales behind them, together a multiple of 64.
+std::uint64_t rounded_bytes(const Weight& w);
+
+// Makes each weight, in FP8 or BF16, one in INT8, packed as ctx's kernels read it, with a scale for every 128 columns
+// of a row, in to[i] (rounded_bytes(), 64-byte aligned); rows form it has none. Products of ctx have the bits that they
+// had.
+void round_to_int8(Context& ctx, std::span<Weight* const> weights, std::span<std::byte* const> to);
+
 }  // namespace hadal::ops

@@ -17,6 +17,7 @@ using model::Mtp;
 using model::Transformer;
 using weights::is_matrix;
 using weights::ParamInfo;
+using weights::ParamRole;
 using weights::Weight;
 namespace {
 
@@ -24,9 +25,17 @@ namespace {
 constexpr std::uint64_t kBatchBytes = 256 << 20;
 constexpr std::uint64_t kAlignment = 64;
 
-std::uint64_t room_for(const Weight& w) {
-  return (static_cast<std::uint64_t>(w.values.num_bytes()) + kAlignment - 1) / kAlignment * kAlignment;
-}
+// A weight on its way into memory of its own, for all that share its tensor.
+struct Rearranged {
+  std::vector<Weight*> same;
+  bool rounded = false;  // to int8, otherwise as stored
+  std::uint64_t room() const {
+    const Weight& w = *same[0];
+    const std::uint64_t bytes = rounded ? ops::rounded_bytes(w) : static_cast<std::uint64_t>(w.values.num_bytes());
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+};
+using AllRearranged = std::map<const void*, Rearranged>;  // by the tensor's address
 
 // Tensors that are read row by row, by address.
 std::set<const void*> read_by_rows(const Transformer& t) {
@@ -48,33 +57,39 @@ bool has_whole_groups(const Mla& attention) {
   return attention.nope % ops::kGroupRows == 0 && attention.v % ops::kGroupRows == 0;
 }
 
+// Products that round x to int8 round these weights too: not the router, nor kv_b_proj, which heads read.
+bool may_be_rounded(ParamRole role, bool absorbed) {
+  return role != ParamRole::kRouter && role != ParamRole::kEmbedding && !absorbed;
+}
+
 // Weights to rearrange, those of one tensor together: an MTP layer's head may be the main one.
-std::map<const void*, std::vector<Weight*>> weights_of(const Context& ctx, Transformer& t, bool streamed) {
+AllRearranged weights_of(const Context& ctx, Transformer& t, bool streamed) {
   const std::set<const void*> rows = read_by_rows(t);
   const auto absorbed = absorbed_weights(t);
-  std::map<const void*, std::vector<Weight*>> all;
+  AllRearranged all;
   t.for_each_param([&](const std::string&, Weight& w, const ParamInfo& info) {
-    if (!is_matrix(info.role) || !worth_grouping(ctx, w) || rows.contains(w.values.address())) return;
+    if (!is_matrix(info.role) || !ops::can_group_rows(w) || rows.contains(w.values.address())) return;
     if (streamed && info.routed_expert) return;
     // Of a streamed model its rows stay anyway, and memory is short.
     if (const auto kv_b = absorbed.find(&w); kv_b != absorbed.end() && (streamed || !has_whole_groups(*kv_b->second)))
       return;
-    all[w.values.address()].push_back(&w);
+    Rearranged& one = all[w.values.address()];
+    one.same.push_back(&w);
+    one.rounded = ops::rounds_to_int8(ctx, w) && may_be_rounded(info.role, absorbed.contains(&w));
   });
   return all;
 }
 
 // What products alone read needs its rows no more.
-void drop_rows(const std::map<const void*, std::vector<Weight*>>& rearranged, const Transformer& t) {
+void drop_rows(const AllRearranged& rearranged, const Transformer& t) {
   const auto absorbed = absorbed_weights(t);
-  for (const auto& [tensor, same] : rearranged)
-    for (Weight* w : same)
+  for (const auto& [tensor, one] : rearranged)
+    for (Weight* w : one.same)
       if (!absorbed.contains(w)) w->values = {};
 }
 
 // Copies from loading (repacked AWQ) that nothing refers to any more.
-void free_sources(const std::map<const void*, std::vector<Weight*>>& rearranged, Transformer& t,
-                  std::vector<Tensor>& owned) {
+void free_sources(const AllRearranged& rearranged, Transformer& t, std::vector<Tensor>& owned) {
   std::set<const void*> used;
   t.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { used.insert(w.values.address()); });
   std::erase_if(owned, [&](const Tensor& tensor) {
@@ -87,25 +102,27 @@ class Grouping {
  public:
   Grouping(Context& ctx, const io::CheckpointFiles& files, std::byte* memory) : ctx_(ctx), files_(files), at_(memory) {}
 
-  void add(const std::vector<Weight*>& same) {
-    batch_.push_back(same[0]);
-    to_.push_back(at_);
-    at_ += room_for(*same[0]);
-    repeated_.emplace_back(same.begin() + 1, same.end());
-    bytes_ += room_for(*same[0]);
+  void add(const Rearranged& one) {
+    Part& part = one.rounded ? rounded_ : grouped_;
+    part.weights.push_back(one.same[0]);
+    part.to.push_back(at_);
+    repeated_.push_back(&one.same);
+    at_ += one.room();
+    bytes_ += one.room();
     if (bytes_ >= kBatchBytes) finish();
   }
 
   void finish() {
     ctx_.observers.boundary(-1);
-    for (const Weight* w : batch_)
-      if (const auto place = place_in_files(w->values, files_)) shards_.insert(place->shard);
-    ops::group_rows(ctx_, batch_, to_);
-    for (std::size_t i = 0; i < batch_.size(); ++i)
-      for (Weight* w : repeated_[i]) *w = *batch_[i];
+    for (const Part* part : {&grouped_, &rounded_})
+      for (const Weight* w : part->weights)
+        if (const auto place = place_in_files(w->values, files_)) shards_.insert(place->shard);
+    ops::group_rows(ctx_, grouped_.weights, grouped_.to);
+    ops::round_to_int8(ctx_, rounded_.weights, rounded_.to);
+    for (const std::vector<Weight*>* same : repeated_)
+      for (Weight* w : *same) *w = *same->front();
     for (const int shard : shards_) files_.shards()[static_cast<std::size_t>(shard)].release();
-    batch_.clear();
-    to_.clear();
+    grouped_ = rounded_ = {};
     repeated_.clear();
     shards_.clear();
     bytes_ = 0;
@@ -115,9 +132,12 @@ class Grouping {
   Context& ctx_;
   const io::CheckpointFiles& files_;
   std::byte* at_;
-  std::vector<Weight*> batch_;
-  std::vector<std::byte*> to_;
-  std::vector<std::vector<Weight*>> repeated_;
+  struct Part {
+    std::vector<Weight*> weights;
+    std::vector<std::byte*> to;
+  };
+  Part grouped_, rounded_;
+  std::vector<const std::vector<Weight*>*> repeated_;
   std::set<int> shards_;
   std::uint64_t bytes_ = 0;
 };
@@ -137,7 +157,7 @@ void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, 
   const auto start = std::chrono::steady_clock::now();
   const auto weights = weights_of(ctx, t, streamed);
   std::uint64_t bytes = 0;
-  for (const auto& [tensor, same] : weights) bytes += room_for(*same[0]);
+  for (const auto& [tensor, one] : weights) bytes += one.room();
   if (bytes == 0) return;
   if (bytes > memory) {
     log_info("weights stay as stored: rearranging them takes {:.1f} GB of memory, {:.1f} GB are free",
@@ -153,7 +173,7 @@ void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, 
   }
   Grouping grouping(ctx, files, static_cast<std::byte*>(block->raw()));
   owned.push_back(std::move(block));
-  for (const auto& [tensor, same] : weights) grouping.add(same);
+  for (const auto& [tensor, one] : weights) grouping.add(one);
   grouping.finish();
   drop_rows(weights, t);
   free_sources(weights, t, owned);

@@ -1,91 +1,23 @@
 // The product of linear.h with x rounded to int8, written once for every instruction set. Included like linear_impl.h,
 // after int8_codes.h.
 //
-// x has one scale per row and block: the largest magnitude of the block / 127, codes to nearest even. Weights in INT8
-// and INT4 are exact; those in E4M3 and BF16 are rounded in the same way, per output and block. The sum of a block is
-// an exact integer, so instruction sets only agree by writing the end identically:
+// Weights in INT8 and INT4 are exact; those in E4M3 and BF16 are rounded as x is (int8_pack.h), per output and block.
+// The sum of a block is an exact integer, so instruction sets only agree by writing the end identically:
 //   total = fma(float(sum), (stored scale * weight's scale) * x's scale, total), blocks ascending, from zero.
 //
-// Packed x, tile by tile: [steps][height] dwords of codes, then [blocks][height] scales. Weights always go through a
-// panel: sets of kPanelSetRows outputs, up to kPanelColumns of K, [steps][kPanelGroups * kLanes] dwords.
+// Few rows meet grouped codes as they lie (int8_direct.h). Otherwise weights go through a panel: sets of kPanelSetRows
+// outputs, up to kPanelColumns of K, [steps][kPanelGroups * kLanes] dwords.
 #pragma once
 
 #include <type_traits>
 
-#include "hadal/kernels/cpu/int8_codes.h"
+#include "hadal/kernels/cpu/int8_direct.h"
 
 namespace hadal::kernels::HADAL_ISA {
 namespace {
 
 constexpr Index kPanelRows = kPanelGroups * kLanes;
 constexpr Index kMostBlocks = kPanelColumns / 32;  // of a panel
-
-template <class Dot>
-HADAL_INLINE Index dwords_of(Index columns) {
-  return (columns + 3) / 4 * Dot::kDwords;
-}
-
-template <class Dot>
-HADAL_INLINE Index packed_dwords(const LinearArgs& a, const Matrix& w) {
-  return kTileRows * (dwords_of<Dot>(a.k) + w.blocks);
-}
-
-template <class Dot>
-Index int8_packed_bytes_as(const LinearArgs& a) {
-  return tiles_of(a) * packed_dwords<Dot>(a, Matrix{a}) * 4;
-}
-
-// Up to kScaleBlock columns of a row as dwords of codes; returns their scale.
-template <class Dot>
-HADAL_INLINE float round_block(const float* x, Index columns, std::uint32_t* dwords) {
-  alignas(64) float values[kScaleBlock];
-  alignas(64) std::uint8_t codes[kScaleBlock];
-  const Index padded = round_up(columns, kLanes * 4);
-  if (columns < padded) {
-    for (Index i = 0; i < padded; ++i) values[i] = i < columns ? x[i] : 0.0f;
-    x = values;
-  }
-  IVec bits = all_dwords(0);
-  for (Index i = 0; i < padded; i += kLanes) bits = max_dwords(bits, bit_and(load_dwords(x + i), all_dwords(~0u >> 1)));
-  const Rounding rounding(all_dwords(largest_dword(bits)));
-  for (Index i = 0; i < padded; i += kLanes) store_bytes(codes + i, to_int(mul(load(x + i), rounding.to_codes)));
-  for (Index i = 0; i < padded; i += kLanes * 4) {
-    IVec split[Dot::kDwords];
-    Dot::split_x(load_dwords(codes + i), split);
-    for (int s = 0; s < Dot::kDwords; ++s) {
-      alignas(64) std::uint32_t lanes[kLanes];
-      store_dwords(lanes, split[s]);
-      for (int j = 0; j < kLanes; ++j) dwords[(i / 4 + j) * Dot::kDwords + s] = lanes[j];
-    }
-  }
-  float scale[kLanes];
-  store(scale, rounding.to_values);
-  return scale[0];
-}
-
-template <class Dot>
-void round_tile(const LinearArgs& a, const Matrix& w, Index tile, Index k_begin, Index k_end, std::uint32_t* to) {
-  const int height = packed_height(a, tile);
-  auto* scales = reinterpret_cast<float*>(to + kTileRows * dwords_of<Dot>(a.k));
-  alignas(64) std::uint32_t dwords[kScaleBlock / 4 * Dot::kDwords];
-  static constexpr float kZeros[kScaleBlock] = {};
-  for (int i = 0; i < height; ++i)
-    for (Index begin = k_begin; begin < k_end; begin += w.block) {
-      const Index columns = k_end - begin < w.block ? k_end - begin : w.block, row = tile * tile_rows(a) + i;
-      // Rows that only fill the tile are zeros.
-      scales[begin / w.block * height + i] =
-          round_block<Dot>(row < a.m ? input_row(a, row) + begin : kZeros, columns, dwords);
-      std::uint32_t* at = to + dwords_of<Dot>(begin) * height + i;
-      for (Index d = 0; d < dwords_of<Dot>(columns); ++d) at[d * height] = dwords[d];
-    }
-}
-
-template <class Dot>
-void int8_pack_as(const LinearArgs& a, Index tile_begin, Index tile_end, Index k_begin, Index k_end, void* packed) {
-  const Matrix w{a};
-  for (Index tile = tile_begin; tile < tile_end; ++tile)
-    round_tile<Dot>(a, w, tile, k_begin, k_end, static_cast<std::uint32_t*>(packed) + tile * packed_dwords<Dot>(a, w));
-}
 
 // A set of outputs as it is worked on; everything per block has kPanelSetRows entries.
 struct Int8Set {
@@ -274,8 +206,11 @@ void int8_any_tile(const LinearArgs& a, const Matrix& w, Index tile, Index colum
 }
 
 template <class Dot, class Weights>
-void int8_multiply_by(const LinearArgs& a, const void* packed, Index n_begin, Index n_end, void* memory) {
+void int8_multiply_by(const LinearArgs& a, const void* packed, Index n_begin, Index n_end, const void* next,
+                      void* memory) {
   const Matrix whole{a};
+  if constexpr (!Weights::kRounds)
+    if (meets_int8_directly(a, whole)) return int8_direct<Dot, Weights>(a, whole, packed, n_begin, n_end, next, memory);
   Matrix w = whole;
   w.n = n_end;  // rows behind the piece are another's
   const Int8Set s(a, w, memory);
@@ -289,8 +224,8 @@ void int8_multiply_by(const LinearArgs& a, const void* packed, Index n_begin, In
     for (Index begin = 0, end; begin < w.k; begin = end) {
       end = panel_end(w, begin);
       for (Index lane = 0; lane < lanes; lane += kLanes) fill_panel<Dot, Weights>(a, w, row, begin, end, lane, s);
-      const Index next = end < w.k ? end : 0;
-      NextPanels ahead(whole, end < w.k ? row : row + kPanelSetRows, next, panel_end(w, next), bits_of(a.w_dtype),
+      const Index then = end < w.k ? end : 0;
+      NextPanels ahead(whole, end < w.k ? row : row + kPanelSetRows, then, panel_end(w, then), bits_of(a.w_dtype),
                        tiles_of(a) * (lanes / kPanelRows));
       for (Index lane = 0; lane < lanes; lane += kPanelRows)
         for (Index tile = 0; tile < tiles_of(a); ++tile) {
@@ -302,17 +237,58 @@ void int8_multiply_by(const LinearArgs& a, const void* packed, Index n_begin, In
 }
 
 template <class Dot>
-void int8_multiply_as(const LinearArgs& a, const void* packed, Index n_begin, Index n_end, const void*, void* scratch) {
+void int8_multiply_as(const LinearArgs& a, const void* packed, Index n_begin, Index n_end, const void* next,
+                      void* scratch) {
   switch (a.w_dtype) {
     case DType::kI8:
-      return int8_multiply_by<Dot, Int8FromInt8>(a, packed, n_begin, n_end, scratch);
+      return int8_multiply_by<Dot, Int8FromInt8>(a, packed, n_begin, n_end, next, scratch);
     case DType::kI32:
-      return int8_multiply_by<Dot, Int8FromInt4>(a, packed, n_begin, n_end, scratch);
+      return int8_multiply_by<Dot, Int8FromInt4>(a, packed, n_begin, n_end, next, scratch);
     case DType::kBF16:
-      return int8_multiply_by<Dot, Int8FromBf16>(a, packed, n_begin, n_end, scratch);
+      return int8_multiply_by<Dot, Int8FromBf16>(a, packed, n_begin, n_end, next, scratch);
     default:
-      return int8_multiply_by<Dot, Int8FromE4m3>(a, packed, n_begin, n_end, scratch);
+      return int8_multiply_by<Dot, Int8FromE4m3>(a, packed, n_begin, n_end, next, scratch);
   }
+}
+
+// A group of outputs of round_rows; `to` is where it begins, `scale` row 0 of the whole matrix.
+template <class Weights>
+void round_group(const LinearArgs& a, const Matrix& w, Index row, std::uint8_t* to, float* scale) {
+  alignas(64) IVec staged[kScaleBlock / Weights::kColumns];
+  alignas(64) float lanes[kLanes];
+  for (Index begin = 0, block = 0; begin < w.k; begin += kScaleBlock, ++block) {
+    const Index columns = w.k - begin < kScaleBlock ? w.k - begin : kScaleBlock;
+    const Index first = begin * 4 / Weights::kColumns, width = columns * 4 / Weights::kColumns;
+    for (Index v = 0; v < kRowsAbreast; v += kLanes) {
+      IVec unused;
+      for (Index byte = 0; byte < width; byte += kChunkBytes)
+        stage<false>(w, row + v, first + byte, staged + byte / 4, 1, unused);
+      const int steps = static_cast<int>(columns / 4);
+      const Rounding rounding(Weights::largest(staged, steps * Weights::kIn));
+      store(lanes, rounding.to_values);
+      for (Index i = 0; i < kLanes; ++i) {
+        const float factor = a.w_scale ? scale_at(a, row + v + i, begin / a.scale_columns) * unit<F32Step>(a) : 1.0f;
+        scale[(row + v + i) * w.blocks + block] = a.w_scale ? factor * lanes[i] : lanes[i];
+      }
+      for (int i = 0; i < steps; ++i) {
+        IVec codes[1];
+        Weights::codes(staged + i * Weights::kIn, rounding.to_codes, unused, codes);
+        stream_dwords(to + (begin / 4 + i) * kGroupBytes + v * 4, codes[0]);
+      }
+    }
+  }
+}
+
+[[maybe_unused]] void round_rows_to_int8(const LinearArgs& a, Index n_begin, Index n_end, void* memory, float* scale) {
+  Matrix w{a};
+  w.grouped = false;
+  auto* to = static_cast<std::uint8_t*>(memory);
+  for (Index row = n_begin; row < n_end; row += kRowsAbreast, to += kRowsAbreast * a.k)
+    if (a.w_dtype == DType::kBF16)
+      round_group<Int8FromBf16>(a, w, row, to, scale);
+    else
+      round_group<Int8FromE4m3>(a, w, row, to, scale);
+  stream_end();
 }
 
 }  // namespace

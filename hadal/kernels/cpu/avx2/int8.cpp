@@ -7,6 +7,6 @@
 namespace hadal::kernels::avx2 {
 
 const RoundedKernels kInt8 = {int8_packed_bytes_as<WordDot>, int8_scratch_bytes_as<WordDot>, tiles_of<>,
-                              int8_pack_as<WordDot>, int8_multiply_as<WordDot>};
+                              int8_pack_as<WordDot>,         int8_multiply_as<WordDot>,      round_rows_to_int8};
 
 }  // namespace hadal::kernels::avx2

@@ -6,7 +6,8 @@
 
 namespace hadal::kernels::avx2 {
 
-const LinearKernels kLinear = {packed_bytes_f32, scratch_bytes, tiles_of<>, nullptr,    pack_tiles_f32,   multiply_f32,
-                               kSetRows,         kPanelSetRows, transposed, group_rows, Layout::kGroups32};
+const LinearKernels kLinear = {packed_bytes_f32, scratch_bytes, tiles_of<>, nullptr,
+                               pack_tiles_f32,   multiply_f32,  kSetRows,   kPanelSetRows,
+                               transposed,       group_rows,    nullptr,    Layout::kGroups32};
 
 }  // namespace hadal::kernels::avx2

@@ -7,6 +7,6 @@
 namespace hadal::kernels::avx512bf16 {
 
 const RoundedKernels kFixedPoint = {packed_bytes_fixed, scratch_bytes_fixed, tiles_of<FixedStep>, pack_fixed,
-                                    multiply_fixed};
+                                    multiply_fixed, nullptr};
 
 }  // namespace hadal::kernels::avx512bf16

@@ -23,6 +23,6 @@ struct ByteDot {
 }  // namespace
 
 const RoundedKernels kInt8 = {int8_packed_bytes_as<ByteDot>, int8_scratch_bytes_as<ByteDot>, tiles_of<>,
-                              int8_pack_as<ByteDot>, int8_multiply_as<ByteDot>};
+                              int8_pack_as<ByteDot>,         int8_multiply_as<ByteDot>,      round_rows_to_int8};
 
 }  // namespace hadal::kernels::avx512bf16

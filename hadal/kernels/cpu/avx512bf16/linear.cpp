@@ -27,7 +27,7 @@ void transposed_f32(const LinearArgs& a, Index k_begin, Index k_end) {
 
 }  // namespace
 
-const LinearKernels kLinear = {packed_bytes_f32, scratch_bytes,  tiles_of<>, nullptr,          pack, multiply, kSetRows,
-                               kPanelSetRows,    transposed_f32, group_rows, Layout::kGroups64};
+const LinearKernels kLinear = {packed_bytes_f32, scratch_bytes, tiles_of<>,     nullptr,    pack,    multiply,
+                               kSetRows,         kPanelSetRows, transposed_f32, group_rows, nullptr, Layout::kGroups64};
 
 }  // namespace hadal::kernels::avx512bf16
