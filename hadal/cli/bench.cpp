@@ -56,15 +56,19 @@ void BenchContexts::add_to(CLI::App& command) {
   command
       .add_option("--isa", isa, "Instruction sets: ref, avx2, avx512, avx512-bf16 (default: the best this machine has)")
       ->delimiter(',');
-  command.add_option("--activations", activations, "How inputs of linears are rounded: f32 (default), bf16, int8, fp8")
-      ->delimiter(',');
+  CLI::Option* rounding =
+      command
+          .add_option("--activations", activations, "How inputs of linears are rounded: f32 (default), bf16, int8, fp8")
+          ->delimiter(',');
+  command.add_flag("--fast", fast, "The same as --activations int8")->excludes(rounding);
 }
 
 void BenchContexts::for_each(const std::function<void(Context&)>& f) const {
   std::vector<Isa> sets;
   std::vector<Activations> formats;
   for (const std::string& name : isa) sets.push_back(parse_isa(name));
-  for (const std::string& name : activations) formats.push_back(parse_activations("--activations", name));
+  for (const std::string& name : fast ? std::vector<std::string>{"int8"} : activations)
+    formats.push_back(parse_activations("--activations", name));
   if (sets.empty()) sets.push_back(best_isa());
   for (const int count : threads.empty() ? std::vector<int>{0} : threads)
     for (const Isa set : sets)

@@ -24,6 +24,7 @@ struct BenchOutput {
 struct BenchContexts {
   std::vector<int> threads;
   std::vector<std::string> isa, activations = {"f32"};
+  bool fast = false;
 
   void add_to(CLI::App& command);
   // Calls f(context) for each; throws Error before the first if one is unknown or this machine has it not.

@@ -33,9 +33,9 @@ struct ComputeOptions {
   std::string memory;
   std::string kv_disk, kv_disk_size = "20GB";
   std::string speculate = "auto";
-  bool stats = false, as_stored = false;
+  bool stats = false, as_stored = false, fast = false;
 
-  void add_to(CLI::App& command);            // --threads, --isa, --activations
+  void add_to(CLI::App& command);            // --threads, --isa, --activations, --fast
   void add_cache_to(CLI::App& command);      // --kv-cache
   void add_sequence_to(CLI::App& command);   // --context, --kv-cache, --chunk
   void add_memory_to(CLI::App& command);     // --memory, --as-stored, --stats

@@ -108,6 +108,17 @@ class Generate(Case):
         if b"info: ref" not in rearranged.stderr:
             self.assertIn(b"rearranged in", rearranged.stderr)
 
+    def test_fast_rounds_weights_at_loading_with_the_same_bits(self):
+        self.ok("convert", MINI, self.dir / "fp8", "--to", "fp8")
+        for model in (MINI, self.dir / "fp8"):
+            command = ["generate", model, "--input", self.tasks()]
+            expected = self.ok(*command, "--activations", "int8", "--as-stored")
+            self.assertEqual(self.ok(*command, "--activations", "int8"), expected)
+            fast = run(*command, "--fast")
+            self.assertEqual((fast.returncode, fast.stdout), (0, expected))
+            self.assertEqual(fast.stderr.count(b"rounded to 8 bits"), 1)
+        self.refused("excludes", "generate", MINI, "--prompt", "x", "--fast", "--activations", "bf16")
+
     def test_an_interrupted_file_is_completed(self):
         tasks, out = self.tasks(), self.dir / "out.jsonl"
         self.ok("generate", MINI, "--input", tasks, "--output", out)
