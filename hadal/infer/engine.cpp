@@ -14,6 +14,8 @@ namespace {
 constexpr Index kWorthWaitingFor = 16;
 // Rows of prompts that may share a pass with those that decode.
 constexpr Index kRidingRows = 32;
+// Of the first pass that pauses, before it is known how long a layer takes.
+constexpr Index kFirstPausedRows = 128;
 // Of work that nobody waits for, between two looks at who has come.
 constexpr double kIdleSlice = 0.02;
 
@@ -31,7 +33,7 @@ Engine::Engine(Context& ctx, const model::Transformer& transformer, EngineOption
       speculator_(options_, transformer),
       tree_(options_.pages_on_disk != nullptr),
       schedule_{.limits = {.sequences = options_.sequences, .prompt_rows = options_.chunk}},
-      paused_rows_(options_.chunk) {}
+      paused_rows_(std::min(options_.chunk, kFirstPausedRows)) {}
 
 Engine::~Engine() {
   try {
@@ -313,8 +315,10 @@ std::vector<TokenEvent> Engine::step() {
   }
   std::vector<TokenEvent> events;
   if (!prompts_) begin_prompts();
-  if (prompts_) go_on_with_prompts(events);
-  std::vector<TokenEvent> more = run_pass();
+  // Its pass may end in this step: the next chunk waits for the next step all the same.
+  const bool paused = prompts_.has_value();
+  if (paused) go_on_with_prompts(events);
+  std::vector<TokenEvent> more = run_pass(paused);
   save_pages();
   if (events.empty()) return more;
   events.insert(events.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
@@ -322,9 +326,9 @@ std::vector<TokenEvent> Engine::step() {
 }
 
 // A pass of those that decode, and of prompts that fit in.
-std::vector<TokenEvent> Engine::run_pass() {
+std::vector<TokenEvent> Engine::run_pass(bool prompts_paused) {
   std::vector<Run> pass = next_pass(schedule_);
-  if (prompts_) std::erase_if(pass, [](const Run& run) { return run.prompt && run.rows > kRidingRows; });
+  if (prompts_paused) std::erase_if(pass, [](const Run& run) { return run.prompt && run.rows > kRidingRows; });
   pass = with_room(std::move(pass));
   if (pass.empty()) return {};
   const bool decodes = std::none_of(pass.begin(), pass.end(), [](const Run& run) { return run.prompt; });

@@ -105,7 +105,7 @@ class Engine {
   void go_on_with_prompts(std::vector<TokenEvent>& events);
   void drop_prompts();
   bool pauses(RequestId id) const;
-  std::vector<TokenEvent> run_pass();
+  std::vector<TokenEvent> run_pass(bool prompts_paused);
   void check_pages(const Request& request) const;
   void begin_waiting();
   void count_pages();

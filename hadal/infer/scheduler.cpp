@@ -72,9 +72,10 @@ double prompt_slice(double decode_seconds) {
 
 Index prompt_rows(Index rows, Index had, double layer_seconds, double slice, Index most) {
   constexpr Index kLeast = 64;
-  if (layer_seconds > 1.1 * slice)
+  // Whole layers fill a slice well if several fit in.
+  if (layer_seconds > 0.7 * slice)
     rows = had / 2;
-  else if (layer_seconds < 0.5 * slice && had == rows)
+  else if (layer_seconds < 0.25 * slice && had == rows)
     rows *= 2;
   return std::clamp(rows, std::min(kLeast, most), most);
 }

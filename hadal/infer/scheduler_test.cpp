@@ -139,9 +139,9 @@ TEST(Scheduler, APromptThatPausesHasLayersThatFitBetweenThePassesOfOthers) {
   const double slice = prompt_slice(0.1);
   EXPECT_GE(slice, 0.1);
   EXPECT_LE(0.1 + 1.5 * slice, 0.1 * 2.9) << "half a layer more at most";
-  EXPECT_EQ(prompt_rows(1024, 1024, slice, slice, 1024), 1024);
-  EXPECT_EQ(prompt_rows(1024, 1024, 2 * slice, slice, 1024), 512);
-  EXPECT_EQ(prompt_rows(512, 512, 0.4 * slice, slice, 1024), 1024);
+  EXPECT_EQ(prompt_rows(1024, 1024, 0.5 * slice, slice, 1024), 1024);
+  EXPECT_EQ(prompt_rows(1024, 1024, slice, slice, 1024), 512);
+  EXPECT_EQ(prompt_rows(512, 512, 0.2 * slice, slice, 1024), 1024);
   EXPECT_EQ(prompt_rows(512, 40, 0.1 * slice, slice, 1024), 512) << "a short one says nothing";
   EXPECT_EQ(prompt_rows(1024, 1024, 0.1 * slice, slice, 1024), 1024);
   EXPECT_EQ(prompt_rows(64, 64, 9 * slice, slice, 1024), 64);

@@ -210,6 +210,19 @@ TEST_F(EngineSharing, MoreUrgentOnesWaitForNobody) {
   EXPECT_EQ(cached(engine, {first, second}), 128);
 }
 
+TEST_F(EngineSharing, NoStepRunsMoreThanAChunkWhileOthersDecode) {
+  Engine engine(ctx, t, {.context = 1000, .chunk = 100, .sequences = 4});
+  const RequestId stream = engine.submit(with(0, 30, 900));
+  while (engine.tokens_done(stream) < 40) engine.step();
+  const RequestId prompt = engine.submit(with(900, 5, 3));
+  for (Index done = 0; done < 900;) {
+    engine.step();
+    const Index now = engine.tokens_done(prompt);
+    ASSERT_LE(now - done, 100) << "behind " << done;
+    done = now;
+  }
+}
+
 TEST_F(EngineSharing, StreamsGoOnWhileALongPromptIsComputed) {
   Engine alone(ctx, t, {.context = 1000});
   const std::vector<TokenId> expected = alone.generate(with(900, 5, 3)).tokens;
