@@ -65,9 +65,9 @@ std::vector<Run> next_pass(const Schedule& schedule) {
   return pass;
 }
 
-// Of an inter-token time of one pass and one slice, 1 / 2.2 is the pass; the prompt has the rest.
+// Of an inter-token time of one pass and one slice, 1 / 2.1 is the pass; the prompt has the rest.
 double prompt_slice(double decode_seconds) {
-  return 1.2 * decode_seconds;
+  return 1.1 * decode_seconds;
 }
 
 Index prompt_rows(Index rows, Index had, double layer_seconds, double slice, Index most) {
