@@ -140,6 +140,7 @@ const tokenizer::Tokenizer& TextModel::tokenizer() const {
 }
 
 const tokenizer::ChatTemplate& TextModel::chat_template() const {
+  tokenizer();  // without one a template would be of no use, and was not read
   HADAL_CHECK(template_,
               "{}: has no chat template (chat_template.jinja or chat_template in tokenizer_config.json); use --raw",
               directory_.string());
