@@ -61,11 +61,11 @@ HADAL_INLINE IVec zero_bytes(const float* zeros) {
   return bit_or(z, left<16>(z));
 }
 
-// Exact sums of a block of `columns` for G vectors of outputs, whose dwords follow one another in `dwords` from column
-// `c` on. `zeros`: of the first vector, or nullptr.
+// Exact sums of a block of `columns`, which begins where `dwords` points to, for G vectors of outputs from `first` on.
+// `zeros`: of the first one, or nullptr.
 template <class Dot, class Weights, int G, int R>
-HADAL_INLINE void int8_block(const Dwords<Weights, kGroupVectors>& dwords, int first, int c, Index columns,
-                             const float* zeros, const std::uint32_t* x, IVec (&acc)[R][G]) {
+HADAL_INLINE void int8_block(const Dwords<Weights, kGroupVectors>& dwords, int first, Index columns, const float* zeros,
+                             const std::uint32_t* x, IVec (&acc)[R][G]) {
   IVec count[G], z[G];
 #pragma GCC unroll 4
   for (int g = 0; g < G; ++g) {
@@ -74,6 +74,7 @@ HADAL_INLINE void int8_block(const Dwords<Weights, kGroupVectors>& dwords, int f
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) acc[i][g] = all_dwords(0);
   }
+  int c = 0;
   for (Index left = columns; left > 0; left -= Weights::kColumns, ++c) {
     IVec codes[Weights::kOut][G];
 #pragma GCC unroll 4
@@ -118,7 +119,7 @@ void int8_group(const LinearArgs& a, const Matrix& w, Index row, Index first_row
     for (int first = 0; first < kGroupVectors; first += G) {
       IVec acc[R][G];
       const float* zeros = factors.zero ? factors.zero + block * kRowsAbreast + first * kLanes : nullptr;
-      int8_block<Dot, Weights>(dwords, first, 0, columns, zeros, x, acc);
+      int8_block<Dot, Weights>(dwords, first, columns, zeros, x, acc);
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
         const Vec scale = broadcast(x_scale[block * R + i]);
@@ -144,24 +145,7 @@ void int8_tile_of_group(const LinearArgs& a, const Matrix& w, Index row, Index t
   const auto run = [&]<int R>(std::integral_constant<int, R>) {
     int8_group<Dot, Weights, R>(a, w, row, first_row, x, scales, factors, ahead);
   };
-  switch (packed_height(a, tile)) {
-    case 1:
-      return run(std::integral_constant<int, 1>{});
-    case 2:
-      return run(std::integral_constant<int, 2>{});
-    case 3:
-      return run(std::integral_constant<int, 3>{});
-    case 4:
-      return run(std::integral_constant<int, 4>{});
-  }
-  if constexpr (F32Step::kDirectTileRows > 4) switch (packed_height(a, tile)) {
-      case 6:
-        return run(std::integral_constant<int, 6>{});
-      case 8:
-        return run(std::integral_constant<int, 8>{});
-      default:
-        return run(std::integral_constant<int, 12>{});
-    }
+  with_height<F32Step>(packed_height(a, tile), run);
 }
 
 // Whole groups [n_begin, n_end) of columns of y.

@@ -77,11 +77,7 @@ void fill_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, In
       to_codes = rounding.to_codes;
     }
     IVec zeros = all_dwords(0x08080808u);
-    if (s.zeros) {
-      zeros = add_dwords(to_int(load(s.zeros + block * kPanelSetRows + lane)), all_dwords(8));
-      zeros = bit_or(zeros, left<8>(zeros));
-      zeros = bit_or(zeros, left<16>(zeros));
-    }
+    if (s.zeros) zeros = zero_bytes(s.zeros + block * kPanelSetRows + lane);
     IVec sum = all_dwords(0);
     for (int i = 0; i < groups; ++i) {
       IVec codes[Weights::kOut];

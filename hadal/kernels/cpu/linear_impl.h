@@ -614,13 +614,9 @@ void direct_tiles(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, 
   }
 }
 
-// The same for tiles of a height known at run time.
-template <class Step, class Weights>
-void direct_tiles_of(int height, const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin,
-                     Index n_end, Index tile_begin, Index tile_end, const void* next, const Scratch& s) {
-  const auto run = [&]<int R>(std::integral_constant<int, R>) {
-    direct_tiles<Step, Weights, R>(a, w, x, n_begin, n_end, tile_begin, tile_end, next, s);
-  };
+// run(std::integral_constant<int, height>), for the heights of tiles that meet weights directly.
+template <class Step, class F>
+HADAL_INLINE void with_height(int height, const F& run) {
   switch (height) {
     case 1:
       return run(std::integral_constant<int, 1>{});
@@ -639,6 +635,16 @@ void direct_tiles_of(int height, const LinearArgs& a, const Matrix& w, const std
       default:
         return run(std::integral_constant<int, 12>{});
     }
+}
+
+// The same for tiles of a height known at run time.
+template <class Step, class Weights>
+void direct_tiles_of(int height, const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index n_begin,
+                     Index n_end, Index tile_begin, Index tile_end, const void* next, const Scratch& s) {
+  const auto run = [&]<int R>(std::integral_constant<int, R>) {
+    direct_tiles<Step, Weights, R>(a, w, x, n_begin, n_end, tile_begin, tile_end, next, s);
+  };
+  with_height<Step>(height, run);
 }
 
 template <class Step, class Weights>
