@@ -8,7 +8,9 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {
     const std::string text(reinterpret_cast<const char*>(data), size);
-    for (const auto& task : hadal::cli::parse_tasks(text, "input", {.max_tokens = 1})) {
+    hadal::cli::GenerationTask defaults;
+    defaults.max_tokens = 1;
+    for (const auto& task : hadal::cli::parse_tasks(text, "input", defaults)) {
       hadal::infer::validate(task.sampling);
       if (task.n < 1 || task.max_tokens < 1) __builtin_trap();
     }
