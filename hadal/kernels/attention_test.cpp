@@ -157,6 +157,40 @@ TEST_P(Attention, Rule18_AQueryHasTheSameBitsAloneAndAmongOthersAndOnEveryInstru
   EXPECT_EQ(std::memcmp(avx2.data(), whole.data(), whole.size() * sizeof(float)), 0);
 }
 
+TEST_P(Attention, Rule18_QueriesMayComeInPiecesOfAnyLength) {
+  const Expanded e(230, 100, 32, 40);
+  const auto whole = e.run(GetParam());
+  for (const Index size : {31, 48, 96, 100}) {
+    for (Index begin = 0; begin < e.tokens; begin += size) {
+      const Index end = std::min(begin + size, e.tokens);
+      const auto part = e.run(GetParam(), begin, end);
+      const auto from = static_cast<std::size_t>(begin * e.heads * e.v),
+                 to = static_cast<std::size_t>(end * e.heads * e.v);
+      ASSERT_EQ(std::memcmp(&part[from], &whole[from], (to - from) * sizeof(float)), 0) << begin << " + " << size;
+    }
+  }
+}
+
+// Exponentials of a few scores are computed together, in fewer steps if none of them is tiny.
+TEST_P(Attention, WeightsHaveTheSameBitsBesideOneThatVanishes) {
+  const auto run = [](float far) {
+    Expanded e(100, 0, 20, 12);
+    // A direction of their own: keys 20 and 50 lie far off for all queries, others do not see it.
+    for (Index t = 0; t < e.tokens; ++t) {
+      for (Index h = 0; h < e.heads; ++h)
+        e.q[static_cast<std::size_t>((t * e.heads + h) * (e.nope + e.rope) + e.nope)] = 1;
+      e.pe[static_cast<std::size_t>(t * e.rope)] = t == 20 || t == 50 ? far / 0.3f : 0;
+    }
+    return e.run(GetParam());
+  };
+  const auto small = run(-65);
+  // Below the normal numbers and below all numbers.
+  for (const float far : {-88.0f, -95.0f, -1000.0f}) {
+    const auto tiny = run(far);
+    EXPECT_EQ(std::memcmp(small.data(), tiny.data(), small.size() * sizeof(float)), 0) << far;
+  }
+}
+
 TEST_P(Attention, KeysMayBePackedInChunksOfAnyLength) {
   const Expanded e(30, 500, 20, 40);
   const auto whole = e.run(GetParam());

@@ -41,17 +41,33 @@ HADAL_INLINE Wide wide_exp(const Wide& a) {
   for (int i = 0; i < kWideVecs; ++i) w.v[i] = exp(a.v[i]);
   return w;
 }
-// One tree over the sixteen.
+// One tree over the sixteen: 8 and 8, then 4 and 4 of the results, and so on.
 template <class Op>
 HADAL_INLINE float wide_fold(const Wide& w, Op op) {
-  alignas(64) float x[16];
-  wide_store(x, w);
-  for (int width = 8; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) x[i] = op(x[i], x[i + width]);
-  return x[0];
+  Vec v = w.v[0];
+  if constexpr (kWideVecs == 2) v = op(v, w.v[1]);
+  if constexpr (kLanes == 16) v = op(v, lanes_from<8>(v));
+  v = op(v, lanes_from<4>(v));
+  v = op(v, lanes_from<2>(v));
+  v = op(v, lanes_from<1>(v));
+  return first_lane(v);
 }
 HADAL_INLINE float larger(float a, float b) {
   return a > b ? a : b;
+}
+
+// acc[i][g] += a[i * a_row] * b[g * kLanes ..]
+template <int R, int G>
+HADAL_INLINE void add_product(const float* a, Index a_row, const float* b, Vec (&acc)[R][G]) {
+  Vec w[G];
+#pragma GCC unroll 4
+  for (int g = 0; g < G; ++g) w[g] = load(b + g * kLanes);
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    const Vec x = broadcast(a[i * a_row]);
+#pragma GCC unroll 4
+    for (int g = 0; g < G; ++g) acc[i][g] = fma(x, w[g], acc[i][g]);
+  }
 }
 
 // acc[i][g] += sum over k of a(k, i) * b[k * b_stride + g * kLanes ..], k ascending; a(k, i) = a[k * a_step + i *
@@ -60,19 +76,20 @@ template <int R, int G>
 HADAL_INLINE void add_products(const float* a, Index a_step, Index a_row, const float* b, Index b_stride, Index count,
                                Vec (&acc)[R][G]) {
   for (Index k = 0; k < count; ++k) {
-    Vec w[G];
-#pragma GCC unroll 4
-    for (int g = 0; g < G; ++g) w[g] = load(b + g * kLanes);
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      const Vec x = broadcast(a[i * a_row]);
-#pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) acc[i][g] = fma(x, w[g], acc[i][g]);
-    }
+    add_product<R, G>(a, a_row, b, acc);
     a += a_step;
     b += b_stride;
   }
 }
+
+// Memory that will be read next, asked for a few lines at a time.
+struct Ahead {
+  const std::uint8_t* at;
+  const std::uint8_t* end;
+  HADAL_INLINE void ask(int lines) {
+    for (int i = 0; i < lines && at < end; ++i, at += 64) __builtin_prefetch(at, 0, 2);
+  }
+};
 
 // ---- expanded form
 
@@ -106,54 +123,106 @@ HADAL_INLINE void transpose_rows(const float* from, Index row_stride, Index coun
   }
 }
 
+// The values of `count` (up to kLanes) keys.
+HADAL_INLINE void pack_values(const float* from, Index row_stride, Index count, Index columns, float* to,
+                              Index panel_stride) {
+  for (Index c = 0; c < columns; c += kPanelLanes, to += panel_stride)
+    for (Index i = 0; i < count; ++i)
+      for (Index g = c; g < c + kPanelLanes && g < columns; g += kLanes) {
+        const float* p = from + i * row_stride + g;
+        store(to + i * kPanelLanes + g - c, columns - g >= kLanes ? load(p) : load_first(p, columns - g));
+      }
+}
+
 void pack_keys(const NewKeysArgs& a, Index head, Index begin, Index end, const KeyBlock& to) {
   const float* kv = a.kv + (begin - a.begin) * a.kv_token_stride + head * a.kv_head_stride;
   const float* pe = a.k_pe + (begin - a.begin) * a.k_pe_stride;
   const Index depth = a.nope + a.rope, first = begin % kExpandedBlock, rows = end - begin;
   for (Index i = 0; i < rows; i += kLanes) {
     const Index count = rows - i < kLanes ? rows - i : kLanes;
+    const float* row = kv + i * a.kv_token_stride;
+    // Rows lie too far apart for a machine to see by itself which ones come next.
+    for (Index next = kLanes; next < 2 * kLanes && i + next < rows; ++next)
+      for (Index c = 0; c < a.nope + a.v; c += 16) __builtin_prefetch(row + next * a.kv_token_stride + c, 0, 2);
     float* panel = key_panel(to, head, depth, first + i) + (first + i) % kPanelLanes;
-    transpose_rows(kv + i * a.kv_token_stride, a.kv_token_stride, count, a.nope, panel, kPanelLanes);
+    transpose_rows(row, a.kv_token_stride, count, a.nope, panel, kPanelLanes);
     transpose_rows(pe + i * a.k_pe_stride, a.k_pe_stride, count, a.rope, panel + a.nope * kPanelLanes, kPanelLanes);
+    pack_values(row + a.nope, a.kv_token_stride, count, a.v,
+                value_panel(to, head, depth, 0) + (first + i) * kPanelLanes, to.room * kPanelLanes);
   }
-  for (Index i = 0; i < rows; ++i)
-    for (Index c = 0; c < a.v; c += kLanes) {
-      const float* p = kv + i * a.kv_token_stride + a.nope + c;
-      float* row = value_panel(to, head, depth, c) + (first + i) * kPanelLanes + c % kPanelLanes;
-      store(row, a.v - c >= kLanes ? load(p) : load_first(p, a.v - c));
-    }
 }
 
-// A tile of queries on its way over the blocks of keys: packed q, weighted sums so far, and per query the largest score
-// and the sum of weights.
+// A tile of queries on its way over the blocks of keys: packed q, weighted sums so far, scores (then weights) of the
+// block at hand, and per query the largest score, the sum of weights, and what earlier sums are to be multiplied by.
 struct QueryTile {
   Index token, count;
-  float *q, *out, *largest, *sum;
+  float *q, *out, *scores, *largest, *sum, *keep;
 };
-// Tiles that go together, so that a block of keys is read from memory once for all of them.
-constexpr Index kTilesTogether = 8;
+// Queries that go together: a panel of keys or of values is in the L1 cache while all of their tiles meet it, and a
+// block is read from memory once for all of them. What they take, and a panel, fit the L2 cache.
+constexpr Index kQueriesTogether = 96;
+constexpr Index kTilesTogether = kQueriesTogether / kTileRows;
+static_assert(kQueriesTogether % kTileRows == 0 && kTileRows <= 16);
+
+struct QueryTiles {
+  QueryTile tile[kTilesTogether];
+  Index count = 0;
+  const QueryTile* begin() const { return tile; }
+  const QueryTile* end() const { return tile + count; }
+  const QueryTile& last() const { return tile[count - 1]; }
+  const QueryTile& after(const QueryTile& t) const { return &t == &last() ? tile[0] : *(&t + 1); }
+};
 
 HADAL_INLINE Index tile_floats(const ExpandedAttentionArgs& a) {
-  return (a.nope + a.rope + panels(a.v) * kPanelLanes + 2) * kTileRows + kLanes;
+  return (a.nope + a.rope + panels(a.v) * kPanelLanes + kScoreStride) * kTileRows + 16 + 3 * 16;
 }
 Index expanded_scratch_floats(const ExpandedAttentionArgs& a) {
-  return kTileRows * kScoreStride + kTilesTogether * tile_floats(a);
+  return kTilesTogether * tile_floats(a);
 }
 HADAL_INLINE QueryTile cut_tile(const ExpandedAttentionArgs& a, Index token, Index count, float* memory) {
-  QueryTile t{token, count, memory, nullptr, nullptr, nullptr};
-  t.out = t.q + (a.nope + a.rope) * kTileRows + kLanes;
-  t.largest = t.out + panels(a.v) * kPanelLanes * kTileRows;
-  t.sum = t.largest + kTileRows;
+  QueryTile t{token, count, memory, nullptr, nullptr, nullptr, nullptr, nullptr};
+  t.out = t.q + (a.nope + a.rope) * kTileRows + 16;  // packing stores whole vectors
+  t.scores = t.out + panels(a.v) * kPanelLanes * kTileRows;
+  t.largest = t.scores + kScoreStride * kTileRows;
+  t.sum = t.largest + 16;
+  t.keep = t.sum + 16;
   return t;
 }
 
-// Scores of R queries against one panel of keys.
+// Keys of the block at `begin` that somebody in the tile sees.
+HADAL_INLINE Index keys_seen(const ExpandedAttentionArgs& a, const QueryTile& t, Index begin) {
+  const Index n = a.first_position + t.token + t.count - begin;
+  return n < 0 ? 0 : n < kExpandedBlock ? n : kExpandedBlock;
+}
+
+// add_products of `count` steps; meanwhile R rows of `next`, `next_row` floats apart, come into the L1 cache: the other
+// factor of the tile that follows.
+template <int R, int G>
+HADAL_INLINE void add_products_asking(const float* a, Index a_step, Index a_row, const float* b, Index b_stride,
+                                      Index count, const float* next, Index next_step, Index next_row,
+                                      Vec (&acc)[R][G]) {
+  constexpr Index kLine = 16;
+  for (; count >= kLine; count -= kLine) {
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) __builtin_prefetch(next + i * next_row);
+#pragma GCC unroll 4
+    for (int k = 0; k < kLine; ++k) {
+      add_product<R, G>(a, a_row, b, acc);
+      a += a_step;
+      b += b_stride;
+    }
+    next += kLine * next_step;
+  }
+  add_products<R, G>(a, a_step, a_row, b, b_stride, count, acc);
+}
+
+// Scores of R queries against one panel of keys. `next` are the packed queries of the tile that follows.
 template <int R>
-HADAL_INLINE void score_panel(const float* q, const float* panel, Index depth, float* scores) {
+HADAL_INLINE void score_panel(const float* q, const float* panel, Index depth, float* scores, const float* next) {
   Vec acc[R][kPanelGroups];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) acc[i][0] = acc[i][1] = zero();
-  add_products<R, kPanelGroups>(q, R, 1, panel, kPanelLanes, depth, acc);
+  add_products_asking<R, kPanelGroups>(q, R, 1, panel, kPanelLanes, depth, next, R, 16, acc);
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
     store(scores + i * kScoreStride, acc[i][0]);
@@ -161,36 +230,64 @@ HADAL_INLINE void score_panel(const float* q, const float* panel, Index depth, f
   }
 }
 
-// Scores of one query to weights, relative to the new largest; returns what earlier sums are to be multiplied by. Keys
-// from `visible` on, up to `padded`, get weight 0.
-HADAL_INLINE float weigh(float* scores, Index visible, Index padded, float& largest, float& sum) {
+// The largest of one query's scores; those of keys from `visible` on, up to `padded`, become minus infinity.
+HADAL_INLINE float largest_score(float* scores, Index visible, Index padded) {
   Wide most = wide_broadcast(-__builtin_inff());
   for (Index j = visible; j < padded; ++j) scores[j] = -__builtin_inff();
   for (Index j = 0; j < padded; j += 16)
     most = wide_map(most, wide_load(scores + j), [](Vec x, Vec y) { return max(y, x); });
-  const float now = larger(largest, wide_fold(most, larger));
-  const Wide shift = wide_broadcast(now);
-  Wide total = wide_broadcast(0);
-  for (Index j = 0; j < padded; j += 16) {
-    const Wide e = wide_exp(wide_map(wide_load(scores + j), shift, [](Vec x, Vec y) { return sub(x, y); }));
-    wide_store(scores + j, e);
-    total = wide_map(total, e, [](Vec x, Vec y) { return add(x, y); });
+  return wide_fold(most, [](Vec x, Vec y) { return max(x, y); });
+}
+
+// Sixteen N scores to weights relative to `shift`, added to `total`.
+template <int N>
+HADAL_INLINE void weigh_some(float* scores, Vec shift, Wide& total) {
+  Vec x[N * kWideVecs];
+#pragma GCC unroll 8
+  for (int i = 0; i < N * kWideVecs; ++i) x[i] = sub(load(scores + i * kLanes), shift);
+  exp_all(x);
+#pragma GCC unroll 8
+  for (int i = 0; i < N * kWideVecs; ++i) {
+    store(scores + i * kLanes, x[i]);
+    total.v[i % kWideVecs] = add(total.v[i % kWideVecs], x[i]);
   }
-  const float keep = wide_fold(wide_exp(wide_broadcast(largest - now)), [](float x, float) { return x; });
-  sum = sum * keep + wide_fold(total, [](float x, float y) { return x + y; });
-  largest = now;
-  return keep;
+}
+
+// Scores to weights relative to `largest`; returns their sum.
+HADAL_INLINE float weigh(float* scores, Index padded, float largest) {
+  const Vec shift = broadcast(largest);
+  Wide total = wide_broadcast(0);
+  Index j = 0;
+  for (; j + 32 <= padded; j += 32) weigh_some<2>(scores + j, shift, total);
+  for (; j < padded; j += 16) weigh_some<1>(scores + j, shift, total);
+  return wide_fold(total, [](Vec x, Vec y) { return add(x, y); });
+}
+
+// A tile's scores of `n` keys from `begin` on to weights.
+template <int R>
+HADAL_INLINE void weigh_tile(const ExpandedAttentionArgs& a, const QueryTile& t, Index begin, Index n) {
+  const Index padded = round_up(n, kPanelLanes);
+  const Wide before = wide_load(t.largest);
+  for (int i = 0; i < R; ++i) {
+    const Index own = a.first_position + t.token + (i < t.count ? i : t.count - 1) + 1 - begin;
+    const Index visible = own < 0 ? 0 : own < padded ? own : padded;
+    const float most = largest_score(t.scores + i * kScoreStride, visible, padded);
+    t.largest[i] = larger(t.largest[i], most);
+  }
+  wide_store(t.keep, wide_exp(wide_map(before, wide_load(t.largest), [](Vec x, Vec y) { return sub(x, y); })));
+  for (int i = 0; i < R; ++i)
+    t.sum[i] = t.sum[i] * t.keep[i] + weigh(t.scores + i * kScoreStride, padded, t.largest[i]);
 }
 
 // out = out * keep + weights * values, for R queries and one panel of v.
 template <int R>
 HADAL_INLINE void weigh_panel(const float* weights, const float* values, Index keys, const float* keep, float* out,
-                              Index out_stride) {
+                              Index out_stride, const float* next) {
   Vec acc[R][kPanelGroups];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
     for (int g = 0; g < kPanelGroups; ++g) acc[i][g] = mul(load(out + i * out_stride + g * kLanes), broadcast(keep[i]));
-  add_products<R, kPanelGroups>(weights, 1, kScoreStride, values, kPanelLanes, keys, acc);
+  add_products_asking<R, kPanelGroups>(weights, 1, kScoreStride, values, kPanelLanes, keys, next, 1, kScoreStride, acc);
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
     for (int g = 0; g < kPanelGroups; ++g) store(out + i * out_stride + g * kLanes, acc[i][g]);
@@ -200,32 +297,8 @@ template <int R>
 void begin_tile(const ExpandedAttentionArgs& a, Index head, const QueryTile& t) {
   const float* q = a.q + t.token * a.q_token_stride + head * a.q_head_stride;
   transpose_rows(q, a.q_token_stride, t.count, a.nope + a.rope, t.q, R, a.scale);
-  for (int i = 0; i < R; ++i) t.largest[i] = -__builtin_inff(), t.sum[i] = 0;
+  for (int i = 0; i < 16; ++i) t.largest[i] = i < R ? -__builtin_inff() : 0, t.sum[i] = 0;
   for (Index i = 0; i < R * panels(a.v) * kPanelLanes; ++i) t.out[i] = 0;
-}
-
-// Keys from `begin` on, of one block, as far as somebody here sees them.
-template <int R>
-void tile_block(const ExpandedAttentionArgs& a, Index head, const QueryTile& t, Index begin, float* scores) {
-  const Index last = a.first_position + t.token + t.count;  // one past the last key that somebody here sees
-  if (begin >= last) return;
-  const Index depth = a.nope + a.rope, out_stride = panels(a.v) * kPanelLanes;
-  const Index n = last - begin < kExpandedBlock ? last - begin : kExpandedBlock;
-  const KeyBlock& block = a.keys[static_cast<std::size_t>(begin / kExpandedBlock)];
-  for (Index j = 0; j < n; j += kPanelLanes)
-    score_panel<R>(t.q, key_panel(block, head, depth, j), depth, scores + j);
-  const Index padded = round_up(n, kPanelLanes);
-  float keep[R];
-  for (int i = 0; i < R; ++i) {
-    const Index own = a.first_position + t.token + (i < t.count ? i : t.count - 1) + 1 - begin;
-    keep[i] = weigh(scores + i * kScoreStride,
-                    own < 0        ? 0
-                    : own < padded ? own
-                                   : padded,
-                    padded, t.largest[i], t.sum[i]);
-  }
-  for (Index c = 0; c < a.v; c += kPanelLanes)
-    weigh_panel<R>(scores, value_panel(block, head, depth, c), n, keep, t.out + c, out_stride);
 }
 
 template <int R>
@@ -257,27 +330,97 @@ HADAL_INLINE void with_height(Index count, const F& f) {
     f(std::integral_constant<int, kTileRows>{});
 }
 
-// Queries [begin, end), kTilesTogether tiles at most.
-void tiles_together(const ExpandedAttentionArgs& a, Index head, Index begin, Index end, float* scores, float* memory) {
-  QueryTile tiles[kTilesTogether];
-  Index count = 0;
-  for (Index token = begin; token < end; token += kTileRows, ++count) {
-    const Index rows = end - token < kTileRows ? end - token : kTileRows;
-    tiles[count] = cut_tile(a, token, rows, memory + count * tile_floats(a));
-    with_height(rows, [&](auto r) { begin_tile<r>(a, head, tiles[count]); });
+// The panel that comes next, asked for in `parts`.
+struct NextPanel {
+  Ahead ahead;
+  int lines;
+  NextPanel(const float* panel, Index floats, Index parts)
+      : ahead{reinterpret_cast<const std::uint8_t*>(panel), reinterpret_cast<const std::uint8_t*>(panel + floats)},
+        lines(static_cast<int>(floats / 16 / parts) + 1) {}
+  HADAL_INLINE void ask() { ahead.ask(lines); }
+};
+
+// Rows that are far apart, asked for line by line.
+struct LaterRows {
+  const float* row;
+  Index stride, width, rows, column = 0;
+  Index lines() const { return rows * ((width + 15) / 16); }
+  HADAL_INLINE void ask(Index count) {
+    for (; count > 0 && rows > 0; --count) {
+      __builtin_prefetch(row + column, 0, 2);
+      column += 16;
+      if (column < width) continue;
+      column = 0;
+      row += stride;
+      --rows;
+    }
   }
-  for (Index key = 0; key < a.first_position + end; key += kExpandedBlock)
-    for (Index i = 0; i < count; ++i)
-      with_height(tiles[i].count, [&](auto r) { tile_block<r>(a, head, tiles[i], key, scores); });
-  for (Index i = 0; i < count; ++i)
-    with_height(tiles[i].count, [&](auto r) { end_tile<r>(a, head, tiles[i]); });
+};
+// What is needed soon: where results of this head go, and the next head's queries.
+struct Later {
+  LaterRows out, q;
+  Index out_part, q_part;
+  Later(const ExpandedAttentionArgs& a, Index head, Index begin, Index end, Index parts)
+      : out{a.out + begin * a.out_token_stride + head * a.out_head_stride, a.out_token_stride, a.v, end - begin},
+        q{a.q + begin * a.q_token_stride + (head + 1) * a.q_head_stride, a.q_token_stride, a.nope + a.rope,
+          end - begin},
+        out_part(out.lines() / parts + 1),
+        q_part(q.lines() / parts + 1) {}
+  HADAL_INLINE void ask() {
+    out.ask(out_part);
+    q.ask(q_part);
+  }
+};
+
+// What all tiles make of the block of keys at `begin`. Of `later` everything is asked for, unless it is null.
+void attend_block(const ExpandedAttentionArgs& a, Index head, Index begin, const QueryTiles& tiles, Later* later) {
+  const Index depth = a.nope + a.rope, out_stride = panels(a.v) * kPanelLanes;
+  const KeyBlock& block = a.keys[static_cast<std::size_t>(begin / kExpandedBlock)];
+  const Index most = keys_seen(a, tiles.last(), begin);
+  for (Index j = 0; j < most; j += kPanelLanes) {
+    const float* panel = key_panel(block, head, depth, j);
+    NextPanel next(panel + depth * kPanelLanes, depth * kPanelLanes, tiles.count);
+    for (const QueryTile& t : tiles) {
+      next.ask();
+      if (j < keys_seen(a, t, begin))
+        with_height(t.count, [&](auto r) { score_panel<r>(t.q, panel, depth, t.scores + j, tiles.after(t).q); });
+    }
+  }
+  for (const QueryTile& t : tiles)
+    if (const Index n = keys_seen(a, t, begin)) with_height(t.count, [&](auto r) { weigh_tile<r>(a, t, begin, n); });
+  for (Index c = 0; c < a.v; c += kPanelLanes) {
+    const float* panel = value_panel(block, head, depth, c);
+    NextPanel next(panel + block.room * kPanelLanes, most * kPanelLanes, tiles.count);
+    for (const QueryTile& t : tiles) {
+      next.ask();
+      if (later) later->ask();
+      if (const Index n = keys_seen(a, t, begin))
+        with_height(t.count, [&](auto r) {
+          weigh_panel<r>(t.scores, panel, n, t.keep, t.out + c, out_stride, tiles.after(t).scores);
+        });
+    }
+  }
+}
+
+// Queries [begin, end), kQueriesTogether at most.
+void attend_together(const ExpandedAttentionArgs& a, Index head, Index begin, Index end, float* memory) {
+  QueryTiles tiles;
+  for (Index token = begin; token < end; token += kTileRows) {
+    const Index rows = end - token < kTileRows ? end - token : kTileRows;
+    QueryTile& t = tiles.tile[tiles.count];
+    t = cut_tile(a, token, rows, memory + tiles.count++ * tile_floats(a));
+    with_height(rows, [&](auto r) { begin_tile<r>(a, head, t); });
+  }
+  const Index keys = a.first_position + end;
+  Later later(a, head, begin, end, tiles.count * panels(a.v));
+  for (Index key = 0; key < keys; key += kExpandedBlock)
+    attend_block(a, head, key, tiles, key + kExpandedBlock >= keys ? &later : nullptr);
+  for (const QueryTile& t : tiles) with_height(t.count, [&](auto r) { end_tile<r>(a, head, t); });
 }
 
 void expanded(const ExpandedAttentionArgs& a, Index head, Index begin, Index end, float* scratch) {
-  constexpr Index kTogether = kTilesTogether * kTileRows;
-  for (Index token = begin; token < end; token += kTogether)
-    tiles_together(a, head, token, end - token < kTogether ? end : token + kTogether, scratch,
-                   scratch + kTileRows * kScoreStride);
+  for (Index token = begin; token < end; token += kQueriesTogether)
+    attend_together(a, head, token, end - token < kQueriesTogether ? end : token + kQueriesTogether, scratch);
 }
 
 // ---- absorbed form: a key's entry serves all heads, so heads are the lanes of scores
@@ -344,15 +487,6 @@ void unpack_entry(const void* stored, DType dtype, Index latent, Index rope, Ind
 Index absorbed_scratch_floats(Index heads) {
   return kAbsorbedBlock * padded_heads(heads);
 }
-
-// Memory that will be read next, asked for a few lines at a time.
-struct Ahead {
-  const std::uint8_t* at;
-  const std::uint8_t* end;
-  HADAL_INLINE void ask(int lines) {
-    for (int i = 0; i < lines && at < end; ++i, at += 64) __builtin_prefetch(at, 0, 2);
-  }
-};
 
 // BF16 numbers that become float32 a few vectors at a time, beside multiply-adds that leave the ports for it idle.
 struct Unpacking {
@@ -499,8 +633,7 @@ void merge_blocks(const float* largest, const float* sum, Index head_stride, con
   for (Index b = 1; b < blocks; ++b) most = larger(most, largest[b * head_stride]);
   float total = 0;
   for (Index b = 0; b < blocks; ++b) {
-    const float factor =
-        wide_fold(wide_exp(wide_broadcast(largest[b * head_stride] - most)), [](float x, float) { return x; });
+    const float factor = first_lane(wide_exp(wide_broadcast(largest[b * head_stride] - most)).v[0]);
     total = total + sum[b * head_stride] * factor;
     const Vec f = broadcast(factor);
     for (Index c = 0; c < latent; c += kLanes) {

@@ -9,10 +9,11 @@ namespace {
 
 constexpr Index kKeysPerPiece = 64;
 static_assert(kExpandedBlock % kKeysPerPiece == 0 && kKeysPerPiece % kKeyAlignment == 0);
-constexpr Index kQueriesPerPiece = 48;
-constexpr Index kHeadTile = 16;     // heads that are packed together
-constexpr Index kFewestHeads = 32;  // of a query at a time: each time, all of its entries are read
-constexpr Index kStridedWork = 4;   // a value moved with a stride, beside a multiply-add
+constexpr Index kQueriesPerPiece = 96, kFewerQueries = 48;
+constexpr Index kPiecesPerThread = 8;  // at least, if queries are taken as many at a time as serves the caches best
+constexpr Index kHeadTile = 16;        // heads that are packed together
+constexpr Index kFewestHeads = 32;     // of a query at a time: each time, all of its entries are read
+constexpr Index kStridedWork = 4;      // a value moved with a stride, beside a multiply-add
 
 Index num_blocks(Index keys) {
   return (keys + kAbsorbedBlock - 1) / kAbsorbedBlock;
@@ -60,10 +61,7 @@ std::size_t end_of_batch(std::span<const Portion> portions, std::size_t begin, I
 class AbsorbedBatch {
  public:
   AbsorbedBatch(const AttentionKernels& kernels, const AbsorbedAttentionArgs& args, std::span<Portion> portions)
-      : kernels_(kernels),
-        args_(args),
-        portions_(portions),
-        width_(args.latent + args.rope) {
+      : kernels_(kernels), args_(args), portions_(portions), width_(args.latent + args.rope) {
     for (std::size_t i = 0; i < portions.size(); ++i) {
       portions[i].first_block = static_cast<Index>(portion_of_.size());
       portion_of_.insert(portion_of_.end(), static_cast<std::size_t>(portions[i].blocks()), i);
@@ -181,6 +179,11 @@ Index query_scratch_floats(const Context& ctx, const ExpandedAttentionArgs& a) {
   return (attention_kernels(ctx.numerics.isa).expanded_scratch_floats(a) + 15) / 16 * 16;
 }
 
+Index queries_per_piece(const Context& ctx, Index tokens, Index heads) {
+  const Index pieces = heads * ((tokens + kQueriesPerPiece - 1) / kQueriesPerPiece);
+  return pieces >= kPiecesPerThread * ctx.threads.num_threads() ? kQueriesPerPiece : kFewerQueries;
+}
+
 }  // namespace
 
 void pack_keys(Context& ctx, const NewKeysArgs& a, Index heads, std::span<const KeyBlock> blocks) {
@@ -205,11 +208,11 @@ void attend_expanded(Context& ctx, const ExpandedAttentionArgs& a, Index tokens,
   const Workspace::Scope scope(ctx.workspace);
   const Index scratch_floats = query_scratch_floats(ctx, a);
   const TensorRef scratch = ctx.workspace.floats({ctx.threads.num_threads(), scratch_floats});
-  const Index query_pieces = (tokens + kQueriesPerPiece - 1) / kQueriesPerPiece;
+  const Index size = queries_per_piece(ctx, tokens, heads), query_pieces = (tokens + size - 1) / size;
   ctx.threads.parallel_for(heads * query_pieces, 1, [&](Index i, Index) {
     // Late queries see most keys: they go first, so that the threads end together.
-    const Index piece = query_pieces - 1 - i / heads, begin = piece * kQueriesPerPiece;
-    k.expanded(a, i % heads, begin, std::min(begin + kQueriesPerPiece, tokens),
+    const Index piece = query_pieces - 1 - i / heads, begin = piece * size;
+    k.expanded(a, i % heads, begin, std::min(begin + size, tokens),
                scratch.data<float>() + ThreadPool::current_thread() * scratch_floats);
   });
 }

@@ -127,6 +127,56 @@ HADAL_INLINE Vec poison(Vec v, IVec bytes) {
   return _mm256_blendv_ps(_mm256_set1_ps(__builtin_nanf("")), v, as_float(good_lanes));
 }
 
+// Lane 0 of the result is lane N of v, and so on as far as a tree over all lanes needs it; N is 1, 2 or 4.
+template <int N>
+HADAL_INLINE Vec lanes_from(Vec v) {
+  if constexpr (N == 4) return _mm256_permute2f128_ps(v, v, 0x01);
+  return _mm256_permute_ps(v, N == 2 ? 0x4E : 0x39);
+}
+HADAL_INLINE float first_lane(Vec v) {
+  return _mm256_cvtss_f32(v);
+}
+
+// exp() of every vector, of numbers up to 0. Where every result is a normal number the steps for the ends of the range
+// are left out, which changes no bit; each step is taken for all vectors before the next one, so that none waits for
+// its own results.
+template <int N>
+HADAL_INLINE void exp_all(Vec (&x)[N]) {
+  Vec least = x[0];
+#pragma GCC unroll 8
+  for (int i = 1; i < N; ++i) least = _mm256_min_ps(x[i], least);
+  if (_mm256_movemask_ps(_mm256_cmp_ps(least, _mm256_set1_ps(-87.0f), _CMP_NGE_UQ)) != 0) {
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) x[i] = exp(x[i]);
+    return;
+  }
+  Vec n[N], p[N];
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i)
+    n[i] = _mm256_round_ps(_mm256_mul_ps(x[i], _mm256_set1_ps(1.44269504088896341f)),
+                           _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) x[i] = _mm256_fnmadd_ps(n[i], _mm256_set1_ps(0.693359375f), x[i]);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) x[i] = _mm256_fnmadd_ps(n[i], _mm256_set1_ps(-2.12194440e-4f), x[i]);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) p[i] = _mm256_set1_ps(1.9875691500e-4f);
+  constexpr float kFactors[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
+                                5.0000001201e-1f};
+#pragma GCC unroll 5
+  for (int step = 0; step < 5; ++step)
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) p[i] = _mm256_fmadd_ps(p[i], x[i], _mm256_set1_ps(kFactors[step]));
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i)
+    p[i] = _mm256_add_ps(_mm256_fmadd_ps(p[i], _mm256_mul_ps(x[i], x[i]), x[i]), _mm256_set1_ps(1.0f));
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) {
+    const __m256i k = _mm256_add_epi32(_mm256_cvtps_epi32(n[i]), _mm256_set1_epi32(127));
+    x[i] = _mm256_mul_ps(p[i], _mm256_castsi256_ps(_mm256_slli_epi32(k, 23)));
+  }
+}
+
 // Element 4 i + s of `to` is lane i of v[s].
 HADAL_INLINE void store_interleaved(float* to, const Vec (&v)[4]) {
   const Vec a = _mm256_unpacklo_ps(v[0], v[1]), b = _mm256_unpackhi_ps(v[0], v[1]);

@@ -212,6 +212,22 @@ HADAL_INLINE Vec exp(Vec x) {
   y = _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, _mm512_set1_ps(-104.0f), _CMP_LT_OQ), _mm512_setzero_ps());
   return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
 }
+// exp() of every vector.
+template <int N>
+HADAL_INLINE void exp_all(Vec (&x)[N]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) x[i] = exp(x[i]);
+}
+
+// Lane 0 of the result is lane N of v, and so on as far as a tree over all lanes needs it; N is 1, 2, 4 or 8.
+template <int N>
+HADAL_INLINE Vec lanes_from(Vec v) {
+  if constexpr (N >= 4) return _mm512_shuffle_f32x4(v, v, N == 8 ? 0x4E : 0x39);
+  return _mm512_permute_ps(v, N == 2 ? 0x4E : 0x39);
+}
+HADAL_INLINE float first_lane(Vec v) {
+  return _mm512_cvtss_f32(v);
+}
 
 // r[i] lane j -> r[j] lane i.
 HADAL_INLINE void transpose(IVec (&r)[16]) {
