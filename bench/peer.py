@@ -6,11 +6,11 @@ median over the rounds of the ratio. bench/peer.md says what the rows are and wh
 
 MODEL is made by `hadal init`, FILE by make_gguf.py of the same config; BIN_DIR has llama-bench and llama-server.
 """
-import argparse, contextlib, json, os, pathlib, statistics, subprocess, sys, tempfile, time, urllib.request
+import argparse, contextlib, json, os, pathlib, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 HADAL = os.environ.get("HADAL", str(HERE.parent / "build/hadal"))
-PORT, STREAMS, STEPS, DEPTH, PROMPT = 18093, 8, 32, 4096, 512
+STREAMS, STEPS, DEPTH, PROMPT = 8, 32, 4096, 512
 
 # The rest of the command line behind `hadal bench` and behind llama-bench.
 BENCHES = {
@@ -53,32 +53,41 @@ def peer_bench(o, row):
     return json.loads(out)[-1]["avg_ts"]
 
 
+def free_port():
+    """Another one for each server: the last one's may be refused for a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
 @contextlib.contextmanager
 def server(command, ready):
+    """Yields its port."""
+    port = free_port()
+    command = [*command, "--port", port]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
         try:
-            while not answers(ready):
+            while not answers(port, ready):
                 if process.poll() is not None:
                     log.seek(0)
                     sys.exit(f"{command[0]} ended: {log.read().decode(errors='replace')[-2000:]}")
                 time.sleep(0.5)
-            yield
+            yield port
         finally:
             process.terminate()
             process.wait()
 
 
-def answers(path):
+def answers(port, path):
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=5) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
             return reply.status == 200
     except OSError:
         return False
 
 
-def ask(seed):
-    out = output_of([sys.executable, HERE / "peer_serving.py", PORT, "--streams", STREAMS, "--prompt", PROMPT, "--seed", seed])
+def ask(port, seed):
+    out = output_of([sys.executable, HERE / "peer_serving.py", port, "--streams", STREAMS, "--prompt", PROMPT, "--seed", seed])
     print("   ", out.strip(), file=sys.stderr, flush=True)
     return json.loads(out)["tokens_per_second"]
 
@@ -86,17 +95,17 @@ def ask(seed):
 def hadal_serving(o, seed):
     speeds = {}
     for activations in ("f32", "int8"):
-        with server([HADAL, "serve", o.model, "--port", PORT, "--access-log", "off", "--batch", STREAMS, "--speculate", "off",
-                     "--kv-cache", "bf16", "--activations", activations, "--threads", o.threads], "/ready"):
-            speeds[activations] = ask(seed)
+        with server([HADAL, "serve", o.model, "--access-log", "off", "--batch", STREAMS, "--speculate", "off",
+                     "--kv-cache", "bf16", "--activations", activations, "--threads", o.threads], "/ready") as port:
+            speeds[activations] = ask(port, seed)
     return speeds
 
 
 def peer_serving(o, seed):
     repack = ["-rtr"] if o.repack else []
-    with server([o.peer / "llama-server", *peer_options(o), *repack, "--host", "127.0.0.1", "--port", PORT, "-np", STREAMS,
-                 "-c", STREAMS * 1024, "--cache-ram", 0], "/health"):
-        return ask(seed)
+    with server([o.peer / "llama-server", *peer_options(o), *repack, "--host", "127.0.0.1", "-np", STREAMS,
+                 "-c", STREAMS * 1024, "--cache-ram", 0], "/health") as port:
+        return ask(port, seed)
 
 
 def measure(o, row, seed):
