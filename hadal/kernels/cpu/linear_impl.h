@@ -149,23 +149,33 @@ HADAL_INLINE float scale_at(const LinearArgs& a, Index row, Index group) {
   }
 }
 
-// Scales of kLanes rows, each its own, by transposing chunks of the grid.
-template <class Scales>
-void lane_scales(const LinearArgs& a, Index row, Index blocks, float* to, Index stride) {
+// Zero points above 8.
+struct ZeroPoints {
+  static constexpr int kSteps = 4, kColumns = 4;
+  template <int kStep>
+  HADAL_INLINE static IVec step(IVec v, Vec) {
+    return as_int(to_float(add_dwords(bit_and(right<8 * kStep>(v), all_dwords(0xFF)), all_dwords(~7u))));
+  }
+};
+
+// Values of the grid of scales or zero points for kLanes rows, each its own, by transposing chunks of it.
+template <class Values>
+void lane_values(const LinearArgs& a, const void* values, Index row, Index blocks, float* to, Index stride) {
+  constexpr Index kBytes = 4 / Values::kColumns;
   Matrix grid{a};
   grid.grouped = false;
-  grid.base = static_cast<const std::uint8_t*>(a.w_scale);
-  const Index bits = bits_of(a.w_scale_dtype);
-  grid.row_bytes = a.w_scale_stride * bits / 8;
-  grid.used_bytes = blocks * bits / 8;
-  grid.base += a.w_first_row * grid.row_bytes;
+  grid.row_bytes = a.w_scale_stride * kBytes;
+  grid.base = static_cast<const std::uint8_t*>(values) + a.w_first_row * grid.row_bytes;
+  grid.used_bytes = blocks * kBytes;
+  // Whole chunks are faster, and what is too much of them does no harm where rows enough follow.
+  if ((a.n - row - kLanes) * grid.row_bytes >= kChunkBytes) grid.used_bytes = round_up(grid.used_bytes, kChunkBytes);
   IVec columns[kLanes], unused;
-  for (Index byte = 0, block = 0; byte < grid.used_bytes; byte += kChunkBytes) {
+  for (Index byte = 0, block = 0; block < blocks; byte += kChunkBytes) {
     stage<false>(grid, row, byte, columns, 1, unused);
-    for (int c = 0; c < kLanes; ++c) {
-      IVec w[Scales::kSteps];
-      decode<Scales>(columns[c], zero(), w);
-      for (int s = 0; s < Scales::kSteps && block < blocks; ++s, ++block) store(to + block * stride, as_float(w[s]));
+    for (int c = 0; c < kLanes && block < blocks; ++c) {
+      IVec w[Values::kSteps];
+      decode<Values>(columns[c], zero(), w);
+      for (int s = 0; s < Values::kSteps && block < blocks; ++s, ++block) store(to + block * stride, as_float(w[s]));
     }
   }
 }
@@ -201,11 +211,11 @@ void fill_scales(const LinearArgs& a, const Matrix& w, Index row, Index set_rows
       }
     } else if (a.scale_rows == 1 && a.scale_columns == w.block) {
       if (a.w_scale_dtype == DType::kF32)
-        lane_scales<F32Weights>(a, first, w.blocks, to + g, set_rows);
+        lane_values<F32Weights>(a, a.w_scale, first, w.blocks, to + g, set_rows);
       else if (a.w_scale_dtype == DType::kBF16)
-        lane_scales<Bf16Weights>(a, first, w.blocks, to + g, set_rows);
+        lane_values<Bf16Weights>(a, a.w_scale, first, w.blocks, to + g, set_rows);
       else
-        lane_scales<F16Weights>(a, first, w.blocks, to + g, set_rows);
+        lane_values<F16Weights>(a, a.w_scale, first, w.blocks, to + g, set_rows);
     } else {
       for (Index b = 0; b < w.blocks; ++b)
         for (int i = 0; i < kLanes; ++i)
@@ -216,6 +226,11 @@ void fill_scales(const LinearArgs& a, const Matrix& w, Index row, Index set_rows
 }
 
 void fill_zeros(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float* to) {
+  if (a.scale_rows == 1 && a.scale_columns == w.block) {
+    for (Index g = 0; g < set_rows; g += kLanes)
+      lane_values<ZeroPoints>(a, a.w_zero, row + g < w.n ? row + g : w.n - 1, w.blocks, to + g, set_rows);
+    return;
+  }
   for (Index b = 0; b < w.blocks; ++b)
     for (Index i = 0; i < set_rows; ++i) {
       const Index r = row + i < w.n ? row + i : w.n - 1;
