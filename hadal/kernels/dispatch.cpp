@@ -10,16 +10,21 @@ namespace hadal::kernels {
 namespace {
 
 // The kernels for products that round x by blocks; null: kFloat's.
-template <const RoundedKernels& kInt8, const RoundedKernels* kFixedPoint>
+template <const RoundedKernels& kInt8, const RoundedKernels* kFixedPoint, bool (*kInFixedPoint)(const LinearArgs&)>
 const RoundedKernels* rounded(const LinearArgs& a) {
   if (rounds_to_int8(a)) return &kInt8;
-  return in_fixed_point(a) ? kFixedPoint : nullptr;
+  return kInFixedPoint(a) ? kFixedPoint : nullptr;
+}
+
+bool never(const LinearArgs&) {
+  return false;
 }
 
 // kFloat's table with those functions for the products that are theirs, closed to layouts that are not.
-template <const LinearKernels& kFloat, const RoundedKernels& kInt8, const RoundedKernels* kFixedPoint = nullptr>
+template <const LinearKernels& kFloat, const RoundedKernels& kInt8, const RoundedKernels* kFixedPoint = nullptr,
+          bool (*kInFixedPoint)(const LinearArgs&) = never>
 const LinearKernels& with_rounded() {
-  static constexpr auto of = rounded<kInt8, kFixedPoint>;
+  static constexpr auto of = rounded<kInt8, kFixedPoint, kInFixedPoint>;
   static const LinearKernels table = {
       [](const LinearArgs& a) {
         check_layout(a, kFloat.groups);
@@ -58,11 +63,11 @@ void check_layout(const LinearArgs& a, Layout other) {
 const LinearKernels& linear_kernels(Isa isa) {
   switch (isa) {
     case Isa::kAvx2:
-      return with_rounded<avx2::kLinear, avx2::kInt8>();
+      return with_rounded<avx2::kLinear, avx2::kInt8, &avx2::kFixedPoint, in_16_bits>();
     case Isa::kAvx512:
       return with_rounded<avx512::kLinear, avx512::kInt8>();
     case Isa::kAvx512Bf16:
-      return with_rounded<avx512bf16::kLinear, avx512bf16::kInt8, &avx512bf16::kFixedPoint>();
+      return with_rounded<avx512bf16::kLinear, avx512bf16::kInt8, &avx512bf16::kFixedPoint, in_23_bits>();
     case Isa::kRef:
       break;
   }

@@ -6,7 +6,8 @@
 // multiply-add, blocks ascending (rule 34). So one row and a thousand, AVX2 and AVX-512 give the same bits. With
 // activations in BF16 on AVX512-BF16 a step of the chain is vdpbf16ps over two k; with INT8 the block's sum is an exact
 // integer. Float32 activations that meet INT8 and INT4 weights on AVX512-VNNI become 23-bit integers, block by block of
-// x, and the block's sum is exact too (cpu/avx512bf16/fixed_point.h). `ref` sums in double and is the oracle.
+// x, and the block's sum is exact too (cpu/avx512bf16/fixed_point.h); those that meet INT4 weights in AVX2 become
+// 16-bit ones (cpu/avx2/fixed_point.h). `ref` sums in double and is the oracle.
 #pragma once
 
 #include <cstdint>
@@ -85,7 +86,7 @@ struct LinearKernels {
   Layout groups;  // the order that group_rows makes, and that these kernels read beside rows
 };
 
-// The same for products whose x is rounded by blocks first: see rounds_to_int8 and in_fixed_point.
+// The same for products whose x is rounded by blocks first.
 struct RoundedKernels {
   Index (*packed_bytes)(const LinearArgs& args);
   Index (*scratch_bytes)(const LinearArgs& args);
@@ -101,8 +102,11 @@ inline bool rounds_to_int8(const LinearArgs& a) {
   return a.activations == Activations::kInt8 && a.w_dtype != DType::kF32 && a.w_dtype != DType::kF16;
 }
 
-// Where an instruction set has kFixedPoint.
-inline bool in_fixed_point(const LinearArgs& a) {
+// What the instruction sets' kFixedPoint are for.
+inline bool in_16_bits(const LinearArgs& a) {  // AVX2
+  return a.activations == Activations::kF32 && a.w_dtype == DType::kI32;
+}
+inline bool in_23_bits(const LinearArgs& a) {  // AVX512-VNNI
   return a.activations == Activations::kF32 && (a.w_dtype == DType::kI8 || a.w_dtype == DType::kI32);
 }
 
@@ -112,7 +116,7 @@ const LinearKernels& linear_kernels(Isa isa);
 
 namespace avx2 {
 extern const LinearKernels kLinear;
-extern const RoundedKernels kInt8;
+extern const RoundedKernels kInt8, kFixedPoint;
 }  // namespace avx2
 namespace avx512 {
 extern const LinearKernels kLinear;

@@ -118,6 +118,47 @@ struct Problem {
   }
 };
 
+// Whether kernels of an instruction set make integers of 16 bits of float32 activations, and those of a block of x
+// (cpu/avx2/fixed_point.h), times `unit`.
+inline bool in_words(Isa isa, const Problem& p) {
+  return isa == Isa::kAvx2 && p.format.dtype == DType::kI32 && p.activations == Activations::kF32;
+}
+
+struct FixedPoint {
+  std::vector<std::int64_t> numbers;
+  float unit = 0;
+};
+
+inline FixedPoint to_words(const std::vector<float>& x) {
+  float largest = 0x1p-80f;
+  bool finite = true;
+  for (const float v : x) {
+    finite = finite && std::isfinite(v);
+    largest = std::max(largest, std::abs(v));
+  }
+  FixedPoint f;
+  f.numbers.assign(x.size(), 0);
+  f.unit = kPoison;
+  if (!finite) return f;
+  f.unit = std::ldexp(1.0f, std::ilogb(largest) - 14);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    f.numbers[i] = std::min<std::int64_t>(std::llrint(double{x[i]} / f.unit), 32767);
+  return f;
+}
+
+// The same product of the x that those integers stand for.
+inline Problem with_words(Problem p) {
+  const Index block = std::min<Index>(p.scale_columns, 128);
+  for (Index i = 0; i < p.m; ++i)
+    for (Index begin = 0; begin < p.k; begin += block) {
+      const auto x = p.x.begin() + i * p.k + begin;
+      const Index columns = std::min(block, p.k - begin);
+      const FixedPoint f = to_words({x, x + columns});
+      for (Index c = 0; c < columns; ++c) x[c] = static_cast<float>(f.numbers[static_cast<std::size_t>(c)]) * f.unit;
+    }
+  return p;
+}
+
 inline std::vector<float> run(Isa isa, const Problem& p, bool rounded = false) {
   std::vector<float> y;
   multiply(isa, p.args(y, rounded), 0, p.n);

@@ -173,7 +173,9 @@ TEST_P(IntegerFormat, ProductsAgree) {
       largest = std::max(largest, std::abs(y[i]));
       worst = std::max(worst, std::abs(got.data<float>()[i] - y[i]));
     }
-    EXPECT_LE(worst, largest * 1e-6) << isa_name(isa);
+    // INT4 weights meet an x of 16 bits in AVX2; fixed_point_test has the model of it.
+    const bool words = isa == Isa::kAvx2 && s.weight.is_int4();
+    EXPECT_LE(worst, largest * (words ? 1e-4 : 1e-6)) << isa_name(isa);
   }
 }
 

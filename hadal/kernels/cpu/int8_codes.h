@@ -92,13 +92,13 @@ struct Int8FromBf16 {
 
 // Codes as pairs of words: columns 0 and 2 of four, then 1 and 3. Exact for all codes: -128 * 127 * 2 fits.
 struct WordDot {
-  static constexpr int kDwords = 2;  // of an operand, per four columns
+  static constexpr int kColumns = 4, kDwords = 2;  // columns that are split, and dwords of operands that they give
   HADAL_INLINE static void split(IVec codes, IVec (&out)[kDwords]) {
     out[0] = words_right_signed_8(words_left_8(codes));
     out[1] = words_right_signed_8(codes);
   }
   HADAL_INLINE static void split_x(IVec codes, IVec (&out)[kDwords]) { split(codes, out); }
-  static constexpr bool kStarts = false, kHasTable = false;
+  static constexpr bool kStarts = false, kHasTable = false, kOffset = false;
   HADAL_INLINE static IVec count(IVec sum, IVec) { return sum; }
   HADAL_INLINE static IVec mac(IVec acc, IVec x, IVec w) { return dot_words(acc, x, w); }
 };

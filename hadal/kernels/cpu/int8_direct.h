@@ -1,5 +1,5 @@
-// Few rows of x rounded to int8 by grouped weights in INT8 and INT4, which are read once, as they lie: at the speed of
-// memory. The sums and the bits of int8_impl.h.
+// Few rows of rounded x by weights in INT8 and INT4, which are read once, as they lie: grouped ones at the speed of
+// memory, rows as stored by way of a stage. The sums and the bits of int8_impl.h.
 #pragma once
 
 #include "hadal/kernels/cpu/int8_pack.h"
@@ -9,10 +9,18 @@ namespace {
 
 constexpr int kGroupVectors = kRowsAbreast / kLanes;  // of a dword of each row
 
-// Beyond, a panel of codes made once for all tiles pays.
+// Beyond, a panel of codes made once for all tiles pays; rows as stored would be transposed anew for every tile.
 HADAL_INLINE bool meets_int8_directly(const LinearArgs& a, const Matrix& w) {
-  return w.grouped && a.w_scale && a.m <= F32Step::kMostDirectRows;
+  const Index most = w.grouped ? F32Step::kMostDirectRows : kLanes == 8 ? F32Step::kDirectTileRows : 0;
+  return a.w_scale && a.m <= most;
 }
+
+// What goes into a block's sums of a tile: x, by steps, and what there is of every row.
+struct BlockOfTile {
+  const std::uint32_t* x;
+  const float* scales;
+  const std::int32_t* minus_sums;  // with Dot::kOffset
+};
 
 // Vectors of outputs that go together in a tile of `rows`: their sums and operands fit into the registers.
 constexpr int int8_vectors(int rows) {
@@ -54,26 +62,36 @@ HADAL_INLINE void int8_step(const IVec (&codes)[G], const std::uint32_t* x, IVec
     }
 }
 
-// INT4: what is subtracted from the codes of four columns, byte by byte.
+// INT4: zero points, `zeros` being what they are above 8 (nullptr: nothing).
+HADAL_INLINE IVec zero_dwords(const float* zeros) {
+  return zeros ? add_dwords(to_int(load(zeros)), all_dwords(8)) : all_dwords(8);
+}
+HADAL_INLINE IVec zero_words(const float* zeros) {
+  const IVec z = zero_dwords(zeros);
+  return bit_or(z, left<16>(z));
+}
+// What is subtracted from the codes of four columns, byte by byte.
 HADAL_INLINE IVec zero_bytes(const float* zeros) {
-  IVec z = add_dwords(to_int(load(zeros)), all_dwords(8));
+  IVec z = zero_dwords(zeros);
   z = bit_or(z, left<8>(z));
   return bit_or(z, left<16>(z));
 }
 
 // Exact sums of a block of `columns`, which begins where `dwords` points to, for G vectors of outputs from `first` on.
-// `zeros`: of the first one, or nullptr.
+// `zeros`: of the first one, or nullptr. `ask`: for what is read later.
 template <class Dot, class Weights, int G, int R>
 HADAL_INLINE void int8_block(const Dwords<Weights, kGroupVectors>& dwords, int first, Index columns, const float* zeros,
-                             const std::uint32_t* x, IVec (&acc)[R][G]) {
+                             const BlockOfTile& tile, bool ask, IVec (&acc)[R][G]) {
+  if constexpr (Dot::kOffset) return Dot::block(dwords, first, columns, zeros, tile, ask, acc);
   IVec count[G], z[G];
 #pragma GCC unroll 4
   for (int g = 0; g < G; ++g) {
     count[g] = all_dwords(0);
-    z[g] = zeros ? zero_bytes(zeros + g * kLanes) : all_dwords(0x08080808u);
+    z[g] = zero_bytes(zeros ? zeros + g * kLanes : nullptr);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) acc[i][g] = all_dwords(0);
   }
+  const std::uint32_t* x = tile.x;
   int c = 0;
   for (Index left = columns; left > 0; left -= Weights::kColumns, ++c) {
     IVec codes[Weights::kOut][G];
@@ -85,7 +103,7 @@ HADAL_INLINE void int8_block(const Dwords<Weights, kGroupVectors>& dwords, int f
 #pragma GCC unroll 2
       for (int o = 0; o < Weights::kOut; ++o) codes[o][g] = out[o];
     }
-    if (first == 0) dwords.ask_for_later(c);
+    if (ask) dwords.ask_for_later(c);
 #pragma GCC unroll 2
     for (int o = 0; o < Weights::kOut; ++o) {
       if (o * 4 >= left) break;  // an odd half of a dword behind K has no step
@@ -103,26 +121,66 @@ HADAL_INLINE void int8_block(const Dwords<Weights, kGroupVectors>& dwords, int f
       for (int i = 0; i < R; ++i) acc[i][g] = add_dwords(acc[i][g], Dot::start(count[g]));
 }
 
+// A stage of rows as stored: columns of kGroupVectors vectors of outputs, whole blocks.
+template <class Weights>
+class StagedRows {
+ public:
+  // Where the block of columns [begin, end) lies; those of the next set, from `ahead` on, are asked for meanwhile.
+  HADAL_INLINE const IVec (&at(const Matrix& w, Index row, Index begin, Index end,
+                               const std::uint8_t*& ahead))[kGroupVectors] {
+    if (end > end_) {
+      begin_ = begin;
+      end_ = begin + kColumns / w.block * w.block;
+      if (end_ < end) end_ = end;
+      fill(w, row, ahead);
+    }
+    return columns_[(begin - begin_) / Weights::kColumns];
+  }
+
+ private:
+  static constexpr Index kColumns = kStageBytes / 4 * Weights::kColumns;
+
+  HADAL_INLINE void fill(const Matrix& w, Index row, const std::uint8_t*& ahead) {
+    constexpr int kLines = kChunkBytes * kLanes / kLine;
+    const Index first = begin_ * 4 / Weights::kColumns;
+    IVec unused;
+    for (Index v = 0; v < kGroupVectors; ++v) {
+      const Index from = row + v * kLanes < w.n ? row + v * kLanes : w.n - 1;
+      for (Index b = 0; b < kStageBytes && first + b < w.used_bytes; b += kChunkBytes) {
+        stage<false>(w, from, first + b, &columns_[b / 4][v], kGroupVectors, unused);
+        ask_for<kLines>(ahead);
+      }
+    }
+  }
+
+  alignas(64) IVec columns_[kStageBytes / 4][kGroupVectors];
+  Index begin_ = 0, end_ = 0;
+};
+
 // A group of outputs from `row` on for one tile of R rows; factors and zeros are the group's, [blocks][kRowsAbreast].
 template <class Dot, class Weights, int R>
-void int8_group(const LinearArgs& a, const Matrix& w, Index row, Index first_row, const std::uint32_t* x,
-                const float* x_scale, const Factors& factors, const std::uint8_t* ahead) {
+void int8_group(const LinearArgs& a, const Matrix& w, Index row, Index first_row, BlockOfTile tile,
+                const Factors& factors, const std::uint8_t* ahead) {
   constexpr int G = int8_vectors(R);
   Dwords<Weights, kGroupVectors> dwords;
+  StagedRows<Weights> staged;
   Vec total[R][kGroupVectors];
   for (auto& of_row : total)
     for (Vec& v : of_row) v = zero();
   for (Index block = 0; block < w.blocks; ++block) {
     const Index begin = block * w.block, columns = w.k - begin < w.block ? w.k - begin : w.block;
-    dwords.point_to(w, row, begin * 4 / Weights::kColumns, ahead);
+    if (w.grouped)
+      dwords.point_to(w, row, begin * 4 / Weights::kColumns, ahead);
+    else
+      dwords.point_to(staged.at(w, row, begin, begin + columns, ahead));
     const float* factor = factors.scale + block * kRowsAbreast;
     for (int first = 0; first < kGroupVectors; first += G) {
       IVec acc[R][G];
       const float* zeros = factors.zero ? factors.zero + block * kRowsAbreast + first * kLanes : nullptr;
-      int8_block<Dot, Weights>(dwords, first, columns, zeros, x, acc);
+      int8_block<Dot>(dwords, first, columns, zeros, tile, w.grouped && first == 0, acc);
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
-        const Vec scale = broadcast(x_scale[block * R + i]);
+        const Vec scale = broadcast(tile.scales[i]);
 #pragma GCC unroll 4
         for (int g = 0; g < G; ++g) {
           Vec& sum = total[i][first + g];
@@ -130,10 +188,19 @@ void int8_group(const LinearArgs& a, const Matrix& w, Index row, Index first_row
         }
       }
     }
-    x += dwords_of<Dot>(columns) * R;
+    tile.x += dwords_of<Dot>(columns) * R;
+    tile.scales += R;
+    tile.minus_sums += R;
   }
   for (int i = 0; i < R && first_row + i < a.m; ++i)
-    for (int v = 0; v < kGroupVectors; ++v) store(a.y + (first_row + i) * a.y_stride + row + v * kLanes, total[i][v]);
+    for (int v = 0; v < kGroupVectors; ++v) {
+      float* to = a.y + (first_row + i) * a.y_stride + row + v * kLanes;
+      const Index room = w.n - row - v * kLanes;
+      if (room >= kLanes)
+        store(to, total[i][v]);
+      else if (room > 0)
+        store_first(to, total[i][v], room);
+    }
 }
 
 template <class Dot, class Weights>
@@ -141,26 +208,30 @@ void int8_tile_of_group(const LinearArgs& a, const Matrix& w, Index row, Index t
                         const Factors& factors, const std::uint8_t* ahead) {
   const std::uint32_t* x = packed + tile * packed_dwords<Dot>(a, w);
   const auto* scales = reinterpret_cast<const float*>(x + kTileRows * dwords_of<Dot>(a.k));
+  const auto* minus_sums = reinterpret_cast<const std::int32_t*>(scales + kTileRows * w.blocks);
   const Index first_row = tile * tile_rows(a);
   const auto run = [&]<int R>(std::integral_constant<int, R>) {
-    int8_group<Dot, Weights, R>(a, w, row, first_row, x, scales, factors, ahead);
+    int8_group<Dot, Weights, R>(a, w, row, first_row, {x, scales, minus_sums}, factors, ahead);
   };
   with_height<F32Step>(packed_height(a, tile), run);
 }
 
-// Whole groups [n_begin, n_end) of columns of y.
+// Columns [n_begin, n_end) of y, of grouped weights whole groups.
 template <class Dot, class Weights>
 void int8_direct(const LinearArgs& a, const Matrix& w, const void* packed, Index n_begin, Index n_end, const void* next,
                  void* memory) {
   auto* scale = static_cast<float*>(memory);
   const Factors factors{scale, a.w_zero ? scale + w.blocks * kRowsAbreast : nullptr};
+  Matrix cut = w;
+  cut.n = n_end;  // rows behind the piece are another's
   for (Index row = n_begin; row < n_end; row += kRowsAbreast) {
     const Index then = row + kRowsAbreast;
-    const auto* ahead = next && then >= n_end ? static_cast<const std::uint8_t*>(next) : w.dwords(then, 0);
+    const std::uint8_t* ahead = w.grouped ? w.dwords(then, 0) : w.base + then * w.row_bytes;
+    if (next && then >= n_end) ahead = static_cast<const std::uint8_t*>(next);
     fill_scales(a, w, row, kRowsAbreast, 1.0f, factors.scale);
     if (factors.zero) fill_zeros(a, w, row, kRowsAbreast, factors.zero);
     for (Index tile = 0; tile < tiles_of(a); ++tile)
-      int8_tile_of_group<Dot, Weights>(a, w, row, tile, static_cast<const std::uint32_t*>(packed), factors, ahead);
+      int8_tile_of_group<Dot, Weights>(a, cut, row, tile, static_cast<const std::uint32_t*>(packed), factors, ahead);
   }
 }
 

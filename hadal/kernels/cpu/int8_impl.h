@@ -5,7 +5,7 @@
 // The sum of a block is an exact integer, so instruction sets only agree by writing the end identically:
 //   total = fma(float(sum), (stored scale * weight's scale) * x's scale, total), blocks ascending, from zero.
 //
-// Few rows meet grouped codes as they lie (int8_direct.h). Otherwise weights go through a panel: sets of kPanelSetRows
+// Few rows meet codes as they lie (int8_direct.h). Otherwise weights go through a panel: sets of kPanelSetRows
 // outputs, up to kPanelColumns of K, [steps][kPanelGroups * kLanes] dwords.
 #pragma once
 
@@ -76,8 +76,8 @@ void fill_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, In
       store(factor, a.w_scale ? mul(load(factor), rounding.to_values) : rounding.to_values);
       to_codes = rounding.to_codes;
     }
-    IVec zeros = all_dwords(0x08080808u);
-    if (s.zeros) zeros = zero_bytes(s.zeros + block * kPanelSetRows + lane);
+    const float* above = s.zeros ? s.zeros + block * kPanelSetRows + lane : nullptr;
+    const IVec zeros = Dot::kOffset ? zero_words(above) : zero_bytes(above);
     IVec sum = all_dwords(0);
     for (int i = 0; i < groups; ++i) {
       IVec codes[Weights::kOut];
@@ -89,6 +89,9 @@ void fill_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, In
         IVec operand[Dot::kDwords];
         Dot::split(codes[o], operand);
         sum = Dot::count(sum, codes[o]);
+        if constexpr (Dot::kOffset)
+#pragma GCC unroll 2
+          for (IVec& v : operand) v = Dot::less(v, zeros);
 #pragma GCC unroll 2
         for (int d = 0; d < Dot::kDwords; ++d, to += kPanelRows) store_dwords(to, operand[d]);
       }
@@ -132,10 +135,12 @@ void finish_part(float* y, Index stride, bool first, const IVec (&sum)[R][kPanel
     }
 }
 
-// R rows by kPanelRows outputs over columns [begin, end), one panel. x and x_scale are the tile's.
+// R rows by kPanelRows outputs over columns [begin, end), one panel. x and x_scale are the tile's. Not inlined: among
+// its callers' loops the sums would not all be in registers.
 template <class Dot, int R>
-void int8_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index column, Index begin, Index end,
-               const std::uint32_t* x, const float* x_scale, const Int8Set& s, Index lane) {
+[[gnu::noinline]] void int8_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index column, Index begin,
+                                 Index end, const std::uint32_t* x, const float* x_scale, const Int8Set& s,
+                                 Index lane) {
   const std::uint32_t* panel = s.panel + lane * dwords_of<Dot>(kPanelColumns);
   const bool whole = first_row + R <= a.m && column + kPanelRows <= w.n;
   x += dwords_of<Dot>(begin) * R;

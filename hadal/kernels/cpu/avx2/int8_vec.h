@@ -34,9 +34,27 @@ HADAL_INLINE std::uint32_t largest_dword(IVec v) {
   return static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 1))));
 }
 
+HADAL_INLINE IVec words_right_12(IVec v) {
+  return _mm256_srli_epi16(v, 12);
+}
+HADAL_INLINE IVec sub_words(IVec a, IVec b) {
+  return _mm256_sub_epi16(a, b);
+}
+HADAL_INLINE IVec mul_dwords(IVec a, IVec b) {
+  return _mm256_mullo_epi32(a, b);
+}
+// Eight integers as words, the nearest that there are: 0 and 4, 1 and 5, 2 and 6, 3 and 7 of them in a dword each.
+HADAL_INLINE __m128i saturated_words(IVec v) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  return _mm_unpacklo_epi16(words, _mm_unpackhi_epi64(words, words));
+}
+
 // acc + the products of signed words, by pairs.
 HADAL_INLINE IVec dot_words(IVec acc, IVec a, IVec b) {
   return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+}
+HADAL_INLINE void done(IVec& v) {
+  asm volatile("" : "+x"(v));
 }
 // Ends a row of a tile for the compiler's scheduler, which otherwise keeps more products waiting than registers hold.
 HADAL_INLINE void row_done(IVec& a, IVec& b) {

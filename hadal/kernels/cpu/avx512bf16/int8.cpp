@@ -9,12 +9,12 @@ namespace {
 
 // vpdpbusd wants one operand unsigned: x's codes are 128 too large, and sums start at -128 times the weights'.
 struct ByteDot {
-  static constexpr int kDwords = 1;
+  static constexpr int kColumns = 4, kDwords = 1;
   HADAL_INLINE static void split(IVec codes, IVec (&out)[kDwords]) { out[0] = codes; }
   HADAL_INLINE static void split_x(IVec codes, IVec (&out)[kDwords]) {
     out[0] = bit_xor(codes, all_dwords(0x80808080u));
   }
-  static constexpr bool kStarts = true, kHasTable = true;
+  static constexpr bool kStarts = true, kHasTable = true, kOffset = false;
   HADAL_INLINE static IVec count(IVec sum, IVec codes) { return mac(sum, all_dwords(0x80808080u), codes); }
   HADAL_INLINE static IVec start(IVec sum) { return _mm512_sub_epi32(_mm512_setzero_si512(), sum); }
   HADAL_INLINE static IVec mac(IVec acc, IVec x, IVec w) { return _mm512_dpbusd_epi32(acc, x, w); }
