@@ -6,7 +6,7 @@
 //   total = fma(float(sum), (stored scale * weight's scale) * x's scale, total), blocks ascending, from zero.
 //
 // Few rows meet codes as they lie (int8_direct.h). Otherwise weights go through a panel: sets of kPanelSetRows
-// outputs, up to kPanelColumns of K, [steps][kPanelGroups * kLanes] dwords.
+// outputs, up to kInt8PanelColumns of K, [steps][kPanelGroups * kLanes] dwords.
 #pragma once
 
 #include <type_traits>
@@ -17,7 +17,8 @@ namespace hadal::kernels::HADAL_ISA {
 namespace {
 
 constexpr Index kPanelRows = kPanelGroups * kLanes;
-constexpr Index kMostBlocks = kPanelColumns / 32;  // of a panel
+constexpr Index kInt8PanelColumns = 512;
+constexpr Index kMostBlocks = kInt8PanelColumns / 32;  // of a panel
 
 // A set of outputs as it is worked on; everything per block has kPanelSetRows entries.
 struct Int8Set {
@@ -35,12 +36,12 @@ struct Int8Set {
 
 template <class Dot>
 Index int8_scratch_bytes_as(const LinearArgs& a) {
-  return ((2 * Matrix{a}.blocks + kMostBlocks) * kPanelSetRows + dwords_of<Dot>(kPanelColumns) * kPanelSetRows) * 4;
+  return ((2 * Matrix{a}.blocks + kMostBlocks) * kPanelSetRows + dwords_of<Dot>(kInt8PanelColumns) * kPanelSetRows) * 4;
 }
 
 // Whole blocks, so that a block's codes are rounded and summed within one panel.
 HADAL_INLINE Index panel_end(const Matrix& w, Index begin) {
-  const Index end = begin + kPanelColumns / w.block * w.block;
+  const Index end = begin + kInt8PanelColumns / w.block * w.block;
   return end < w.k ? end : w.k;
 }
 
@@ -55,7 +56,7 @@ void fill_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, In
     if (!w.grouped && a.w_scale && w.block == kScaleBlock && (end - begin) % kScaleBlock == 0 &&
         row + lane + kLanes <= w.n)
       return fill_panel_by_table<Dot>(w, row, begin, end, lane, s);
-  constexpr Index kBytes = kPanelColumns * 4 / Weights::kColumns;
+  constexpr Index kBytes = kInt8PanelColumns * 4 / Weights::kColumns;
   alignas(64) IVec staged[kBytes / 4];
   const Index first = begin * 4 / Weights::kColumns;
   const Index from_row = row + lane < w.n ? row + lane : w.n - 1;
@@ -63,7 +64,7 @@ void fill_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, In
   IVec unused;
   for (Index byte = 0; byte < width; byte += kChunkBytes)
     stage<false>(w, from_row, first + byte, staged + byte / 4, 1, unused);
-  std::uint32_t* to = s.panel + lane / kPanelRows * kPanelRows * dwords_of<Dot>(kPanelColumns) + lane % kPanelRows;
+  std::uint32_t* to = s.panel + lane / kPanelRows * kPanelRows * dwords_of<Dot>(kInt8PanelColumns) + lane % kPanelRows;
   for (Index from = begin; from < end; from += w.block) {
     const Index block = from / w.block, columns = end - from < w.block ? end - from : w.block;
     const IVec* in = staged + (from - begin) / Weights::kColumns;
@@ -141,7 +142,7 @@ template <class Dot, int R>
 [[gnu::noinline]] void int8_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index column, Index begin,
                                  Index end, const std::uint32_t* x, const float* x_scale, const Int8Set& s,
                                  Index lane) {
-  const std::uint32_t* panel = s.panel + lane * dwords_of<Dot>(kPanelColumns);
+  const std::uint32_t* panel = s.panel + lane * dwords_of<Dot>(kInt8PanelColumns);
   const bool whole = first_row + R <= a.m && column + kPanelRows <= w.n;
   x += dwords_of<Dot>(begin) * R;
   for (Index from = begin; from < end; from += w.block) {

@@ -24,7 +24,7 @@ constexpr Index kSetRows = 64;                   // outputs of a small piece
 constexpr Index kRowsAbreast = 4 * kLanes;       // of grouped weights: a set of few rows of x
 constexpr Index kGroupBytes = kRowsAbreast * 4;  // a dword of each row of a group
 constexpr Index kPanelSetRows = 128;             // outputs whose panels share a pass over x
-constexpr Index kPanelColumns = 512;
+constexpr Index kPanelColumns = 128;
 constexpr Index kTilesBytes = 288 << 10;  // of packed x that sets of weights pass over while it is in the L2 cache
 
 constexpr Index bits_of(DType dtype) {
@@ -432,135 +432,6 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
   return clean;
 }
 
-// The stored weights of the next panels, asked for little by little while tiles pass over the present ones.
-class NextPanels {
- public:
-  // Columns [begin, end) of the rows of a set.
-  HADAL_INLINE NextPanels(const Matrix& w, Index row, Index begin, Index end, Index bits, Index calls) {
-    const Index together = w.grouped ? kRowsAbreast : 1;  // rows whose columns lie side by side
-    at_ = w.base + row * w.row_bytes + begin * bits / 8 * together;
-    row_bytes_ = w.row_bytes * together;
-    lines_ = ((end - begin) * bits / 8 * together + kLine - 1) / kLine;
-    left_ = row < w.n ? lines_ * (w.n - row < kPanelSetRows ? w.n - row : kPanelSetRows) / together : 0;
-    per_call_ = (left_ + calls - 1) / calls;
-  }
-  HADAL_INLINE void ask() {
-    for (Index i = 0; i < per_call_ && left_ > 0; ++i, --left_) {
-      __builtin_prefetch(at_ + line_ * kLine, 0, 2);
-      if (++line_ < lines_) continue;
-      line_ = 0;
-      at_ += row_bytes_;
-    }
-  }
-
- private:
-  const std::uint8_t* at_;
-  Index row_bytes_, lines_ = 0, left_ = 0, per_call_ = 0, line_ = 0;
-};
-
-// Columns [begin, end) of kPanelGroups groups of rows, decoded: [steps][kPanelGroups * kLanes].
-template <class Step, class Weights>
-void decode_panel(const LinearArgs& a, const Matrix& w, Index row, Index begin, Index end, const Factors& factors,
-                  Index set_rows, std::uint32_t* panel, IVec (&codes)[kPanelGroups]) {
-  constexpr Index kChunkColumns = kLanes * Weights::kColumns;
-  alignas(64) IVec staged[kLanes];
-  for (int g = 0; g < kPanelGroups; ++g) {
-    std::uint32_t* to = panel + g * kLanes;
-    for (Index column = begin; column < end; column += kChunkColumns) {
-      const Index first = row + g * kLanes < w.n ? row + g * kLanes : w.n - 1;
-      stage<Weights::kHasNan>(w, first, column * bits_of(a.w_dtype) / 8, staged, 1, codes[g]);
-      const Index left_columns = end - column < kChunkColumns ? end - column : kChunkColumns;
-      const int count = static_cast<int>((left_columns + Weights::kColumns - 1) / Weights::kColumns);
-      for (int c = 0; c < count; ++c) {
-        IVec v[Weights::kSteps];
-        const Index block = (column + c * Weights::kColumns) / w.block;
-        const Vec zeros = factors.zero ? load(factors.zero + block * set_rows + g * kLanes) : zero();
-        decode<Weights>(staged[c], zeros, v);
-#pragma GCC unroll 8
-        for (int s = 0; s < Weights::kSteps; ++s) {
-          store_dwords(to, v[s]);
-          to += kPanelGroups * kLanes;
-        }
-      }
-    }
-  }
-}
-
-// One tile of R rows by two vectors of outputs over the panel's columns [begin, end), added to y.
-template <class Step, int R>
-void panel_tile(const LinearArgs& a, const Matrix& w, Index first_row, Index column, Index begin, Index end,
-                const std::uint32_t* x, const std::uint32_t* panel, const float* factors, Index set_rows) {
-  float* y[R];
-  const Index rows = a.m - first_row;
-#pragma GCC unroll 16
-  for (int i = 0; i < R; ++i) y[i] = a.y + (first_row + (i < rows ? i : rows - 1)) * a.y_stride + column;
-  const Index room = w.n - column;
-  for (Index from = begin; from < end; from += w.block) {
-    const Index to = from + w.block < end ? from + w.block : end;
-    typename Step::Acc acc[R][kPanelGroups];
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) acc[i][0] = acc[i][1] = Step::zero_acc();
-    for (Index steps = (to - from + Step::kColumns - 1) / Step::kColumns; steps > 0; --steps) {
-      const IVec w0 = load_dwords(panel), w1 = load_dwords(panel + kLanes);
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
-        const typename Step::X xs = Step::x(x + i);
-        acc[i][0] = Step::mac(acc[i][0], xs, w0);
-        acc[i][1] = Step::mac(acc[i][1], xs, w1);
-      }
-      panel += 2 * kLanes;
-      x += R;
-    }
-    const Index block = from / w.block;
-    const float* f = factors ? factors + block * set_rows : nullptr;
-    const Vec f0 = f ? load(f) : broadcast(1), f1 = f ? load(f + kLanes) : broadcast(1);
-    // Nearly always: whole vectors, all rows, nothing to look at.
-    if (rows >= R && room >= 2 * kLanes && !a.x_scale) {
-      const bool first = from == 0;
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
-        const Vec t0 = first ? zero() : load(y[i]), t1 = first ? zero() : load(y[i] + kLanes);
-        store(y[i], fma(Step::sum(acc[i][0]), f0, t0));
-        store(y[i] + kLanes, fma(Step::sum(acc[i][1]), f1, t1));
-      }
-      continue;
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      const bool last_of_few = i < rows;
-      if (!last_of_few) break;
-      const Vec s0 = Step::sum(acc[i][0]), s1 = Step::sum(acc[i][1]);
-      const bool whole = room >= 2 * kLanes;
-      const Index n0 = room < kLanes ? room : kLanes, n1 = room - kLanes < kLanes ? room - kLanes : kLanes;
-      Vec t0 = zero(), t1 = zero();
-      if (from > 0) {
-        t0 = whole ? load(y[i]) : load_first(y[i], n0);
-        if (n1 > 0) t1 = whole ? load(y[i] + kLanes) : load_first(y[i] + kLanes, n1);
-      }
-      if (f) {
-        Vec g0 = f0, g1 = f1;
-        if (a.x_scale) {
-          const Vec r = broadcast(a.x_scale[(first_row + i) * a.x_scale_stride + block]);
-          g0 = mul(g0, r);
-          g1 = mul(g1, r);
-        }
-        t0 = fma(s0, g0, t0);
-        t1 = fma(s1, g1, t1);
-      } else {
-        t0 = add(t0, s0);
-        t1 = add(t1, s1);
-      }
-      if (whole) {
-        store(y[i], t0);
-        store(y[i] + kLanes, t1);
-      } else {
-        store_first(y[i], t0, n0);
-        if (n1 > 0) store_first(y[i] + kLanes, t1, n1);
-      }
-    }
-  }
-}
-
 // Groups worked on together, for tiles of `rows`: enough independent chains, and sums that fit into the registers.
 template <class Step>
 constexpr int set_groups(int rows) {
@@ -676,34 +547,6 @@ void direct(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, Index 
     direct_tiles_of<Step, Weights>(packed_height<Step>(a, full), a, w, x, n_begin, n_end, full, tiles, next, s);
 }
 
-template <class Step, int R>
-HADAL_INLINE void tile_of(const LinearArgs& a, const Matrix& w, Index tile, Index column, Index begin, Index end,
-                          const std::uint32_t* x, const std::uint32_t* panel, const float* factors) {
-  panel_tile<Step, R>(a, w, tile * tile_rows(a), column, begin, end, x + begin / Step::kColumns * R, panel, factors,
-                      kPanelSetRows);
-}
-
-template <class Step>
-void any_tile(int height, const LinearArgs& a, const Matrix& w, Index tile, Index column, Index begin, Index end,
-              const std::uint32_t* x, const std::uint32_t* panel, const float* factors) {
-  switch (height) {
-    case 1:
-      return tile_of<Step, 1>(a, w, tile, column, begin, end, x, panel, factors);
-    case 2:
-      return tile_of<Step, 2>(a, w, tile, column, begin, end, x, panel, factors);
-    case 3:
-      return tile_of<Step, 3>(a, w, tile, column, begin, end, x, panel, factors);
-    case 4:
-      return tile_of<Step, 4>(a, w, tile, column, begin, end, x, panel, factors);
-    case 6:
-      return tile_of<Step, 6>(a, w, tile, column, begin, end, x, panel, factors);
-    default:
-      if constexpr (kTileRows > 6)
-        return height == 8 ? tile_of<Step, 8>(a, w, tile, column, begin, end, x, panel, factors)
-                           : tile_of<Step, 12>(a, w, tile, column, begin, end, x, panel, factors);
-  }
-}
-
 // Rows of `height` lanes one behind the other: column c of [begin, end). Whole vectors are stored as long as the
 // columns that follow overwrite what is too much; masked stores are slow on some processors.
 HADAL_INLINE void store_column(float* to, Vec v, Index c, Index end, int height) {
@@ -713,57 +556,13 @@ HADAL_INLINE void store_column(float* to, Vec v, Index c, Index end, int height)
     store_first(to + c * height, v, height);
 }
 
-template <class Step, class Weights>
-void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_t* x, Index n_begin, Index n_end,
-                    const Scratch& s) {
-  constexpr Index kPanelRows = kPanelGroups * kLanes;
-  Matrix w = whole;
-  w.n = n_end;
-  const Index steps = steps_of(a, Step::kColumns), tiles = tiles_of(a);
-  for (Index row = n_begin; row < n_end; row += kPanelSetRows) {
-    if (s.factors.scale) fill_scales(a, whole, row, kPanelSetRows, unit<Step>(a), s.factors.scale);
-    if (s.factors.zero) fill_zeros(a, whole, row, kPanelSetRows, s.factors.zero);
-    const Index panels = (n_end - row < kPanelSetRows ? n_end - row + kPanelRows - 1 : kPanelSetRows) / kPanelRows;
-    IVec codes[kPanelSetRows / kPanelRows][kPanelGroups];
-    for (auto& c : codes) c[0] = c[1] = all_dwords(0);
-    for (Index begin = 0; begin < w.k; begin += kPanelColumns) {
-      const Index end = begin + kPanelColumns < w.k ? begin + kPanelColumns : w.k;
-      constexpr Index kPanelDwords = kPanelColumns * kPanelRows;
-      for (Index p = 0; p < panels; ++p) {
-        const Factors f{s.factors.scale, s.factors.zero ? s.factors.zero + p * kPanelRows : nullptr};
-        decode_panel<Step, Weights>(a, w, row + p * kPanelRows, begin, end, f, kPanelSetRows,
-                                    s.panel + p * kPanelDwords, codes[p]);
-      }
-      const bool same_rows = end < w.k;
-      const Index next_begin = same_rows ? end : 0;
-      const Index next_end = next_begin + kPanelColumns < w.k ? next_begin + kPanelColumns : w.k;
-      NextPanels ahead(whole, same_rows ? row : row + kPanelSetRows, next_begin, next_end, bits_of(a.w_dtype),
-                       tiles * panels);
-      // A panel stays in the L1 cache while the tiles of x stream past it.
-      for (Index p = 0; p < panels; ++p)
-        for (Index tile = 0; tile < tiles; ++tile) {
-          ahead.ask();
-          const std::uint32_t *from = x + tile * kTileRows * steps, *panel = s.panel + p * kPanelDwords;
-          const float* factors = s.factors.scale ? s.factors.scale + p * kPanelRows : nullptr;
-          const int height = packed_height(a, tile);
-          if (height == kTileRows)
-            tile_of<Step, kTileRows>(a, w, tile, row + p * kPanelRows, begin, end, from, panel, factors);
-          else
-            any_tile<Step>(height, a, w, tile, row + p * kPanelRows, begin, end, from, panel, factors);
-        }
-    }
-    if constexpr (Weights::kHasNan)
-      for (Index p = 0; p < panels; ++p)
-        for (int g = 0; g < kPanelGroups; ++g) {
-          if (!any_byte_7f(codes[p][g])) continue;
-          const Index column = row + p * kPanelRows + g * kLanes, room = w.n - column < kLanes ? w.n - column : kLanes;
-          for (Index i = 0; i < a.m && room > 0; ++i) {
-            float* y = a.y + i * a.y_stride + column;
-            store_first(y, poison(load_first(y, room), codes[p][g]), room);
-          }
-        }
-  }
-}
+}  // namespace
+}  // namespace hadal::kernels::HADAL_ISA
+
+#include "hadal/kernels/cpu/panels_impl.h"
+
+namespace hadal::kernels::HADAL_ISA {
+namespace {
 
 // LinearKernels::group_rows. Stored past the caches: nobody reads it soon.
 [[maybe_unused]] void group_rows(const LinearArgs& a, Index n_begin, Index n_end, void* memory) {
@@ -809,7 +608,7 @@ HADAL_INLINE const float* input_row(const LinearArgs& a, Index row) {
 }
 [[maybe_unused]] Index scratch_bytes(const LinearArgs& a) {
   const Matrix w{a};
-  return (2 * w.blocks * kPanelSetRows + kPanelColumns * kPanelSetRows + kLanes) * 4;
+  return (2 * w.blocks * kPanelSetRows + panel_scratch_dwords(a) + kLanes) * 4;
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // What products of INT8 need on top of wide.h. The counterpart of avx512/int8_vec.h.
 #pragma once
 
-#include "hadal/kernels/cpu/avx2/wide.h"
+#include "hadal/kernels/cpu/avx2/tile.h"
 
 namespace hadal::kernels::avx2 {
 

@@ -1,6 +1,6 @@
 // linear.h in AVX2: eight outputs a vector, tiles of 6 x 16.
 #define HADAL_ISA avx2
-#include "hadal/kernels/cpu/avx2/wide.h"
+#include "hadal/kernels/cpu/avx2/tile.h"
 // The vector header comes first.
 #include "hadal/kernels/cpu/linear_table.h"
 

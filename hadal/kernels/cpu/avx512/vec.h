@@ -14,6 +14,9 @@ using IVec = __m512i;
 inline constexpr Index kLanes = 16;
 // The largest tile of outputs that stays in registers: kTileRows rows of x by two vectors of columns.
 inline constexpr int kTileRows = 12;
+// Rows of a loop in assembly, and its steps (avx2/tile.h): none here.
+inline constexpr int kLoopRows = 0;
+inline constexpr Index kLoopSteps = 1;
 
 HADAL_INLINE Vec zero() {
   return _mm512_setzero_ps();

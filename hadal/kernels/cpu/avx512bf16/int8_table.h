@@ -54,7 +54,7 @@ HADAL_INLINE IVec codes_of(const std::uint8_t* p, int largest) {
 // fill_panel for kLanes rows that exist and whole blocks of 128.
 template <class Dot>
 void fill_panel_by_table(const Matrix& w, Index row, Index begin, Index end, Index lane, const Int8Set& s) {
-  std::uint32_t* to = s.panel + lane / kPanelRows * kPanelRows * dwords_of<Dot>(kPanelColumns) + lane % kPanelRows;
+  std::uint32_t* to = s.panel + lane / kPanelRows * kPanelRows * dwords_of<Dot>(kInt8PanelColumns) + lane % kPanelRows;
   for (Index from = begin; from < end; from += kScaleBlock) {
     const std::uint8_t* p = w.base + (row + lane) * w.row_bytes + from;
     int largest[kLanes];
