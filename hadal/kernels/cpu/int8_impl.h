@@ -17,7 +17,7 @@ namespace hadal::kernels::HADAL_ISA {
 namespace {
 
 constexpr Index kPanelRows = kPanelGroups * kLanes;
-constexpr Index kInt8PanelColumns = 512;
+constexpr Index kInt8PanelColumns = 256;
 constexpr Index kMostBlocks = kInt8PanelColumns / 32;  // of a panel
 
 // A set of outputs as it is worked on; everything per block has kPanelSetRows entries.
@@ -136,6 +136,36 @@ void finish_part(float* y, Index stride, bool first, const IVec (&sum)[R][kPanel
     }
 }
 
+// acc = a tile's products with a panel over `steps`, both moved on; `ahead`, the next tile, is asked for meanwhile.
+template <class Dot, int R>
+HADAL_INLINE void sum_int8_steps(const std::uint32_t*& x, const std::uint32_t*& panel, const std::uint32_t*& ahead,
+                                 Index steps, const std::int32_t* starts, IVec (&acc)[R][kPanelGroups]) {
+  bool begun = false;
+  if constexpr (R == kLoopRows && std::is_same_v<Dot, WordDot>) {
+    begun = steps >= kLoopSteps;
+    if (begun) sum_word_steps_of_six(x, panel, ahead, steps / kLoopSteps, acc);
+    if (begun) steps %= kLoopSteps;
+  }
+  if (!begun)
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+      for (int g = 0; g < kPanelGroups; ++g)
+        acc[i][g] = Dot::kStarts ? load_dwords(starts + g * kLanes) : all_dwords(0);
+  for (; steps > 0; --steps) {
+    const IVec w0 = load_dwords(panel), w1 = load_dwords(panel + kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const IVec xs = broadcast_dword(x + i);
+      acc[i][0] = Dot::mac(acc[i][0], xs, w0);
+      acc[i][1] = Dot::mac(acc[i][1], xs, w1);
+      row_done(acc[i][0], acc[i][1]);
+    }
+    panel += kPanelRows;
+    x += R;
+  }
+}
+
 // R rows by kPanelRows outputs over columns [begin, end), one panel. x and x_scale are the tile's. Not inlined: among
 // its callers' loops the sums would not all be in registers.
 template <class Dot, int R>
@@ -145,27 +175,12 @@ template <class Dot, int R>
   const std::uint32_t* panel = s.panel + lane * dwords_of<Dot>(kInt8PanelColumns);
   const bool whole = first_row + R <= a.m && column + kPanelRows <= w.n;
   x += dwords_of<Dot>(begin) * R;
+  const std::uint32_t* ahead = x + packed_dwords<Dot>(a, w);
   for (Index from = begin; from < end; from += w.block) {
     const Index to = from + w.block < end ? from + w.block : end, block = from / w.block;
     IVec acc[R][kPanelGroups];
-    const std::int32_t* starts = s.starts + (from - begin) / w.block * kPanelSetRows + lane;
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i)
-#pragma GCC unroll 2
-      for (int g = 0; g < kPanelGroups; ++g)
-        acc[i][g] = Dot::kStarts ? load_dwords(starts + g * kLanes) : all_dwords(0);
-    for (Index steps = dwords_of<Dot>(to - from); steps > 0; --steps) {
-      const IVec w0 = load_dwords(panel), w1 = load_dwords(panel + kLanes);
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
-        const IVec xs = broadcast_dword(x + i);
-        acc[i][0] = Dot::mac(acc[i][0], xs, w0);
-        acc[i][1] = Dot::mac(acc[i][1], xs, w1);
-        row_done(acc[i][0], acc[i][1]);
-      }
-      panel += kPanelRows;
-      x += R;
-    }
+    sum_int8_steps<Dot, R>(x, panel, ahead, dwords_of<Dot>(to - from),
+                           s.starts + (from - begin) / w.block * kPanelSetRows + lane, acc);
     const float* factors = s.factors + block * kPanelSetRows + lane;
     const Int8Factors f = {{load(factors), load(factors + kLanes)}, x_scale + block * R};
     float* y = a.y + first_row * a.y_stride + column;

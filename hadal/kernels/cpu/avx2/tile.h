@@ -1,6 +1,6 @@
-// The innermost loop of products of many rows of x: 6 rows by 16 outputs. In assembly, because the compiler, whose sums
-// need all but three of the sixteen registers, moves some of them through memory at every step. Four columns together:
-// what a core decodes a cycle limits it as soon as another thread shares it.
+// The innermost loops of products of many rows of x: 6 rows by 16 outputs. In assembly, because the compiler, whose sums
+// need all but three or four of the sixteen registers, moves some of them through memory at every step. Four steps
+// together: what a core decodes a cycle limits it as soon as another thread shares it.
 #pragma once
 
 #include "hadal/kernels/cpu/avx2/wide.h"
@@ -10,48 +10,72 @@ namespace hadal::kernels::avx2 {
 inline constexpr int kLoopRows = 6;
 inline constexpr Index kLoopSteps = 4;
 
-// sums = x * w over `count` > 0 times kLoopSteps columns, k ascending; x is [k][6], w [k][16], and both are moved on.
-// `ahead` is asked for at the pace of x.
+// clang-format off
+#define HADAL_ZERO(row)                                      \
+  "vxorps %[s" #row "0], %[s" #row "0], %[s" #row "0]\n\t"   \
+  "vxorps %[s" #row "1], %[s" #row "1], %[s" #row "1]\n\t"
+#define HADAL_STEP(at, x0, x1, x2, x3, x4, x5)   \
+  "vmovups " #at "(%[w]), %[w0]\n\t"             \
+  "vmovups " #at "+32(%[w]), %[w1]\n\t"          \
+  HADAL_ROW(0, x0) HADAL_ROW(1, x1) HADAL_ROW(2, x2) HADAL_ROW(3, x3) HADAL_ROW(4, x4) HADAL_ROW(5, x5)
+#define HADAL_LOOP                                                             \
+  HADAL_ZERO(0) HADAL_ZERO(1) HADAL_ZERO(2) HADAL_ZERO(3) HADAL_ZERO(4) HADAL_ZERO(5) \
+  "1:\n\t"                                                                     \
+  "prefetcht0 (%[ahead])\n\t"                                                  \
+  HADAL_STEP(0, 0, 4, 8, 12, 16, 20)                                           \
+  HADAL_STEP(64, 24, 28, 32, 36, 40, 44)                                       \
+  "prefetcht0 64(%[ahead])\n\t"                                                \
+  HADAL_STEP(128, 48, 52, 56, 60, 64, 68)                                      \
+  HADAL_STEP(192, 72, 76, 80, 84, 88, 92)                                      \
+  "add $96, %[x]\n\t"                                                          \
+  "add $256, %[w]\n\t"                                                         \
+  "add $96, %[ahead]\n\t"                                                      \
+  "dec %[count]\n\t"                                                           \
+  "jnz 1b"
+#define HADAL_SUMS                                                                                     \
+  [s00] "=&x"(sums[0][0]), [s01] "=&x"(sums[0][1]), [s10] "=&x"(sums[1][0]), [s11] "=&x"(sums[1][1]),  \
+  [s20] "=&x"(sums[2][0]), [s21] "=&x"(sums[2][1]), [s30] "=&x"(sums[3][0]), [s31] "=&x"(sums[3][1]),  \
+  [s40] "=&x"(sums[4][0]), [s41] "=&x"(sums[4][1]), [s50] "=&x"(sums[5][0]), [s51] "=&x"(sums[5][1])
+
+// sums = x * w over `count` > 0 times kLoopSteps steps, k ascending; x is [step][6] dwords, w [step][16], and both are
+// moved on. `ahead` is asked for at the pace of x. A step is one column in float32,
 HADAL_INLINE void sum_steps_of_six(const std::uint32_t*& x, const std::uint32_t*& w, const std::uint32_t*& ahead,
                                    Index count, Vec (&sums)[6][2]) {
-#define HADAL_ZERO(row)                           \
-  "vxorps %[s" #row "0], %[s" #row "0], %[s" #row \
-  "0]\n\t"                                        \
-  "vxorps %[s" #row "1], %[s" #row "1], %[s" #row "1]\n\t"
-#define HADAL_ROW(row, at)            \
-  "vbroadcastss " #at                 \
-  "(%[x]), %[b]\n\t"                  \
-  "vfmadd231ps %[w0], %[b], %[s" #row \
-  "0]\n\t"                            \
+#define HADAL_ROW(row, at)                      \
+  "vbroadcastss " #at "(%[x]), %[b]\n\t"        \
+  "vfmadd231ps %[w0], %[b], %[s" #row "0]\n\t"  \
   "vfmadd231ps %[w1], %[b], %[s" #row "1]\n\t"
-#define HADAL_STEP(at, x0, x1, x2, x3, x4, x5)                                                              \
-  "vmovups " #at                                                                                            \
-  "(%[w]), %[w0]\n\t"                                                                                       \
-  "vmovups " #at "+32(%[w]), %[w1]\n\t" HADAL_ROW(0, x0) HADAL_ROW(1, x1) HADAL_ROW(2, x2) HADAL_ROW(3, x3) \
-      HADAL_ROW(4, x4) HADAL_ROW(5, x5)
   Vec w0, w1, b;
-  asm(HADAL_ZERO(0) HADAL_ZERO(1) HADAL_ZERO(2) HADAL_ZERO(3) HADAL_ZERO(4) HADAL_ZERO(5)
-      "1:\n\t"
-      "prefetcht0 (%[ahead])\n\t"
-      HADAL_STEP(0, 0, 4, 8, 12, 16, 20)
-      HADAL_STEP(64, 24, 28, 32, 36, 40, 44)
-      "prefetcht0 64(%[ahead])\n\t"
-      HADAL_STEP(128, 48, 52, 56, 60, 64, 68)
-      HADAL_STEP(192, 72, 76, 80, 84, 88, 92)
-      "add $96, %[x]\n\t"
-      "add $256, %[w]\n\t"
-      "add $96, %[ahead]\n\t"
-      "dec %[count]\n\t"
-      "jnz 1b"
+  asm(HADAL_LOOP
       : [x] "+r"(x), [w] "+r"(w), [ahead] "+r"(ahead), [count] "+r"(count), [w0] "=&x"(w0), [w1] "=&x"(w1),
-        [b] "=&x"(b), [s00] "=&x"(sums[0][0]), [s01] "=&x"(sums[0][1]), [s10] "=&x"(sums[1][0]), [s11] "=&x"(sums[1][1]),
-        [s20] "=&x"(sums[2][0]), [s21] "=&x"(sums[2][1]), [s30] "=&x"(sums[3][0]), [s31] "=&x"(sums[3][1]),
-        [s40] "=&x"(sums[4][0]), [s41] "=&x"(sums[4][1]), [s50] "=&x"(sums[5][0]), [s51] "=&x"(sums[5][1])
+        [b] "=&x"(b), HADAL_SUMS
       :
       : "memory", "cc");
-#undef HADAL_STEP
 #undef HADAL_ROW
-#undef HADAL_ZERO
 }
+
+// or two columns of words, whose products are summed in integers.
+HADAL_INLINE void sum_word_steps_of_six(const std::uint32_t*& x, const std::uint32_t*& w, const std::uint32_t*& ahead,
+                                        Index count, IVec (&sums)[6][2]) {
+#define HADAL_ROW(row, at)                             \
+  "vpbroadcastd " #at "(%[x]), %[b]\n\t"               \
+  "vpmaddwd %[w0], %[b], %[p]\n\t"                     \
+  "vpmaddwd %[w1], %[b], %[b]\n\t"                     \
+  "vpaddd %[p], %[s" #row "0], %[s" #row "0]\n\t"      \
+  "vpaddd %[b], %[s" #row "1], %[s" #row "1]\n\t"
+  IVec w0, w1, b, p;
+  asm(HADAL_LOOP
+      : [x] "+r"(x), [w] "+r"(w), [ahead] "+r"(ahead), [count] "+r"(count), [w0] "=&x"(w0), [w1] "=&x"(w1),
+        [b] "=&x"(b), [p] "=&x"(p), HADAL_SUMS
+      :
+      : "memory", "cc");
+#undef HADAL_ROW
+}
+
+#undef HADAL_SUMS
+#undef HADAL_LOOP
+#undef HADAL_STEP
+#undef HADAL_ZERO
+// clang-format on
 
 }  // namespace hadal::kernels::avx2
