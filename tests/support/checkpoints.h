@@ -60,8 +60,8 @@ inline std::map<std::string, std::string> tensors(const Path& directory) {
 }
 
 // The head's logits and the MTP layer's, the last tokens one at a time in the absorbed form.
-inline std::vector<float> logits(const Path& directory, bool rearrange) {
-  Context ctx(2);
+inline std::vector<float> logits(const Path& directory, bool rearrange, Isa isa = best_isa()) {
+  Context ctx(2, isa);
   const stream::LoadedModel model = stream::load_model(directory, {.mtp = true, .ctx = &ctx, .rearrange = rearrange});
   std::vector<config::TokenId> ids;
   for (int i = 0; i < 12; ++i)
