@@ -265,9 +265,10 @@ HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
   lines += kCount * kLine;
 }
 
-// How far ahead grouped rows are asked for: about as far as a core reads while memory answers, measured.
+// How far ahead grouped rows are asked for: about as far as a core reads while memory answers, measured. A multiple of
+// what a block of 8-bit codes takes.
 template <class Weights>
-constexpr Index kBytesAhead = 6144;
+constexpr Index kBytesAhead = kLanes == 8 ? 12288 : 6144;
 
 // Where direct_set finds the dwords of its rows, column by column: in the weights themselves if those are grouped (a
 // set never leaves its group), in the stage otherwise.
@@ -280,9 +281,12 @@ struct Dwords {
   Index column_bytes = 0;
 
   HADAL_INLINE IVec at(int g, Index c) const { return load_dwords(of + c * column_bytes + g * kLanes * 4); }
+  // From column c on to what is read kBytesAhead later.
+  HADAL_INLINE Index distance(Index c) const {
+    return kBytesAhead<Weights> + (of + c * kGroupBytes + kBytesAhead<Weights> >= end ? jump : 0);
+  }
   HADAL_INLINE void ask_for_later(Index c) const {
-    const std::uint8_t* later = of + c * kGroupBytes + kBytesAhead<Weights>;
-    if (later >= end) later += jump;
+    const std::uint8_t* later = of + c * kGroupBytes + distance(c);
 #pragma GCC unroll 8
     for (int line = 0; line < G * kLanes * 4 / kLine; ++line) __builtin_prefetch(later + line * kLine, 0, 2);
   }
@@ -354,6 +358,11 @@ HADAL_INLINE void column_of_sums(const Matrix& w, const Dwords<Weights, G>& dwor
   }
 }
 
+// Where there is a loop in assembly for grouped weights.
+template <class Step, class Weights, int G, int R>
+constexpr bool kHasLoop =
+    kLoopRows > 0 && std::is_same_v<Step, F32Step>&& std::is_same_v<Weights, Clean<E4m3Weights>>&& G == 4 && R == 1;
+
 // Outputs [row, row + G * kLanes) of one tile of R rows, straight from the stored weights; true if no NaN code was met.
 template <class Step, class Weights, int G, int R>
 bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row, const std::uint32_t* x,
@@ -378,6 +387,14 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
         acc[i][g] = Step::template start<Weights>(of_block + i * Step::kBlockDwords,
                                                   factors.zero ? factors.zero + (block * G + g) * kLanes : nullptr);
     const Index end = (block + 1) * w.block < w.k ? (block + 1) * w.block : w.k;
+    if constexpr (kHasLoop<Step, Weights, G, R>)
+      if (w.grouped) {
+        dwords.point_to(w, row, column, ahead);
+        const Index count = (end - column + 3) / 4;
+        sum_e4m3_dwords(dwords.of, x, dwords.distance(0), count, acc[0]);
+        x += count * 4;
+        column = end;
+      }
     while (column < end) {
       const Index in_stage = column % kStageColumns, stage_begin = column - in_stage;
       if (in_stage == 0) {
