@@ -359,9 +359,9 @@ HADAL_INLINE void column_of_sums(const Matrix& w, const Dwords<Weights, G>& dwor
 }
 
 // Where there is a loop in assembly for grouped weights.
-template <class Step, class Weights, int G, int R>
+template <class Step, class Weights, int R>
 constexpr bool kHasLoop =
-    kLoopRows > 0 && std::is_same_v<Step, F32Step>&& std::is_same_v<Weights, Clean<E4m3Weights>>&& G == 4 && R == 1;
+    kLoopRows > 0 && std::is_same_v<Step, F32Step>&& std::is_same_v<Weights, Clean<E4m3Weights>>&& R <= 4;
 
 // Outputs [row, row + G * kLanes) of one tile of R rows, straight from the stored weights; true if no NaN code was met.
 template <class Step, class Weights, int G, int R>
@@ -387,12 +387,21 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
         acc[i][g] = Step::template start<Weights>(of_block + i * Step::kBlockDwords,
                                                   factors.zero ? factors.zero + (block * G + g) * kLanes : nullptr);
     const Index end = (block + 1) * w.block < w.k ? (block + 1) * w.block : w.k;
-    if constexpr (kHasLoop<Step, Weights, G, R>)
+    if constexpr (kHasLoop<Step, Weights, R>)
       if (w.grouped) {
         dwords.point_to(w, row, column, ahead);
         const Index count = (end - column + 3) / 4;
-        sum_e4m3_dwords(dwords.of, x, dwords.distance(0), count, acc[0]);
-        x += count * 4;
+        if constexpr (R == 1) {
+          sum_e4m3_dwords(dwords.of, x, dwords.distance(0), count, acc[0]);
+        } else {
+          for (int g = 0; g < G; g += 2) {
+            Vec sums[R][2];
+            sum_e4m3_rows<R>(dwords.of + g * kLanes * 4, x, dwords.distance(0), count, sums);
+#pragma GCC unroll 4
+            for (int i = 0; i < R; ++i) acc[i][g] = sums[i][0], acc[i][g + 1] = sums[i][1];
+          }
+        }
+        x += count * 4 * R;
         column = end;
       }
     while (column < end) {

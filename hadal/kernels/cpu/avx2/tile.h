@@ -121,6 +121,82 @@ HADAL_INLINE void sum_e4m3_dwords(const std::uint8_t* w, const std::uint32_t* x,
 #undef HADAL_GROUP
 }
 
+// The same for R rows of x, [k][R], and sixteen rows of codes.
+template <int R>
+HADAL_INLINE void sum_e4m3_rows(const std::uint8_t* w, const std::uint32_t* x, Index ahead, Index count,
+                                Vec (&sums)[R][2]) {
+  static_assert(R >= 2 && R <= 4);
+#define HADAL_ROW(rows, step, row, a, b)                                \
+  "vbroadcastss 4*(" #step "*" #rows "+" #row ")(%[x]), %[y]\n\t"       \
+  "vfmadd231ps %[" #a "], %[y], %[s" #row "0]\n\t"                      \
+  "vfmadd231ps %[" #b "], %[y], %[s" #row "1]\n\t"
+#define HADAL_SHIFTED(from, to)          \
+  "vpslld $16, %[" #from "], %[" #to "]\n\t" \
+  "vpand %[mask], %[" #to "], %[" #to "]\n\t"
+#define HADAL_MASKED(in) "vpand %[mask], %[" #in "], %[" #in "]\n\t"
+#define HADAL_DWORDS(rows, ROWS)                       \
+  HADAL_ZEROS                                          \
+  "1:\n\t"                                             \
+  "vmovdqu (%[w]), %[v0]\n\t"                          \
+  "vmovdqu 32(%[w]), %[v1]\n\t"                        \
+  "prefetcht1 (%[w],%[ahead])\n\t"                     \
+  "prefetcht1 64(%[w],%[ahead])\n\t"                   \
+  "vpsllw $8, %[v0], %[t0]\n\t"                        \
+  "vpsllw $8, %[v1], %[t1]\n\t"                        \
+  "vpsraw $4, %[t0], %[t0]\n\t"                        \
+  "vpsraw $4, %[t1], %[t1]\n\t"                        \
+  "vpsraw $4, %[v0], %[v0]\n\t"                        \
+  "vpsraw $4, %[v1], %[v1]\n\t"                        \
+  HADAL_SHIFTED(t0, u0) HADAL_SHIFTED(t1, u1) ROWS(rows, 0, u0, u1) \
+  HADAL_SHIFTED(v0, u0) HADAL_SHIFTED(v1, u1) ROWS(rows, 1, u0, u1) \
+  HADAL_MASKED(t0) HADAL_MASKED(t1) ROWS(rows, 2, t0, t1)           \
+  HADAL_MASKED(v0) HADAL_MASKED(v1) ROWS(rows, 3, v0, v1)           \
+  "add $16*" #rows ", %[x]\n\t"                        \
+  "sub $-128, %[w]\n\t"                                \
+  "dec %[count]\n\t"                                   \
+  "jnz 1b"
+#define HADAL_ROWS2(rows, step, a, b) HADAL_ROW(rows, step, 0, a, b) HADAL_ROW(rows, step, 1, a, b)
+#define HADAL_ROWS3(rows, step, a, b) HADAL_ROWS2(rows, step, a, b) HADAL_ROW(rows, step, 2, a, b)
+#define HADAL_ROWS4(rows, step, a, b) HADAL_ROWS3(rows, step, a, b) HADAL_ROW(rows, step, 3, a, b)
+#define HADAL_OPERANDS                                                                                              \
+  [x] "+r"(x), [w] "+r"(w), [count] "+r"(count), [v0] "=&x"(v0), [v1] "=&x"(v1), [t0] "=&x"(t0), [t1] "=&x"(t1),    \
+  [u0] "=&x"(u0), [u1] "=&x"(u1), [y] "=&x"(y), [s00] "=&x"(sums[0][0]), [s01] "=&x"(sums[0][1]),                   \
+  [s10] "=&x"(sums[1][0]), [s11] "=&x"(sums[1][1])
+#define HADAL_INPUTS [ahead] "r"(ahead), [mask] "x"(mask)
+  const IVec mask = all_dwords(0x87F00000u);
+  IVec v0, v1, t0, t1, u0, u1;
+  Vec y;
+  if constexpr (R == 2) {
+#define HADAL_ZEROS HADAL_ZERO(0) HADAL_ZERO(1)
+    asm(HADAL_DWORDS(2, HADAL_ROWS2) : HADAL_OPERANDS : HADAL_INPUTS : "memory", "cc");
+#undef HADAL_ZEROS
+  } else if constexpr (R == 3) {
+#define HADAL_ZEROS HADAL_ZERO(0) HADAL_ZERO(1) HADAL_ZERO(2)
+    asm(HADAL_DWORDS(3, HADAL_ROWS3)
+        : HADAL_OPERANDS, [s20] "=&x"(sums[2][0]), [s21] "=&x"(sums[2][1])
+        : HADAL_INPUTS
+        : "memory", "cc");
+#undef HADAL_ZEROS
+  } else {
+#define HADAL_ZEROS HADAL_ZERO(0) HADAL_ZERO(1) HADAL_ZERO(2) HADAL_ZERO(3)
+    asm(HADAL_DWORDS(4, HADAL_ROWS4)
+        : HADAL_OPERANDS, [s20] "=&x"(sums[2][0]), [s21] "=&x"(sums[2][1]), [s30] "=&x"(sums[3][0]),
+          [s31] "=&x"(sums[3][1])
+        : HADAL_INPUTS
+        : "memory", "cc");
+#undef HADAL_ZEROS
+  }
+#undef HADAL_INPUTS
+#undef HADAL_OPERANDS
+#undef HADAL_ROWS4
+#undef HADAL_ROWS3
+#undef HADAL_ROWS2
+#undef HADAL_DWORDS
+#undef HADAL_MASKED
+#undef HADAL_SHIFTED
+#undef HADAL_ROW
+}
+
 #undef HADAL_SUMS
 #undef HADAL_LOOP
 #undef HADAL_STEP
