@@ -174,11 +174,26 @@ def main():
     p.add_argument("out", type=pathlib.Path)
     p.add_argument("--seed", type=int, default=0)
     o = p.parse_args()
-    c = json.loads(o.config.read_text())
+    try:
+        c = json.loads(o.config.read_text())
+        size = step_bytes(c)
+    except (OSError, ValueError) as error:
+        sys.exit(f"{o.config}: {error}")
+    except KeyError as error:
+        sys.exit(f"{o.config}: no field {error}; this is not the config.json of a DeepSeek-V3-like model")
     if odd := next((t for t in tensors(c) if t.kind == "matrix" and t.shape[-1] % BLOCK), None):
         sys.exit(f"{o.config}: {odd.name} has {odd.shape[-1]} columns; blocks of Q8_0 have {BLOCK}")
-    write(c, o.out, o.seed)
-    print(f"{o.out}: {o.out.stat().st_size / 1e9:.3f} GB, a decoding step reads {step_bytes(c) / 1e9:.3f} GB")
+    unfinished = o.out.with_name(o.out.name + ".part")
+    try:
+        write(c, unfinished, o.seed)
+        unfinished.replace(o.out)
+    except KeyError as error:
+        sys.exit(f"{o.config}: no field {error}")
+    except OSError as error:
+        sys.exit(f"{o.out}: {error.strerror or error}")
+    finally:
+        unfinished.unlink(missing_ok=True)
+    print(f"{o.out}: {o.out.stat().st_size / 1e9:.3f} GB, a decoding step reads {size / 1e9:.3f} GB")
 
 
 if __name__ == "__main__":

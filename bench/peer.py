@@ -134,6 +134,13 @@ def main():
     rows = o.rows.split(",")
     if unknown := [row for row in rows if row not in NAMES]:
         sys.exit(f"--rows {unknown[0]}: there are {', '.join(NAMES)}")
+    for program in {"llama-server" if row == "serving" else "llama-bench" for row in rows}:
+        if not os.access(o.peer / program, os.X_OK):
+            sys.exit(f"--peer {o.peer}: there is no program {program}")
+    if not os.access(HADAL, os.X_OK):
+        sys.exit(f"{HADAL}: no such program; build it with ./run, or name another one in HADAL")
+    if not os.path.isfile(o.gguf):
+        sys.exit(f"--gguf {o.gguf}: no such file; bench/make_gguf.py makes one")
     rounds = {row: [] for row in rows}
     for i in range(o.rounds):
         for row in rows:

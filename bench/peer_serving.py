@@ -17,7 +17,10 @@ async def ask(port, prompt, tokens, seed, pieces):
     """Appends (time, what a token is called) to `pieces` for every token that comes."""
     body = json.dumps({"prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "stream": True, "return_token_ids": True,
                        "temperature": 1, "top_k": 40, "top_p": 1, "min_p": 0, "seed": seed}).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+    except OSError as error:
+        sys.exit(f"port {port}: {error.strerror or error}")
     writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
                  b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
     status = await reader.readline()

@@ -7,13 +7,14 @@
 namespace hadal::kernels {
 namespace {
 
-Index size_of(int name, Index otherwise) {
-  const long bytes = ::sysconf(name);
-  return bytes > 0 ? std::clamp<Index>(bytes, otherwise / 2, otherwise * 16) : otherwise;
+CacheSizes read() {
+  CacheSizes sizes;
+  if (const long bytes = ::sysconf(_SC_LEVEL2_CACHE_SIZE); bytes > 0)
+    sizes.l2 = std::clamp<Index>(bytes, sizes.l2 / 2, sizes.l2 * 16);
+  return sizes;
 }
 
-const CacheSizes kSizes = {size_of(_SC_LEVEL1_DCACHE_SIZE, CacheSizes{}.l1),
-                           size_of(_SC_LEVEL2_CACHE_SIZE, CacheSizes{}.l2)};
+const CacheSizes kSizes = read();
 
 }  // namespace
 

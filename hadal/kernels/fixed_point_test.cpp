@@ -25,19 +25,12 @@ std::vector<std::tuple<Format, Isa>> integer_products() {
 
 FixedPoint to_fixed_point(Isa isa, const std::vector<float>& x) {
   if (isa == Isa::kAvx2) return to_words(x);
-  float largest = 0x1p-80f;
-  bool finite = true;
-  for (const float v : x) {
-    finite = finite && std::isfinite(v);
-    largest = std::max(largest, std::abs(v));
-  }
-  FixedPoint f;
-  f.numbers.assign(x.size(), 0);
-  f.unit = kPoison;
-  if (!finite) return f;
+  FixedPoint f{std::vector<std::int64_t>(x.size()), kPoison};
+  const auto largest = largest_magnitude(x);
+  if (!largest) return f;
   int exponent;
   // Three signed digits end a little below 2^23; from 2^128 / 1.0078125 on one more bit goes.
-  std::frexp(std::min(double{largest} * 1.0078125, 0x1p128), &exponent);
+  std::frexp(std::min(double{*largest} * 1.0078125, 0x1p128), &exponent);
   f.unit = std::ldexp(1.0f, exponent - 23);
   for (std::size_t i = 0; i < x.size(); ++i)
     f.numbers[i] = static_cast<std::int64_t>(std::nearbyint(double{x[i]} / f.unit));

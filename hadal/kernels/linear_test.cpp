@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "hadal/core/context.h"
+#include "hadal/kernels/cache_sizes.h"
 #include "hadal/kernels/elementwise.h"
 #include "hadal/kernels/test_products.h"
 #include "tests/support/golden.h"
@@ -81,6 +82,19 @@ TEST_P(Linear, Rule18_ARowHasTheSameBitsAloneAndAmongOthers) {
               << "k " << k << ", rows " << begin << " + " << m;
         }
     }
+}
+
+// More than go over a panel together (cpu/panels_impl.h): two parts and a bit.
+TEST_P(Linear, Rule18_RowsBeyondTheCacheHaveTheSameBitsAsAlone) {
+  const Index m = cache_sizes().l2 / 512 + 5, n = 37, k = 300;
+  const Problem all(format, m, n, k, 100, 15);
+  const auto together = run(isa, all);
+  for (Index row = 0; row < m; row += 6) {
+    Problem one = all;
+    one.m = 1;
+    one.x.assign(all.x.begin() + row * k, all.x.begin() + (row + 1) * k);
+    ASSERT_TRUE(same_bits(run(isa, one), &together[static_cast<std::size_t>(row * n)])) << row << " of " << m;
+  }
 }
 
 TEST_P(Linear, EveryInstructionSetGivesTheSameBits) {
@@ -313,6 +327,32 @@ TEST_P(Fp8Linear, Rule32_RowsSeenCleanAreNotLookedAtAgainAndOthersAre) {
         for (Index j = 0; j < 200; ++j) EXPECT_EQ(std::isnan(second[static_cast<std::size_t>(r * 200 + j)]), j == 100);
     }
   }
+}
+
+// Which are what loaded models are made of, and have loops of their own (cpu/avx2/tile.h).
+TEST_P(Fp8Linear, GroupedRowsKnownToBeCleanHaveTheSameBits) {
+  for (const Index n : {64, 192})
+    for (const Index k : {8, 72, 128, 300, 1096}) {
+      Problem p(kFp8, 40, n, k, 96, 16);
+      std::vector<std::uint8_t> clean(static_cast<std::size_t>((96 + n + 31) / 32));
+      std::vector<float> expected, got;
+      LinearArgs a = p.args(expected);
+      a.w_clean = clean.data();
+      Scratch grouped(n * k);
+      linear_kernels(GetParam()).group_rows(a, 0, n, grouped.data());
+      ASSERT_TRUE(std::all_of(clean.begin() + 3, clean.end(), [](std::uint8_t c) { return c == 1; }));
+      for (const Index m : {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 24, 25, 40}) {
+        p.m = m;
+        multiply(GetParam(), p.args(expected), 0, n);
+        a = p.args(got);
+        a.w = grouped.data();
+        a.w_layout = linear_kernels(GetParam()).groups;
+        a.w_clean = clean.data();
+        multiply(GetParam(), a, 0, 64);
+        multiply(GetParam(), a, 64, n);
+        ASSERT_TRUE(same_bits(got, expected.data())) << m << " " << n << " " << k;
+      }
+    }
 }
 
 TEST_P(Fp8Linear, Rule32_NanCodesOfGroupedRowsGiveNan) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "hadal/core/number_formats.h"
@@ -129,18 +130,21 @@ struct FixedPoint {
   float unit = 0;
 };
 
-inline FixedPoint to_words(const std::vector<float>& x) {
+// The largest magnitude of a block, 2^-80 at least, or nothing if that is not a number.
+inline std::optional<float> largest_magnitude(const std::vector<float>& x) {
   float largest = 0x1p-80f;
-  bool finite = true;
   for (const float v : x) {
-    finite = finite && std::isfinite(v);
+    if (!std::isfinite(v)) return {};
     largest = std::max(largest, std::abs(v));
   }
-  FixedPoint f;
-  f.numbers.assign(x.size(), 0);
-  f.unit = kPoison;
-  if (!finite) return f;
-  f.unit = std::ldexp(1.0f, std::ilogb(largest) - 14);
+  return largest;
+}
+
+inline FixedPoint to_words(const std::vector<float>& x) {
+  FixedPoint f{std::vector<std::int64_t>(x.size()), kPoison};
+  const auto largest = largest_magnitude(x);
+  if (!largest) return f;
+  f.unit = std::ldexp(1.0f, std::ilogb(*largest) - 14);
   for (std::size_t i = 0; i < x.size(); ++i)
     f.numbers[i] = std::min<std::int64_t>(std::llrint(double{x[i]} / f.unit), 32767);
   return f;

@@ -213,10 +213,11 @@ void int8_tile_of_group(const LinearArgs& a, const Matrix& w, Index row, Index t
   const auto run = [&]<int R>(std::integral_constant<int, R>) {
     int8_group<Dot, Weights, R>(a, w, row, first_row, {x, scales, minus_sums}, factors, ahead);
   };
-  with_height<F32Step>(packed_height(a, tile), run);
+  with_tile_height<F32Step::kDirectTileRows>(packed_height(a, tile), run);
 }
 
-// Scales of rows [row, end), each its own: two percent of the bytes of a group, but nobody would ask for them in time.
+// Scales of rows [row, end), each its own: three percent of the bytes of a group, but nobody would ask for them in
+// time.
 HADAL_INLINE void ask_for_scales(const LinearArgs& a, Index row, Index end) {
   if (!a.w_scale || a.scale_rows != 1 || end > a.n) return;
   const Index row_bytes = a.w_scale_stride * bits_of(a.w_scale_dtype) / 8;

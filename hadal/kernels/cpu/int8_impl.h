@@ -144,7 +144,7 @@ HADAL_INLINE void sum_int8_steps(const std::uint32_t*& x, const std::uint32_t*& 
   if constexpr (R == kLoopRows && std::is_same_v<Dot, WordDot>) {
     begun = steps >= kLoopSteps;
     if (begun) sum_word_steps_of_six(x, panel, ahead, steps / kLoopSteps, acc);
-    if (begun) steps %= kLoopSteps;
+    steps %= kLoopSteps;
   }
   if (!begun)
 #pragma GCC unroll 16
@@ -203,23 +203,9 @@ void int8_any_tile(const LinearArgs& a, const Matrix& w, Index tile, Index colum
   const std::uint32_t* x = packed + tile * packed_dwords<Dot>(a, w);
   const auto* scales = reinterpret_cast<const float*>(x + kTileRows * dwords_of<Dot>(a.k));
   const Index row = tile * tile_rows(a);
-  switch (packed_height(a, tile)) {
-    case 1:
-      return int8_tile<Dot, 1>(a, w, row, column, begin, end, x, scales, s, lane);
-    case 2:
-      return int8_tile<Dot, 2>(a, w, row, column, begin, end, x, scales, s, lane);
-    case 3:
-      return int8_tile<Dot, 3>(a, w, row, column, begin, end, x, scales, s, lane);
-    case 4:
-      return int8_tile<Dot, 4>(a, w, row, column, begin, end, x, scales, s, lane);
-    case 6:
-      return int8_tile<Dot, 6>(a, w, row, column, begin, end, x, scales, s, lane);
-    case 8:
-      if constexpr (kTileRows > 6) return int8_tile<Dot, 8>(a, w, row, column, begin, end, x, scales, s, lane);
-      break;
-    default:
-      if constexpr (kTileRows > 6) return int8_tile<Dot, 12>(a, w, row, column, begin, end, x, scales, s, lane);
-  }
+  with_tile_height<kTileRows>(packed_height(a, tile), [&]<int R>(std::integral_constant<int, R>) {
+    int8_tile<Dot, R>(a, w, row, column, begin, end, x, scales, s, lane);
+  });
 }
 
 template <class Dot, class Weights>

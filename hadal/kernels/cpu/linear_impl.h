@@ -265,8 +265,8 @@ HADAL_INLINE void ask_for(const std::uint8_t*& lines) {
   lines += kCount * kLine;
 }
 
-// How far ahead grouped rows are asked for: about as far as a core reads while memory answers, measured. A multiple of
-// what a block of 8-bit codes takes.
+// How far ahead grouped rows are asked for: about as far as a core reads while memory answers, measured. In
+// AVX2 whole blocks of 8-bit codes, as loops in assembly look only once a block where the set ends.
 template <class Weights>
 constexpr Index kBytesAhead = kLanes == 8 ? 12288 : 6144;
 
@@ -360,8 +360,8 @@ HADAL_INLINE void column_of_sums(const Matrix& w, const Dwords<Weights, G>& dwor
 
 // Where there is a loop in assembly for grouped weights.
 template <class Step, class Weights, int R>
-constexpr bool kHasLoop =
-    kLoopRows > 0 && std::is_same_v<Step, F32Step>&& std::is_same_v<Weights, Clean<E4m3Weights>>&& R <= 4;
+constexpr bool kHasLoop = kLoopRows > 0 && R <= 4 && (std::is_same_v<Step, F32Step>) &&
+                          (std::is_same_v<Weights, Clean<E4m3Weights>>);
 
 // Outputs [row, row + G * kLanes) of one tile of R rows, straight from the stored weights; true if no NaN code was met.
 template <class Step, class Weights, int G, int R>
@@ -526,9 +526,9 @@ void direct_tiles(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, 
   }
 }
 
-// run(std::integral_constant<int, height>), for the heights of tiles that meet weights directly.
-template <class Step, class F>
-HADAL_INLINE void with_height(int height, const F& run) {
+// run(std::integral_constant<int, height>), for heights of tiles up to kMost: 4, 6 or 12.
+template <int kMost, class F>
+HADAL_INLINE void with_tile_height(int height, const F& run) {
   switch (height) {
     case 1:
       return run(std::integral_constant<int, 1>{});
@@ -539,7 +539,8 @@ HADAL_INLINE void with_height(int height, const F& run) {
     case 4:
       return run(std::integral_constant<int, 4>{});
   }
-  if constexpr (Step::kDirectTileRows > 4) switch (height) {
+  if constexpr (kMost == 6) return run(std::integral_constant<int, 6>{});
+  if constexpr (kMost > 6) switch (height) {
       case 6:
         return run(std::integral_constant<int, 6>{});
       case 8:
@@ -556,7 +557,7 @@ void direct_tiles_of(int height, const LinearArgs& a, const Matrix& w, const std
   const auto run = [&]<int R>(std::integral_constant<int, R>) {
     direct_tiles<Step, Weights, R>(a, w, x, n_begin, n_end, tile_begin, tile_end, next, s);
   };
-  with_height<Step>(height, run);
+  with_tile_height<Step::kDirectTileRows>(height, run);
 }
 
 template <class Step, class Weights>

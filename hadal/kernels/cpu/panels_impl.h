@@ -1,6 +1,6 @@
 // Products of many rows of x: weights are decoded once for many tiles. Included by linear_impl.h.
 //
-// A panel, kPanelColumns of K by kPanelGroups vectors of outputs, stays in half of the smallest L1 cache while tiles of
+// A panel, kPanelColumns of K by kPanelGroups vectors of outputs, stays in half of an L1 cache of 32 KiB while tiles of
 // x pass over it, each asking for the lines of the next one. Panels of kPanelSetRows outputs are decoded together; with
 // the same columns of so many rows of x, and the sums of those rows so far, they fill most of the L2 cache, whose size
 // is read when the program starts. Sums are kept side by side until the last columns: rows of y may lie a power of two
@@ -232,21 +232,7 @@ HADAL_INLINE void panel_tile(const LinearArgs& a, const Matrix& w, const Panel& 
 
 template <class Step>
 void any_panel_tile(int height, const LinearArgs& a, const Matrix& w, const Panel& p, const Tile& t) {
-  switch (height) {
-    case 1:
-      return panel_tile<Step, 1>(a, w, p, t);
-    case 2:
-      return panel_tile<Step, 2>(a, w, p, t);
-    case 3:
-      return panel_tile<Step, 3>(a, w, p, t);
-    case 4:
-      return panel_tile<Step, 4>(a, w, p, t);
-    case 6:
-      return panel_tile<Step, 6>(a, w, p, t);
-    default:
-      if constexpr (kTileRows > 6)
-        return height == 8 ? panel_tile<Step, 8>(a, w, p, t) : panel_tile<Step, 12>(a, w, p, t);
-  }
+  with_tile_height<kTileRows>(height, [&]<int R>(std::integral_constant<int, R>) { panel_tile<Step, R>(a, w, p, t); });
 }
 
 // Tiles whose x and sums stay in the L2 cache, as alike as they can be.
