@@ -134,6 +134,10 @@ void transposed_strip(const LinearArgs& a, const Matrix& w, Index i, Index c) {
     }
 }
 
+// The same for INT4, in AVX2 (avx2/int4_rows.h).
+template <int R>
+Index transposed_int4_strips(const LinearArgs& a, const Matrix& w, Index i, Index begin, Index end);
+
 // As many columns of [begin, end) as make whole strips; returns where they end.
 template <DType kType, int R>
 Index transposed_strips(const LinearArgs& a, const Matrix& w, Index i, Index begin, Index end) {
@@ -145,6 +149,7 @@ Index transposed_strips(const LinearArgs& a, const Matrix& w, Index i, Index beg
     if (a.w_scale && a.scale_columns < a.k && a.scale_columns % kColumns != 0) return begin;
     for (; begin + kColumns <= end; begin += kColumns) transposed_strip<kType, Weights, R, V>(a, w, i, begin);
   }
+  if constexpr (kType == DType::kI32 && kLanes == 8) return transposed_int4_strips<R>(a, w, i, begin, end);
   return begin;
 }
 

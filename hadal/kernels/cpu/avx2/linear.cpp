@@ -2,6 +2,7 @@
 #define HADAL_ISA avx2
 #include "hadal/kernels/cpu/avx2/tile.h"
 // The vector header comes first.
+#include "hadal/kernels/cpu/avx2/int4_rows.h"
 #include "hadal/kernels/cpu/linear_table.h"
 
 namespace hadal::kernels::avx2 {
