@@ -55,9 +55,16 @@ const LinearKernels& with_rounded() {
 }  // namespace
 
 void check_layout(const LinearArgs& a, Layout other) {
-  if (a.w_layout == Layout::kRows || a.w_layout == other) return;
-  const std::string read = other == Layout::kRows ? "rows" : fmt::format("rows and {}", layout_name(other));
-  fail("linear: the weight [{}, {}] lies in {}, these kernels read {}", a.n, a.k, layout_name(a.w_layout), read);
+  if (a.w_layout != Layout::kRows && a.w_layout != other) {
+    const std::string read = other == Layout::kRows ? "rows" : fmt::format("rows and {}", layout_name(other));
+    fail("linear: the weight [{}, {}] lies in {}, these kernels read {}", a.n, a.k, layout_name(a.w_layout), read);
+  }
+  if (a.w_scale_layout == Layout::kRows) return;
+  HADAL_CHECK(a.w_scale_layout == a.w_layout, "linear: the weight [{}, {}] lies in {}, its scales in {}", a.n, a.k,
+              layout_name(a.w_layout), layout_name(a.w_scale_layout));
+  HADAL_CHECK(a.scale_rows == 1 && a.scale_columns <= 128 && a.w_first_row % kGroupRows == 0,
+              "linear: scales for {} x {} values of the weight [{}, {}] from row {} cannot be grouped", a.scale_rows,
+              a.scale_columns, a.n, a.k, a.w_first_row);
 }
 
 const LinearKernels& linear_kernels(Isa isa) {

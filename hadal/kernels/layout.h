@@ -30,6 +30,11 @@ constexpr std::string_view layout_name(Layout layout) {
   return "a device's own layout";
 }
 
+// Rows of a group, 0 where there are none.
+constexpr Index rows_of_group(Layout layout) {
+  return layout == Layout::kGroups32 ? 32 : layout == Layout::kGroups64 ? 64 : 0;
+}
+
 // Grouped rows are abreast in memory as the kernels need them, where whole rows have to be transposed first: dword c of
 // every row of a group, then dword c + 1. A group has as many rows as a set of outputs, so that a thread reads memory
 // as one stream (several at once reached 45 GB/s where one reached 55, on two Zen 4 cores): 64 in AVX-512, 32 in AVX2.

@@ -37,6 +37,9 @@ struct LinearArgs {
   const void* w_scale = nullptr;
   DType w_scale_dtype = DType::kF32;  // INT4: also BF16 and F16
   Index w_scale_stride = 0;
+  // Of w_scale and w_zero. In groups (group_grid) with w alone, and if each row has values of its own: then scale_rows
+  // is 1, scale_columns at most 128, and w_first_row a multiple of kGroupRows.
+  Layout w_scale_layout = Layout::kRows;
   Index scale_rows = 128;
   Index scale_columns = 128;             // at least 32 and a multiple of it unless one scale serves a whole row
   const std::uint8_t* w_zero = nullptr;  // INT4; nullptr: 8
@@ -48,8 +51,8 @@ struct LinearArgs {
   Index m = 0, n = 0, k = 0;
 };
 
-// Throws Error, naming both, if w lies in another layout than rows or `other`: the wrong kernel on the wrong layout is
-// never numbers.
+// Throws Error, naming both, if w lies in another layout than rows or `other`, or its scales in one that does not go
+// with it: the wrong kernel on the wrong layout is never numbers.
 void check_layout(const LinearArgs& args, Layout other = Layout::kRows);
 
 namespace ref {
@@ -81,7 +84,8 @@ struct LinearKernels {
   // n_begin's group begins; 64-byte aligned. Notes in w_clean where no NaN code was met.
   void (*group_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to);
   // The same rows, E4M3 or BF16, as the INT8 codes with which products of x rounded to int8 read them, in that grouped
-  // order, and what the codes of a block are to be multiplied by to `scale` [n, ceil(k / 128)], from row 0 on.
+  // order, and what the codes of a block are to be multiplied by, a grid [n, ceil(k / 128)] in groups too, to `scale`,
+  // where row 0's group begins.
   void (*round_rows)(const LinearArgs& args, Index n_begin, Index n_end, void* to, float* scale);
   Layout groups;  // the order that group_rows makes, and that these kernels read beside rows
 };

@@ -149,6 +149,7 @@ TEST_P(Linear, RowsThatWereRoundedToInt8BeforehandHaveTheSameBits) {
         a.w_scale = scale.data();
         a.w_scale_dtype = DType::kF32;
         a.w_scale_stride = (k + 127) / 128;
+        a.w_scale_layout = kernels.groups;
         a.scale_rows = 1;
         a.scale_columns = 128;
         a.w_first_row = 0;

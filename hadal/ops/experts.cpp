@@ -40,8 +40,7 @@ kernels::NetworkArgs network_args(const Context& ctx, const FeedForwardRef& w, I
 
 bool same_form(const FeedForwardRef& a, const FeedForwardRef& b) {
   const auto same = [](const Weight& x, const Weight& y) {
-    return x.dtype() == y.dtype() && x.shape() == y.shape() &&
-           x.scale_columns == y.scale_columns;
+    return x.dtype() == y.dtype() && x.shape() == y.shape() && x.scale_columns == y.scale_columns;
   };
   return same(*a.gate_proj, *b.gate_proj) && same(*a.up_proj, *b.up_proj) && same(*a.down_proj, *b.down_proj);
 }
@@ -49,8 +48,10 @@ bool same_form(const FeedForwardRef& a, const FeedForwardRef& b) {
 // As rows, and packed as far as that is possible.
 void add_layouts(const Context& ctx, std::vector<kernels::NetworkArgs>& forms, kernels::NetworkArgs network) {
   for (const Layout layout : {Layout::kRows, kernels::backend(ctx).packed_layout(ctx.numerics)}) {
-    for (kernels::LinearArgs* a : {&network.gate, &network.up, &network.down})
+    for (kernels::LinearArgs* a : {&network.gate, &network.up, &network.down}) {
       a->w_layout = kernels::can_group(a->w_dtype, a->n, a->k) ? layout : Layout::kRows;
+      a->w_scale_layout = Layout::kRows;
+    }
     forms.push_back(network);
   }
 }
@@ -166,11 +167,11 @@ WorkspaceNeed mixture_need(const Context& ctx, Index tokens, Index width, Index 
   need.floats(tokens * width);
   if (tokens > 0)
     need.within(kernels::backend(ctx).mixture_need(ctx, {.tokens = tokens,
-                                                             .width = width,
-                                                             .chosen = chosen,
-                                                             .networks = static_cast<Index>(experts.size()),
-                                                             .forms = forms,
-                                                             .shared = common.data()}));
+                                                         .width = width,
+                                                         .chosen = chosen,
+                                                         .networks = static_cast<Index>(experts.size()),
+                                                         .forms = forms,
+                                                         .shared = common.data()}));
   return need;
 }
 

@@ -20,6 +20,12 @@ bool grid_fits(const Weight& w, const ConstTensorRef& grid) {
          grid.size(1) >= num_blocks(w.num_columns(), w.scale_columns);
 }
 
+bool grids_fit(const Weight& w) {
+  for (const ConstTensorRef& grid : {w.scale, w.zero, w.packed.scale, w.packed.zero})
+    if (grid && !grid_fits(w, grid)) return false;
+  return true;
+}
+
 void check_grid(const char* op, const char* what, const Weight& w, const ConstTensorRef& grid) {
   HADAL_CHECK(grid_fits(w, grid), "{}: {} {} from row {} has scales or zero points {}, one for {} x {} values", op,
               what, w.shape().to_string(), w.first_row, grid.shape().to_string(), w.scale_rows, w.scale_columns);
@@ -37,7 +43,7 @@ PackedForm form_to_read(const Context& ctx, const char* op, const Weight& w) {
               "{}: the weight {} lies in {}, the kernels of {} read {}; load the model as stored, or for them", op,
               w.shape().to_string(), layout_name(w.packed.layout), reader(ctx),
               own == Layout::kRows ? "rows" : fmt::format("rows and {}", layout_name(own)));
-  return {w.values, Layout::kRows};
+  return {w.values};
 }
 
 }  // namespace
@@ -51,19 +57,21 @@ Weight rows_form(const char* op, const Weight& w) {
 }
 
 kernels::LinearArgs weight_args(const Context& ctx, const char* op, const Weight& w) {
-  const auto [values, layout] = form_to_read(ctx, op, w);
+  const PackedForm form = form_to_read(ctx, op, w);
   kernels::LinearArgs a;
-  a.w = values.raw_on(ctx.device);
-  a.w_dtype = values.dtype();
-  a.w_stride = values.stride(0);
-  a.w_layout = layout;
-  if (w.scale) {
-    a.w_scale = w.scale.raw_on(ctx.device);
-    a.w_scale_dtype = w.scale.dtype();
-    a.w_scale_stride = w.scale.stride(0);
+  a.w = form.values.raw_on(ctx.device);
+  a.w_dtype = form.values.dtype();
+  a.w_stride = form.values.stride(0);
+  a.w_layout = form.layout;
+  const ConstTensorRef &scale = form.scale ? form.scale : w.scale, &zero = form.scale ? form.zero : w.zero;
+  if (scale) {
+    a.w_scale = scale.raw_on(ctx.device);
+    a.w_scale_dtype = scale.dtype();
+    a.w_scale_stride = scale.stride(0);
+    a.w_scale_layout = form.scale ? form.layout : Layout::kRows;
     a.scale_rows = w.scale_rows;
     a.scale_columns = w.scale_columns;
-    a.w_zero = w.zero ? w.zero.data_on<std::uint8_t>(ctx.device) : nullptr;
+    a.w_zero = zero ? zero.data_on<std::uint8_t>(ctx.device) : nullptr;
     a.w_first_row = w.first_row;
     a.w_clean = w.clean;
   }
@@ -85,8 +93,7 @@ kernels::LinearArgs linear_args(const Context& ctx, const char* op, const ConstT
 
 bool is_matrix(const Weight& w, Index columns) {
   return w.rank() == 2 && w.num_columns() == columns && is_known(w.dtype()) &&
-         is_quantised(w.dtype()) == static_cast<bool>(w.scale) && (!w.scale || grid_fits(w, w.scale)) &&
-         (!w.zero || grid_fits(w, w.zero));
+         is_quantised(w.dtype()) == static_cast<bool>(w.any_scale()) && grids_fit(w);
 }
 
 void check_matrix(const char* op, const char* what, const Weight& w, Index columns) {
@@ -96,10 +103,10 @@ void check_matrix(const char* op, const char* what, const Weight& w, Index colum
               w.shape().to_string(), columns);
   HADAL_CHECK(is_known(dtype), "{}: {} is {}; F32, BF16, F16, F8_E4M3, I8 and I32 (packed INT4) can be multiplied", op,
               what, dtype_name(dtype));
-  HADAL_CHECK(is_quantised(dtype) == static_cast<bool>(w.scale),
+  HADAL_CHECK(is_quantised(dtype) == static_cast<bool>(w.any_scale()),
               "{}: F8_E4M3, I8 and I32 weights have a scale, others have none; {} is {}", op, what, dtype_name(dtype));
-  check_grid(op, what, w, w.scale);
-  check_grid(op, what, w, w.zero);
+  for (const ConstTensorRef& grid : {w.scale, w.zero, w.packed.scale, w.packed.zero})
+    if (grid) check_grid(op, what, w, grid);
 }
 
 }  // namespace hadal::ops

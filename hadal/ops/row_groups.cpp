@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "hadal/kernels/backend.h"
+#include "hadal/kernels/grid_groups.h"
 
 namespace hadal::ops {
 namespace {
@@ -79,6 +80,41 @@ void group_rows(Context& ctx, std::span<Weight* const> weights, std::span<std::b
   }
 }
 
+namespace {
+
+std::uint64_t whole_lines(Index bytes) {
+  return static_cast<std::uint64_t>((bytes + 63) / 64 * 64);
+}
+
+}  // namespace
+
+std::uint64_t grouped_grid_bytes(const Weight& w) {
+  // Of a single block every order is the same.
+  if (!w.scale || w.scale_rows != 1 || w.scale_columns > kBlock || w.first_row != 0 ||
+      w.scale.size(0) != w.num_rows() || w.scale.size(1) == 1 || (w.zero && w.zero.shape() != w.scale.shape()))
+    return 0;
+  return whole_lines(w.scale.num_bytes()) + (w.zero ? whole_lines(w.zero.num_bytes()) : 0);
+}
+
+void group_grids(Context& ctx, std::span<Weight* const> weights, std::span<std::byte* const> to) {
+  ctx.threads.parallel_for(static_cast<Index>(weights.size()), 1, [&](Index i, Index) {
+    Weight& w = *weights[static_cast<std::size_t>(i)];
+    HADAL_CHECK(w.packed && grouped_grid_bytes(w) > 0, "group_grids: the scales of {} in {} cannot be grouped",
+                w.shape().to_string(), layout_name(w.packed.layout));
+    std::byte* at = to[i];
+    const auto grouped = [&](const ConstTensorRef& grid) {
+      const auto value_bytes = static_cast<Index>(dtype_bytes(grid.dtype()));
+      kernels::group_grid({grid.raw(), value_bytes, grid.stride(0), grid.size(1)}, 0, grid.size(0), w.packed.layout,
+                          at);
+      const ConstTensorRef ref(at, grid.dtype(), grid.shape());
+      at += whole_lines(grid.num_bytes());
+      return ref;
+    };
+    w.packed.scale = grouped(w.scale);
+    if (w.zero) w.packed.zero = grouped(w.zero);
+  });
+}
+
 bool rounds_to_int8(const Context& ctx, const Weight& w) {
   return ctx.numerics.activations == Activations::kInt8 && (w.dtype() == DType::kF8E4M3 || w.dtype() == DType::kBF16) &&
          kernels::can_group(DType::kI8, w.num_rows(), w.num_columns());
@@ -109,9 +145,9 @@ void round_to_int8(Context& ctx, std::span<Weight* const> weights, std::span<std
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const Weight& w = *weights[i];
     const Index rows = w.num_rows(), columns = w.num_columns();
-    Weight rounded{.values = {}, .scale = ConstTensorRef(scale_of(i), DType::kF32, {rows, num_blocks(columns)})};
-    rounded.scale_rows = 1;
-    rounded.packed = {ConstTensorRef(to[i], DType::kI8, {rows, columns}), k.groups};
+    Weight rounded{.values = {}, .scale_rows = 1};
+    rounded.packed = {ConstTensorRef(to[i], DType::kI8, {rows, columns}), k.groups,
+                      ConstTensorRef(scale_of(i), DType::kF32, {rows, num_blocks(columns)})};
     *weights[i] = rounded;
   }
 }

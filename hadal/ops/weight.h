@@ -37,15 +37,20 @@ constexpr Index num_blocks(Index n, Index block = kBlock) {
 struct PackedForm {
   ConstTensorRef values;
   Layout layout = Layout::kRows;
+  // Scales that belong to single rows, and zero points, in that order too, with the dtype and shape of the grid of the
+  // whole matrix; empty: those of the Weight serve.
+  ConstTensorRef scale = {}, zero = {};
   explicit operator bool() const { return static_cast<bool>(values); }
 };
 
 // What a parameter is, and the forms in which its values are in memory: row by row, packed, or both. Whoever computes
 // takes the form that its back end reads.
 struct Weight {
-  ConstTensorRef values;      // the rows form: F32, BF16, F16, F8_E4M3, I8 or I32 (packed INT4)
-  ConstTensorRef scale = {};  // the grid: F32, for INT4 also BF16 or F16 as stored; empty for F32, BF16 and F16 values
-  ConstTensorRef zero = {};   // INT4 only: U8, the same grid as `scale`; empty: 8 everywhere
+  ConstTensorRef values;  // the rows form: F32, BF16, F16, F8_E4M3, I8 or I32 (packed INT4)
+  // The grid: F32, for INT4 also BF16 or F16 as stored. Empty for F32, BF16 and F16 values, and where the packed form
+  // has it and there is no other.
+  ConstTensorRef scale = {};
+  ConstTensorRef zero = {};  // INT4 only: U8, the same grid as `scale`; empty: 8 everywhere
   Index scale_rows = kBlock;
   Index scale_columns = kBlock;
   Index packed_columns = 0;  // K of an INT4 matrix
@@ -65,6 +70,8 @@ struct Weight {
   Index num_columns() const { return is_int4() ? packed_columns : shape()[1]; }
   // One of the forms, for what they have in common.
   const ConstTensorRef& any_form() const { return values ? values : packed.values; }
+  const ConstTensorRef& any_scale() const { return scale ? scale : packed.scale; }
+  const ConstTensorRef& any_zero() const { return zero ? zero : packed.zero; }
 
   // Rows [begin, end) as a weight of their own, in the forms that can be cut there. No copy.
   Weight rows(Index begin, Index end) const {
@@ -72,7 +79,10 @@ struct Weight {
     HADAL_CHECK(values || whole_groups, "weight: rows {} to {} cut a group", begin, end);
     Weight part = *this;
     if (values) part.values = values.rows(begin, end);
-    part.packed = packed && whole_groups ? PackedForm{packed.values.rows(begin, end), packed.layout} : PackedForm{};
+    if (packed && whole_groups)
+      part.packed.values = packed.values.rows(begin, end);
+    else
+      part.packed = {};
     part.first_row = first_row + begin;
     return part;
   }
@@ -80,7 +90,7 @@ struct Weight {
   // All tensors that are there: f(tensor).
   template <class F>
   void for_each_tensor(F&& f) {
-    for (ConstTensorRef* tensor : {&values, &scale, &zero, &packed.values})
+    for (ConstTensorRef* tensor : {&values, &scale, &zero, &packed.values, &packed.scale, &packed.zero})
       if (*tensor) f(*tensor);
   }
 };

@@ -7,7 +7,7 @@ namespace {
 
 double stored_bytes(const std::string&, const weights::Weight& weight, const weights::ParamInfo&) {
   double bytes = 0;
-  for (const ConstTensorRef& part : {weight.any_form(), weight.scale, weight.zero})
+  for (const ConstTensorRef& part : {weight.any_form(), weight.any_scale(), weight.any_zero()})
     if (part) bytes += static_cast<double>(part.num_bytes());
   return bytes;
 }

@@ -29,11 +29,13 @@ constexpr std::uint64_t kAlignment = 64;
 struct Rearranged {
   std::vector<Weight*> same;
   bool rounded = false;  // to int8, otherwise as stored
-  std::uint64_t room() const {
+  std::uint64_t values_room() const {
     const Weight& w = *same[0];
     const std::uint64_t bytes = rounded ? ops::rounded_bytes(w) : static_cast<std::uint64_t>(w.values.num_bytes());
     return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
+  std::uint64_t grid_room() const { return rounded ? 0 : ops::grouped_grid_bytes(*same[0]); }
+  std::uint64_t room() const { return values_room() + grid_room(); }
 };
 using AllRearranged = std::map<const void*, Rearranged>;  // by the tensor's address
 
@@ -85,15 +87,27 @@ void drop_rows(const AllRearranged& rearranged, const Transformer& t) {
   const auto absorbed = absorbed_weights(t);
   for (const auto& [tensor, one] : rearranged)
     for (Weight* w : one.same)
-      if (!absorbed.contains(w)) w->values = {};
+      if (!absorbed.contains(w)) {
+        w->values = {};
+        if (w->packed.scale) w->scale = w->zero = {};
+      }
+}
+
+// Values, scales and zero points in the order of rows.
+std::set<const void*> stored_tensors(Transformer& t) {
+  std::set<const void*> all;
+  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) {
+    for (const ConstTensorRef& tensor : {w.values, w.scale, w.zero})
+      if (tensor) all.insert(tensor.address());
+  });
+  return all;
 }
 
 // Copies from loading (repacked AWQ) that nothing refers to any more.
-void free_sources(const AllRearranged& rearranged, Transformer& t, std::vector<Tensor>& owned) {
-  std::set<const void*> used;
-  t.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) { used.insert(w.values.address()); });
+void free_sources(const std::set<const void*>& before, Transformer& t, std::vector<Tensor>& owned) {
+  const std::set<const void*> used = stored_tensors(t);
   std::erase_if(owned, [&](const Tensor& tensor) {
-    return rearranged.contains(tensor->address()) && !used.contains(tensor->address());
+    return before.contains(tensor->address()) && !used.contains(tensor->address());
   });
 }
 
@@ -106,6 +120,10 @@ class Grouping {
     Part& part = one.rounded ? rounded_ : grouped_;
     part.weights.push_back(one.same[0]);
     part.to.push_back(at_);
+    if (one.grid_room() > 0) {
+      grids_.weights.push_back(one.same[0]);
+      grids_.to.push_back(at_ + one.values_room());
+    }
     repeated_.push_back(&one.same);
     at_ += one.room();
     bytes_ += one.room();
@@ -118,11 +136,12 @@ class Grouping {
       for (const Weight* w : part->weights)
         if (const auto place = place_in_files(w->values, files_)) shards_.insert(place->shard);
     ops::group_rows(ctx_, grouped_.weights, grouped_.to);
+    ops::group_grids(ctx_, grids_.weights, grids_.to);
     ops::round_to_int8(ctx_, rounded_.weights, rounded_.to);
     for (const std::vector<Weight*>* same : repeated_)
       for (Weight* w : *same) *w = *same->front();
     for (const int shard : shards_) files_.shards()[static_cast<std::size_t>(shard)].release();
-    grouped_ = rounded_ = {};
+    grouped_ = grids_ = rounded_ = {};
     repeated_.clear();
     shards_.clear();
     bytes_ = 0;
@@ -136,7 +155,7 @@ class Grouping {
     std::vector<Weight*> weights;
     std::vector<std::byte*> to;
   };
-  Part grouped_, rounded_;
+  Part grouped_, grids_, rounded_;
   std::vector<const std::vector<Weight*>*> repeated_;
   std::set<int> shards_;
   std::uint64_t bytes_ = 0;
@@ -171,12 +190,13 @@ void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, 
     log_info("weights stay as stored: the system gives no {:.1f} GB of memory", static_cast<double>(bytes) * 1e-9);
     return;
   }
+  const std::set<const void*> stored = stored_tensors(t);
   Grouping grouping(ctx, files, static_cast<std::byte*>(block->raw()));
   owned.push_back(std::move(block));
   for (const auto& [tensor, one] : weights) grouping.add(one);
   grouping.finish();
   drop_rows(weights, t);
-  free_sources(weights, t, owned);
+  free_sources(stored, t, owned);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   log_info("{:.1f} GB of weights rearranged in {:.2f} s", static_cast<double>(bytes) * 1e-9, took.count());
 }

@@ -16,11 +16,12 @@ using weights::Weight;
 // of it.
 bool worth_grouping(const Context& ctx, const Weight& w);
 
-// Every matrix of `t` that only products read, in groups of rows. Embeddings and a head that is the embedding stay as
-// stored; kv_b_proj, whose rows are read one by one when it is absorbed, has both forms. Where ctx.numerics.activations
-// is kInt8, weights in FP8 and BF16 whose products round them become INT8, with the same bits of every product. Of a
-// `streamed` model kv_b_proj and the routed experts stay as stored too. Takes as much memory as it rearranges, which is
-// put into `owned`. Nothing is done, and the log says why, if that is more than `memory` bytes.
+// Every matrix of `t` that only products read, in groups of rows, and with it the scales and zero points of single
+// rows. Embeddings and a head that is the embedding stay as stored; kv_b_proj, whose rows are read one by one when it
+// is absorbed, has both forms. Where ctx.numerics.activations is kInt8, weights in FP8 and BF16 whose products round
+// them become INT8, with the same bits of every product. Of a `streamed` model kv_b_proj and the routed experts stay as
+// stored too. Takes as much memory as it rearranges, which is put into `owned`. Nothing is done, and the log says why,
+// if that is more than `memory` bytes.
 void group_rows(Context& ctx, Transformer& t, const io::CheckpointFiles& files, std::uint64_t memory, bool streamed,
                 std::vector<Tensor>& owned);
 

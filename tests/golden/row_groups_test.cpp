@@ -45,10 +45,17 @@ std::vector<float> logits_of(Context& ctx, const LoadedModel& model) {
   return all;
 }
 
-Index grouped_matrices(LoadedModel& model) {
-  Index count = 0;
-  model.transformer.for_each_param(
-      [&](const std::string&, Weight& w, const ParamInfo&) { count += static_cast<bool>(w.packed); });
+struct Counts {
+  Index matrices = 0, grids = 0;
+};
+
+Counts grouped(LoadedModel& model) {
+  Counts count;
+  model.transformer.for_each_param([&](const std::string&, Weight& w, const ParamInfo&) {
+    count.matrices += static_cast<bool>(w.packed);
+    count.grids += static_cast<bool>(w.packed.scale);
+    EXPECT_FALSE(w.packed.scale && w.scale && !w.values);
+  });
   return count;
 }
 
@@ -57,17 +64,20 @@ class RowGroups : public ::testing::TestWithParam<std::tuple<std::filesystem::pa
 TEST_P(RowGroups, HaveTheBitsOfTheModelAsStored) {
   const auto& [directory, isa] = GetParam();
   if (!isa_supported(isa)) GTEST_SKIP() << "this CPU has no " << isa_name(isa);
-  Index grouped = 0;
+  Counts all;
   for (const Activations activations : {Activations::kF32, Activations::kBf16, Activations::kInt8, Activations::kFp8}) {
     Context ctx(2, Numerics{isa, activations});
     const LoadedModel stored = load_model(directory, {.mtp = true, .ctx = &ctx});
     LoadedModel rearranged = load_model(directory, {.mtp = true, .ctx = &ctx, .rearrange = true});
-    grouped += grouped_matrices(rearranged);
+    const Counts some = grouped(rearranged);
+    all.matrices += some.matrices;
+    all.grids += some.grids;
     const std::vector<float> expected = logits_of(ctx, stored), got = logits_of(ctx, rearranged);
     ASSERT_EQ(got.size(), expected.size());
     EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)), 0) << activations_name(activations);
   }
-  EXPECT_GT(grouped, 0);
+  EXPECT_GT(all.matrices, 0);
+  EXPECT_GT(all.grids, 0);  // weights rounded to int8 have scales of single rows
 }
 
 std::vector<std::filesystem::path> golden_models() {
@@ -93,9 +103,9 @@ TEST(RowGroupsMemory, WithTooLittleMemoryTheModelStaysAsStored) {
   if (ctx.numerics.isa == Isa::kRef) GTEST_SKIP() << "this CPU has no AVX2";
   LoadedModel model = load_model(golden_models()[0], {.mtp = true, .ctx = &ctx});
   group_rows(ctx, model.transformer, *model.files, 1000, false, model.owned);
-  EXPECT_EQ(grouped_matrices(model), 0);
+  EXPECT_EQ(grouped(model).matrices, 0);
   group_rows(ctx, model.transformer, *model.files, 1u << 30, false, model.owned);
-  EXPECT_GT(grouped_matrices(model), 0);
+  EXPECT_GT(grouped(model).matrices, 0);
 }
 
 // The system says no, as under `ulimit -v`.
@@ -108,9 +118,9 @@ TEST(RowGroupsMemory, WhereTheSystemGivesNoMemoryTheModelStaysAsStored) {
     const test::MemoryLimit limit(4 << 20);
     group_rows(ctx, model.transformer, *model.files, std::uint64_t{1} << 30, false, model.owned);
   }
-  EXPECT_EQ(grouped_matrices(model), 0);
+  EXPECT_EQ(grouped(model).matrices, 0);
   group_rows(ctx, model.transformer, *model.files, std::uint64_t{1} << 30, false, model.owned);
-  EXPECT_GT(grouped_matrices(model), 0);
+  EXPECT_GT(grouped(model).matrices, 0);
 }
 
 TEST(RowGroupsMemory, CtrlCEndsRearranging) {

@@ -173,6 +173,7 @@ void int8_group(const LinearArgs& a, const Matrix& w, Index row, Index first_row
       dwords.point_to(w, row, begin * 4 / Weights::kColumns, ahead);
     else
       dwords.point_to(staged.at(w, row, begin, begin + columns, ahead));
+    factors.ask_for_later(block);
     const float* factor = factors.scale + block * kRowsAbreast;
     for (int first = 0; first < kGroupVectors; first += G) {
       IVec acc[R][G];
@@ -216,10 +217,10 @@ void int8_tile_of_group(const LinearArgs& a, const Matrix& w, Index row, Index t
   with_tile_height<F32Step::kDirectTileRows>(packed_height(a, tile), run);
 }
 
-// Scales of rows [row, end), each its own: three percent of the bytes of a group, but nobody would ask for them in
-// time.
+// Scales of rows [row, end) as stored, each its own: three percent of the bytes of a group, but nobody would ask for
+// them in time.
 HADAL_INLINE void ask_for_scales(const LinearArgs& a, Index row, Index end) {
-  if (!a.w_scale || a.scale_rows != 1 || end > a.n) return;
+  if (!a.w_scale || a.scale_rows != 1 || a.w_scale_layout != Layout::kRows || end > a.n) return;
   const Index row_bytes = a.w_scale_stride * bits_of(a.w_scale_dtype) / 8;
   const auto* base = static_cast<const std::uint8_t*>(a.w_scale) + a.w_first_row * row_bytes;
   for (const std::uint8_t* p = base + row * row_bytes; p < base + end * row_bytes; p += kLine)
@@ -231,15 +232,14 @@ template <class Dot, class Weights>
 void int8_direct(const LinearArgs& a, const Matrix& w, const void* packed, Index n_begin, Index n_end, const void* next,
                  void* memory) {
   auto* scale = static_cast<float*>(memory);
-  const Factors factors{scale, a.w_zero ? scale + w.blocks * kRowsAbreast : nullptr};
+  float* const zero = a.w_zero ? scale + w.blocks * kRowsAbreast : nullptr;
   Matrix cut = w;
   cut.n = n_end;  // rows behind the piece are another's
   for (Index row = n_begin; row < n_end; row += kRowsAbreast) {
     const Index then = row + kRowsAbreast;
     const std::uint8_t* ahead = w.grouped ? w.dwords(then, 0) : w.base + then * w.row_bytes;
     if (next && then >= n_end) ahead = static_cast<const std::uint8_t*>(next);
-    fill_scales(a, w, row, kRowsAbreast, 1.0f, factors.scale);
-    if (factors.zero) fill_zeros(a, w, row, kRowsAbreast, factors.zero);
+    const Factors factors = factors_of(a, w, row, kRowsAbreast, 1.0f, scale, zero);
     ask_for_scales(a, then, then + kRowsAbreast);
     for (Index tile = 0; tile < tiles_of(a); ++tile)
       int8_tile_of_group<Dot, Weights>(a, cut, row, tile, static_cast<const std::uint32_t*>(packed), factors, ahead);

@@ -254,7 +254,7 @@ void int8_multiply_as(const LinearArgs& a, const void* packed, Index n_begin, In
   }
 }
 
-// A group of outputs of round_rows; `to` is where it begins, `scale` row 0 of the whole matrix.
+// A group of outputs of round_rows; `to` is where it begins, and `scale`.
 template <class Weights>
 void round_group(const LinearArgs& a, const Matrix& w, Index row, std::uint8_t* to, float* scale) {
   alignas(64) IVec staged[kScaleBlock / Weights::kColumns];
@@ -271,7 +271,7 @@ void round_group(const LinearArgs& a, const Matrix& w, Index row, std::uint8_t* 
       store(lanes, rounding.to_values);
       for (Index i = 0; i < kLanes; ++i) {
         const float factor = a.w_scale ? scale_at(a, row + v + i, begin / a.scale_columns) * unit<F32Step>(a) : 1.0f;
-        scale[(row + v + i) * w.blocks + block] = a.w_scale ? factor * lanes[i] : lanes[i];
+        scale[block * kRowsAbreast + v + i] = a.w_scale ? factor * lanes[i] : lanes[i];
       }
       for (int i = 0; i < steps; ++i) {
         IVec codes[1];
@@ -286,11 +286,12 @@ void round_group(const LinearArgs& a, const Matrix& w, Index row, std::uint8_t* 
   Matrix w{a};
   w.grouped = false;
   auto* to = static_cast<std::uint8_t*>(memory);
+  const Index blocks = (a.k + kScaleBlock - 1) / kScaleBlock;
   for (Index row = n_begin; row < n_end; row += kRowsAbreast, to += kRowsAbreast * a.k)
     if (a.w_dtype == DType::kBF16)
-      round_group<Int8FromBf16>(a, w, row, to, scale);
+      round_group<Int8FromBf16>(a, w, row, to, scale + row * blocks);
     else
-      round_group<Int8FromE4m3>(a, w, row, to, scale);
+      round_group<Int8FromE4m3>(a, w, row, to, scale + row * blocks);
   stream_end();
 }
 

@@ -133,9 +133,24 @@ HADAL_INLINE Index steps_of(const LinearArgs& a, Index columns_per_step) {
 // What each block's sum is multiplied by, [blocks][set_rows], and for INT4 with zero points what is subtracted from
 // codes - 8 first.
 struct Factors {
-  float* scale;
-  float* zero;
+  const float* scale;
+  const float* zero;
+  const std::uint8_t* later = nullptr;  // grouped scales of the set read next, [blocks][block_bytes]
+  Index block_bytes = 0;
+
+  HADAL_INLINE void ask_for_later(Index block) const {
+    if (!later) return;
+    for (Index byte = 0; byte < block_bytes; byte += kLine)
+      __builtin_prefetch(later + block * block_bytes + byte, 0, 2);
+  }
 };
+
+// Where the values of a grouped grid for rows from `row` on begin, all of one group; the next block's are kRowsAbreast
+// on.
+HADAL_INLINE Index in_groups(const LinearArgs& a, Index row) {
+  const Index r = a.w_first_row + row;
+  return r / kRowsAbreast * kRowsAbreast * a.w_scale_stride + r % kRowsAbreast;
+}
 
 HADAL_INLINE float scale_at(const LinearArgs& a, Index row, Index group) {
   const Index i = (a.w_first_row + row) / a.scale_rows * a.w_scale_stride + group;
@@ -186,7 +201,22 @@ HADAL_INLINE float unit(const LinearArgs& a) {
   return a.w_dtype == DType::kF8E4M3 ? Step::kE4m3Unit : 1.0f;
 }
 
+// Grouped ones, in order.
+template <class T>
+HADAL_INLINE void read_scales(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float unit, float* to) {
+  for (Index g = 0; g < set_rows && row + g < w.n; g += kLanes) {
+    const T* from = static_cast<const T*>(a.w_scale) + in_groups(a, row + g);
+    for (Index b = 0; b < w.blocks; ++b)
+      store(to + b * set_rows + g, mul(load_row(from + b * kRowsAbreast), broadcast(unit)));
+  }
+}
+
 void fill_scales(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float unit, float* to) {
+  if (a.w_scale_layout != Layout::kRows) {
+    if (a.w_scale_dtype == DType::kF32) return read_scales<float>(a, w, row, set_rows, unit, to);
+    if (a.w_scale_dtype == DType::kBF16) return read_scales<bf16>(a, w, row, set_rows, unit, to);
+    return read_scales<f16>(a, w, row, set_rows, unit, to);
+  }
   const Index final_row = row + set_rows <= w.n ? row + set_rows - 1 : w.n - 1;
   if ((a.w_first_row + row) / a.scale_rows == (a.w_first_row + final_row) / a.scale_rows &&
       a.scale_columns == w.block && a.w_scale_dtype == DType::kF32) {
@@ -226,6 +256,14 @@ void fill_scales(const LinearArgs& a, const Matrix& w, Index row, Index set_rows
 }
 
 void fill_zeros(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float* to) {
+  if (a.w_scale_layout != Layout::kRows) {
+    for (Index g = 0; g < set_rows && row + g < w.n; g += kLanes) {
+      const std::uint8_t* from = a.w_zero + in_groups(a, row + g);
+      for (Index b = 0; b < w.blocks; ++b)
+        store(to + b * set_rows + g, sub(to_float(load_row_bytes(from + b * kRowsAbreast)), broadcast(8)));
+    }
+    return;
+  }
   if (a.scale_rows == 1 && a.scale_columns == w.block) {
     for (Index g = 0; g < set_rows; g += kLanes)
       lane_values<ZeroPoints>(a, a.w_zero, row + g < w.n ? row + g : w.n - 1, w.blocks, to + g, set_rows);
@@ -238,6 +276,29 @@ void fill_zeros(const LinearArgs& a, const Matrix& w, Index row, Index set_rows,
           a.w_zero[(a.w_first_row + r) / a.scale_rows * a.w_scale_stride + b * w.block / a.scale_columns];
       to[b * set_rows + i] = static_cast<float>(z) - 8.0f;
     }
+}
+
+// Factors of a set of few rows of x, which never leaves its group: in `room`, or where they lie as they are wanted.
+HADAL_INLINE Factors factors_of(const LinearArgs& a, const Matrix& w, Index row, Index set_rows, float unit,
+                                float* scale_room, float* zero_room) {
+  Factors f{scale_room, zero_room};
+  if (zero_room) fill_zeros(a, w, row, set_rows, zero_room);
+  if (!scale_room) return f;
+  if (a.w_scale_layout == Layout::kRows) {
+    fill_scales(a, w, row, set_rows, unit, scale_room);
+    return f;
+  }
+  const Index value_bytes = bits_of(a.w_scale_dtype) / 8, at = in_groups(a, row);
+  const auto* mine = static_cast<const std::uint8_t*>(a.w_scale) + at * value_bytes;
+  if (set_rows == kRowsAbreast && a.w_scale_dtype == DType::kF32 && unit == 1.0f)
+    f.scale = reinterpret_cast<const float*>(mine);
+  else
+    fill_scales(a, w, row, set_rows, unit, scale_room);
+  if (at % kRowsAbreast == 0) {
+    f.block_bytes = kRowsAbreast * value_bytes;
+    f.later = mine + w.blocks * f.block_bytes;
+  }
+  return f;
 }
 
 // total += block sums * factors, for one tile of G groups by R rows, of which `rows` exist.
@@ -434,6 +495,7 @@ bool direct_set(const LinearArgs& a, const Matrix& w, Index row, Index first_row
       }
       column = stop;
     }
+    factors.ask_for_later(block);
     const float* factor = factors.scale ? factors.scale + block * G * kLanes : nullptr;
     if constexpr (Step::kBlockDwords > 0)
       fold<Step, G, R>(acc, factor, Step::x_scales(of_block), Step::kBlockDwords, R, total);
@@ -471,15 +533,15 @@ HADAL_INLINE Index tile_dwords(const LinearArgs& a, const Matrix& w) {
 }
 
 struct Scratch {
-  Factors factors;
+  float *scale, *zero;  // room for factors
   std::uint32_t* panel;
 };
 
 HADAL_INLINE Scratch cut_scratch(const LinearArgs& a, const Matrix& w, void* memory) {
   float* at = static_cast<float*>(memory);
   Scratch s{};
-  if (a.w_scale) s.factors.scale = at, at += w.blocks * kPanelSetRows;
-  if (a.w_zero) s.factors.zero = at, at += w.blocks * kPanelSetRows;
+  if (a.w_scale) s.scale = at, at += w.blocks * kPanelSetRows;
+  if (a.w_zero) s.zero = at, at += w.blocks * kPanelSetRows;
   s.panel = reinterpret_cast<std::uint32_t*>(at);
   return s;
 }
@@ -510,17 +572,16 @@ void direct_tiles(const LinearArgs& a, const Matrix& w, const std::uint32_t* x, 
     const Index then = row + G * kLanes;
     const std::uint8_t* ahead = w.grouped ? w.dwords(then, 0) : w.base + then * w.row_bytes;
     if (next && row + G * kLanes >= n_end) ahead = static_cast<const std::uint8_t*>(next);
-    if (s.factors.scale) fill_scales(a, w, row, G * kLanes, unit<Step>(a), s.factors.scale);
-    if (s.factors.zero) fill_zeros(a, w, row, G * kLanes, s.factors.zero);
+    const Factors factors = factors_of(a, w, row, G * kLanes, unit<Step>(a), s.scale, s.zero);
     const Index end = row + G * kLanes < n_end ? row + G * kLanes : n_end;
     for (Index tile = tile_begin; tile < tile_end; ++tile) {
       const std::uint32_t* from = x + tile * dwords;
       if constexpr (Weights::kHasNan)
         if (known_clean(a, row, end)) {
-          direct_set<Step, Clean<Weights>, G, R>(a, cut, row, tile * height, from, s.factors, ahead);
+          direct_set<Step, Clean<Weights>, G, R>(a, cut, row, tile * height, from, factors, ahead);
           continue;
         }
-      if (direct_set<Step, Weights, G, R>(a, cut, row, tile * height, from, s.factors, ahead) && Weights::kHasNan)
+      if (direct_set<Step, Weights, G, R>(a, cut, row, tile * height, from, factors, ahead) && Weights::kHasNan)
         note_clean(a, row, end);
     }
   }

@@ -277,7 +277,7 @@ void panel_set(const LinearArgs& a, const Matrix& whole, const Matrix& w, const 
   for (Index begin = 0; begin < w.k; begin += kPanelColumns) {
     const Index end = begin + kPanelColumns < w.k ? begin + kPanelColumns : w.k;
     for (Index p = 0; p < panels; ++p) {
-      const float* zeros = s.factors.zero ? s.factors.zero + p * kPanelRows : nullptr;
+      const float* zeros = s.zero ? s.zero + p * kPanelRows : nullptr;
       if (clean)
         decode_panel<Clean<Weights>>(w, row + p * kPanelRows, begin, end, zeros, s.panel + p * kPanelDwords, codes[p]);
       else
@@ -290,7 +290,7 @@ void panel_set(const LinearArgs& a, const Matrix& whole, const Matrix& w, const 
                      tiles * panels);
     for (Index p = 0; p < panels; ++p) {
       const Panel panel{begin, end, row + p * kPanelRows, s.panel + p * kPanelDwords,
-                        s.factors.scale ? s.factors.scale + begin / w.block * kPanelSetRows + p * kPanelRows : nullptr};
+                        s.scale ? s.scale + begin / w.block * kPanelSetRows + p * kPanelRows : nullptr};
       for (Index tile = tile_begin; tile < tile_end; ++tile) {
         ahead.ask();
         const Index next = tile + 1 < tile_end ? tile + 1 : tile_begin;
@@ -310,8 +310,8 @@ void through_panels(const LinearArgs& a, const Matrix& whole, const std::uint32_
   w.n = n_end;
   const Index tiles = tiles_of(a), together = tiles_together(a);
   for (Index row = n_begin; row < n_end; row += kPanelSetRows) {
-    if (s.factors.scale) fill_scales(a, whole, row, kPanelSetRows, unit<Step>(a), s.factors.scale);
-    if (s.factors.zero) fill_zeros(a, whole, row, kPanelSetRows, s.factors.zero);
+    if (s.scale) fill_scales(a, whole, row, kPanelSetRows, unit<Step>(a), s.scale);
+    if (s.zero) fill_zeros(a, whole, row, kPanelSetRows, s.zero);
     IVec codes[kPanels][kPanelGroups];
     for (auto& c : codes)
       for (IVec& v : c) v = all_dwords(0);
