@@ -1,6 +1,6 @@
 // attention.h in AVX2.
 #define HADAL_ISA avx2
-#include "hadal/kernels/cpu/avx2/wide.h"
+#include "hadal/kernels/cpu/avx2/rows.h"
 // The vector header comes first.
 #include "hadal/kernels/cpu/attention_impl.h"
 

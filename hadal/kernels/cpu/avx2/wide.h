@@ -193,6 +193,13 @@ HADAL_INLINE void store_interleaved(float* to, const Vec (&v)[4]) {
   }
 }
 
+// Sixteen BF16 numbers as floats. Quarters of 64 bits change places first, because the unpacking stays within halves.
+HADAL_INLINE void store_sixteen(float* to, const bf16* from) {
+  const IVec words = _mm256_permute4x64_epi64(load_dwords(from), 0xD8);
+  store_dwords(to, _mm256_unpacklo_epi16(_mm256_setzero_si256(), words));
+  store_dwords(to + kLanes, _mm256_unpackhi_epi16(_mm256_setzero_si256(), words));
+}
+
 HADAL_INLINE Vec load_row(const float* p) {
   return load(p);
 }

@@ -165,6 +165,9 @@ HADAL_INLINE Vec load_row(const float* p) {
 HADAL_INLINE Vec load_row(const bf16* p) {
   return as_float(left<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))));
 }
+HADAL_INLINE void store_sixteen(float* to, const bf16* from) {
+  store(to, load_row(from));
+}
 HADAL_INLINE Vec load_row(const f16* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
