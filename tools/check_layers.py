@@ -15,11 +15,12 @@ MAY_INCLUDE = {
     "model": ["core", "io", "ops", "config", "weights"],
     "stream": ["core", "io", "ops", "config", "weights", "model"],
     "checkpoint": ["core", "io", "ops", "config", "weights", "model", "stream"],
+    "train": ["core", "io", "ops", "config", "weights", "model", "stream", "checkpoint"],
     "infer": ["core", "io", "ops", "grammar", "config", "model"],
     "eval": ["core", "io", "config", "tokenizer", "model", "stream", "infer"],
     "perf": ["core", "io", "kernels", "ops", "config", "weights", "tokenizer", "model", "stream", "infer"],
     "serve": ["core", "io", "tokenizer", "grammar", "chat", "config", "model", "stream", "infer"],
-    "cli": ["core", "io", "ops", "config", "weights", "tokenizer", "grammar", "chat", "model", "stream", "checkpoint", "infer", "eval", "perf", "serve"],
+    "cli": ["core", "io", "ops", "config", "weights", "tokenizer", "grammar", "chat", "model", "stream", "checkpoint", "train", "infer", "eval", "perf", "serve"],
 }
 
 

@@ -29,13 +29,16 @@ class Context {
  public:
   // `device_memory` must outlive it. On a device other than the host, `numerics.isa` says nothing.
   explicit Context(int num_threads, const Numerics& n, DeviceMemory& device_memory = host_memory())
-      : Context(std::make_shared<Shared>(num_threads, device_memory), n) {}
+      : Context(std::make_shared<Shared>(num_threads, device_memory), n, nullptr) {}
   explicit Context(int num_threads = 0, Isa isa = best_isa()) : Context(num_threads, Numerics{.isa = isa}) {}
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
   // The same device, threads, workspace and observers. Not for use at the same time.
-  Context with(const Numerics& n) const { return Context(shared_, n); }
+  Context with(const Numerics& n) const { return Context(shared_, n, workspace); }
+  // The same, but results are made in `other`, which is on the same device and must outlive it: for what has to live
+  // longer than the scope that is open here.
+  Context with(Workspace& other) const { return Context(shared_, numerics, other); }
 
   const Device device;
   DeviceMemory& memory;  // of the device
@@ -51,12 +54,15 @@ class Context {
   }
 
  private:
-  Context(std::shared_ptr<Shared> shared, const Numerics& n)
+  Context(std::shared_ptr<Shared> shared, const Numerics& n, Workspace& results)
+      : Context(std::move(shared), n, &results) {}
+  // Null: the shared workspace.
+  Context(std::shared_ptr<Shared> shared, const Numerics& n, Workspace* results)
       : shared_(std::move(shared)),
         device(shared_->memory.device()),
         memory(shared_->memory),
         threads(shared_->threads),
-        workspace(shared_->workspace),
+        workspace(results ? *results : shared_->workspace),
         observers(shared_->observers),
         numerics(n) {}
 };

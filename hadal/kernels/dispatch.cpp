@@ -4,6 +4,7 @@
 #include "hadal/core/error.h"
 #include "hadal/kernels/backend.h"
 #include "hadal/kernels/linear.h"
+#include "hadal/kernels/training.h"
 
 namespace hadal::kernels {
 
@@ -84,6 +85,18 @@ const LinearKernels& linear_kernels(Isa isa) {
 const Backend& backend(const Context& ctx) {
   if (ctx.device.kind == Device::Kind::kGpu) return gpu::kBackend;
   return ctx.numerics.isa == Isa::kRef ? ref::kBackend : cpu::kBackend;
+}
+
+template <>
+const TrainingKernels<double>& training_kernels(const Context& ctx) {
+  HADAL_CHECK(ctx.device.is_host(), "training: on the host alone, not on {}", device_name(ctx.device));
+  return ref::kTrainingDouble;
+}
+
+template <>
+const TrainingKernels<float>& training_kernels(const Context& ctx) {
+  HADAL_CHECK(ctx.device.is_host(), "training: on the host alone, not on {}", device_name(ctx.device));
+  return ref::kTrainingFloat;
 }
 
 const AttentionKernels& attention_kernels(Isa isa) {

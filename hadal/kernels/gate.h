@@ -29,6 +29,8 @@ namespace ref {
 // is chosen last), and the kept groups must have num_experts_per_tok experts: whoever calls checks it. Experts come in
 // descending order of selection score, the lower index first among equals (rule 27).
 void gate(const GateArgs& args, const float* logits, double* scratch, std::int32_t* experts, float* weights);
+// What of it follows the scores: which experts are chosen. `scores` are followed by room for 2 * n_routed_experts more.
+void choose(const GateArgs& args, double* scores, std::int32_t* experts);
 }  // namespace ref
 
 }  // namespace hadal::kernels

@@ -22,6 +22,29 @@ struct Block {
   void forward(Context& ctx, const TensorRef& x, const Pass& pass, Index layer) const;
   WorkspaceNeed need(const Context& ctx, const Pass& pass, Index layer) const;
 
+  // Training.
+  struct Saved {
+    RmsNorm::Saved attn_norm, ffn_norm;
+    ConstTensorRef h, u;  // what the norms gave; nothing with Keep::recompute
+    Mla::Saved attn;
+    Moe::Saved moe;
+    FeedForward::Saved mlp;
+  };
+  struct Deltas {
+    ConstTensorRef h, u;  // with respect to what the norms gave,
+    ConstTensorRef normed_h, normed_u;  // and that itself
+    RmsNorm::Saved attn_norm, ffn_norm;
+    Mla::Deltas attn;
+    Moe::Deltas moe;
+    FeedForward::Deltas mlp;
+  };
+  // The residual stream x [T, hidden], which must live as long as `saved`, to the next one, in keep.kept.
+  TensorRef forward(Context& ctx, const ConstTensorRef& x, const BatchRows& rows, const Keep& keep, Saved& saved) const;
+  // `balance` as in Moe.
+  TensorRef backward_input(Context& ctx, const ConstTensorRef& dy, const BatchRows& rows, double balance,
+                           const Saved& saved, Deltas& d) const;
+  void backward_weight(Context& ctx, const Saved& saved, const Deltas& d) const;
+
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
     input_layernorm.for_each_param(name + ".input_layernorm", f);
@@ -52,6 +75,24 @@ struct Mtp {
   // embedded [T, hidden] of the next tokens, previous [T, hidden] -> hidden states after shared_head.norm.
   TensorRef forward(Context& ctx, const ConstTensorRef& embedded, const ConstTensorRef& previous, const Pass& pass,
                     Index layer) const;
+  // Training: the same with rows of sequences that are 1 + depth shorter than the batch's.
+  struct Saved {
+    RmsNorm::Saved enorm, hnorm, head_norm;
+    ConstTensorRef joined;  // [T, 2 hidden]
+    Block::Saved block;
+  };
+  struct Deltas {
+    ConstTensorRef hidden, x, embedded, previous;  // of what the head's norm gave, of what the block begins with
+    Block::Deltas block;
+  };
+  struct Inputs {
+    ConstTensorRef embedded, previous;
+  };
+  TensorRef forward(Context& ctx, const Inputs& in, const BatchRows& rows, const Keep& keep, Saved& saved) const;
+  Inputs backward_input(Context& ctx, const ConstTensorRef& dy, const BatchRows& rows, double balance,
+                        const Saved& saved, Deltas& d) const;
+  void backward_weight(Context& ctx, const Saved& saved, const Deltas& d) const;
+
   // What its block begins with (equation 21).
   TensorRef join(Context& ctx, const ConstTensorRef& embedded, const ConstTensorRef& previous) const;
 

@@ -12,4 +12,22 @@ FeedForward::FeedForward(const Config& c, Index width, Index shards)
       up_proj(make_linear(c, c.hidden_size, width / shards, ShardAxis::kOutputs)),
       down_proj(make_linear(c, width, c.hidden_size / shards, ShardAxis::kOutputs)) {}
 
+TensorRef FeedForward::forward(Context& ctx, const ConstTensorRef& x, const Keep& keep, Saved& saved) const {
+  const auto both = ops::linear_all(keep.kept, x, {&gate_proj.weight, &up_proj.weight}, gate_proj.ue8m0);
+  saved = {both[0], both[1]};
+  return down_proj.forward(ctx, ops::swiglu(ctx, saved.gate, saved.up));
+}
+
+TensorRef FeedForward::backward_input(Context& ctx, const ConstTensorRef& dy, const Saved& saved, Deltas& d) const {
+  d.y = dy;
+  d.inner = ops::swiglu_backward(ctx, saved.gate, saved.up, down_proj.backward_input(ctx, dy), {});
+  return ops::linear_all_backward_input(ctx, {d.inner.gate, d.inner.up}, {&gate_proj.weight, &up_proj.weight});
+}
+
+void FeedForward::backward_weight(Context& ctx, const ConstTensorRef& x, const Deltas& d) const {
+  down_proj.backward_weight(ctx, d.y, d.inner.inner);
+  gate_proj.backward_weight(ctx, d.inner.gate, x);
+  up_proj.backward_weight(ctx, d.inner.up, x);
+}
+
 }  // namespace hadal::model

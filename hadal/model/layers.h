@@ -1,5 +1,8 @@
 // The three smallest layers: linear, RMSNorm, SwiGLU feed-forward. Layers are structs with public parameters; forward
-// is const and leaves its result in ctx.workspace.
+// is const and leaves its result in ctx.workspace. In training every layer has three verbs: a forward that fills a Saved,
+// backward_input, from the gradient of its output to that of its input, and backward_weight, which adds to the gradients
+// of its parameters; the two halves are apart, so that a schedule can send gradients on before it computes weights'. What
+// the first leaves for the second is the layer's Deltas.
 #pragma once
 
 #include <string>
@@ -8,7 +11,10 @@
 #include "hadal/weights/param.h"
 #include "hadal/ops/elementwise.h"
 #include "hadal/ops/experts.h"
+#include "hadal/ops/gradients.h"
 #include "hadal/ops/linear.h"
+#include "hadal/ops/saving.h"
+#include "hadal/model/batch_rows.h"
 
 namespace hadal::model {
 
@@ -29,6 +35,12 @@ struct Linear {
   Weight weight;
 
   TensorRef forward(Context& ctx, const ConstTensorRef& x) const { return ops::linear(ctx, x, weight, ue8m0); }
+  TensorRef backward_input(Context& ctx, const ConstTensorRef& dy) const {
+    return ops::linear_backward_input(ctx, dy, weight);
+  }
+  void backward_weight(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x) const {
+    ops::linear_backward_weight(ctx, dy, x, weight);
+  }
 
   template <class F>
   void for_each_param(const std::string& name, ParamRole role, F&& f) {
@@ -43,6 +55,21 @@ struct RmsNorm {
   Weight weight;
 
   TensorRef forward(Context& ctx, const ConstTensorRef& x) const { return ops::rms_norm(ctx, x, weight.values, eps); }
+
+  struct Saved {
+    ConstTensorRef x;
+    TensorRef inverse_rms;  // [T]
+  };
+  TensorRef forward(Context& ctx, const ConstTensorRef& x, Saved& saved) const {
+    saved = {x, ctx.workspace.tensor(x.dtype(), {x.size(0)})};
+    return ops::rms_norm(ctx, x, weight.values, eps, saved.inverse_rms);
+  }
+  TensorRef backward_input(Context& ctx, const ConstTensorRef& dy, const Saved& saved) const {
+    return ops::rms_norm_backward_input(ctx, dy, saved.x, weight, saved.inverse_rms);
+  }
+  void backward_weight(Context& ctx, const ConstTensorRef& dy, const Saved& saved) const {
+    ops::rms_norm_backward_weight(ctx, dy, saved.x, saved.inverse_rms, weight);
+  }
 
   template <class F>
   void for_each_param(const std::string& name, F&& f) {
@@ -62,6 +89,17 @@ struct FeedForward {
     const TensorRef inner = ops::swiglu(ctx, gate_proj.forward(ctx, x), up_proj.forward(ctx, x));
     return ctx.observe("mlp_out", down_proj.forward(ctx, inner));
   }
+
+  struct Saved {
+    ConstTensorRef gate, up;
+  };
+  struct Deltas {
+    ConstTensorRef y;
+    ops::SwigluGradients inner;
+  };
+  TensorRef forward(Context& ctx, const ConstTensorRef& x, const Keep& keep, Saved& saved) const;
+  TensorRef backward_input(Context& ctx, const ConstTensorRef& dy, const Saved& saved, Deltas& d) const;
+  void backward_weight(Context& ctx, const ConstTensorRef& x, const Deltas& d) const;
 
   WorkspaceNeed need(const Context& ctx, Index tokens) const {
     WorkspaceNeed need = ops::linear_need(ctx, tokens, {&gate_proj.weight});

@@ -30,6 +30,29 @@ struct Mla {
   // as they are. What a sequence gets does not depend on the others.
   TensorRef forward(Context& ctx, const ConstTensorRef& h, const Pass& pass, Index layer) const;
 
+  // Training, without a cache: keys and values of a batch are made once, in the expanded form.
+  struct UpProjected {
+    RmsNorm::Saved q_a_norm, kv_a_norm;
+    ConstTensorRef c_q;   // [T, q_lora_rank], with q compression
+    ConstTensorRef q;     // [T, H, nope + rope], rotated
+    ConstTensorRef c_kv;  // [T, c]
+    ConstTensorRef kv;    // [T, H, nope + v]
+  };
+  struct Saved {
+    ConstTensorRef q_a;  // without q compression: the query before it is rotated
+    ConstTensorRef kv_a;
+    UpProjected up;  // nothing with Keep::recompute
+    ConstTensorRef k_pe, out, lse;
+  };
+  struct Deltas {
+    ConstTensorRef out, q, c_q, q_a, kv, c_kv, kv_a;
+    UpProjected up;
+  };
+  TensorRef forward(Context& ctx, const ConstTensorRef& h, const BatchRows& rows, const Keep& keep, Saved& saved) const;
+  TensorRef backward_input(Context& ctx, const ConstTensorRef& dy, const BatchRows& rows, const Saved& saved,
+                           Deltas& d) const;
+  void backward_weight(Context& ctx, const ConstTensorRef& h, const Saved& saved, const Deltas& d) const;
+
   // What forward takes of ctx.workspace at most.
   WorkspaceNeed need(const Context& ctx, const Pass& pass, Index layer) const;
 
@@ -55,6 +78,7 @@ struct Mla {
     TensorRef kv_a;  // [T, c + rope]
   };
   Projected project(Context& ctx, const ConstTensorRef& h) const;
+  UpProjected up_project(Context& ctx, const Saved& saved, const BatchRows& rows) const;
   TensorRef attend(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,
                    Index layer) const;
   void attend_expanded(Context& ctx, const ConstTensorRef& q_nope, const ConstTensorRef& q_pe, const Pass& pass,

@@ -9,6 +9,7 @@
 #include "hadal/model/layers.h"
 #include "hadal/model/part.h"
 #include "hadal/model/token_dispatcher.h"
+#include "hadal/ops/expert_gradients.h"
 #include "hadal/ops/experts.h"
 
 namespace hadal::model {
@@ -49,6 +50,26 @@ struct Moe {
   TensorRef forward(Context& ctx, const ConstTensorRef& u, TokenDispatcher& dispatcher, Index layer) const;
   // What forward takes, whatever the tokens choose.
   WorkspaceNeed need(const Context& ctx, Index tokens, const TokenDispatcher& dispatcher, Index layer) const;
+
+  // Training, with all experts here.
+  struct Saved {
+    TensorRef logits;  // [T, E]
+    ops::Selection chosen;
+    ops::SavedExperts experts;
+    FeedForward::Saved shared;
+    TensorRef load;      // [sequences, E]: f of equation 18
+    double balance = 0;  // the sum over sequences of f . P
+  };
+  struct Deltas {
+    ops::ExpertGradients experts;
+    FeedForward::Deltas shared;
+    TensorRef logits;
+  };
+  TensorRef forward(Context& ctx, const ConstTensorRef& u, const BatchRows& rows, const Keep& keep, Saved& saved) const;
+  // `balance`: what Saved::balance is multiplied by in the loss, alpha / number of sequences.
+  TensorRef backward_input(Context& ctx, const ConstTensorRef& dy, const BatchRows& rows, double balance,
+                           const Saved& saved, Deltas& d) const;
+  void backward_weight(Context& ctx, const ConstTensorRef& u, const Saved& saved, const Deltas& d) const;
 
   // What the products take; shared() is empty if there are none.
   ops::FeedForwardRef shared() const { return has_shared_experts ? shared_experts.weights() : ops::FeedForwardRef{}; }

@@ -1,9 +1,11 @@
 #include "hadal/ops/elementwise.h"
 
 #include <cstddef>
+#include <vector>
 
 #include "hadal/kernels/backend.h"
 #include "hadal/kernels/elementwise.h"
+#include "hadal/ops/real.h"
 #include "hadal/ops/saving.h"
 
 namespace hadal::ops {
@@ -31,15 +33,11 @@ kernels::StoredRows<std::byte> rows_to_write(const Context& ctx, const TensorRef
   return {static_cast<std::byte*>(t.raw_on(ctx.device)), t.dtype(), row_bytes(t), t.size(0), t.size(1)};
 }
 
-// x of rank 2 as one head a row.
-template <class Ref>
-auto heads_of(const Context& ctx, const Ref& x) {
-  return x.rank() == 3 ? x.template view_on<float, 3>(ctx.device)
-                       : x.split_last(1, x.size(1)).template view_on<float, 3>(ctx.device);
-}
-
 void copy(Context& ctx, const ConstTensorRef& from, const TensorRef& to) {
-  kernels::backend(ctx).copy(ctx, heads_of(ctx, from), heads_of(ctx, to));
+  if (is_double(from))
+    kernels::training_kernels<double>(ctx).copy(ctx, heads_view<double>(ctx, from), heads_view<double>(ctx, to));
+  else
+    kernels::backend(ctx).copy(ctx, heads_view<float>(ctx, from), heads_view<float>(ctx, to));
 }
 
 }  // namespace
@@ -50,7 +48,13 @@ TensorRef rms_norm(Context& ctx, const ConstTensorRef& x, const ConstTensorRef& 
               "rms_norm: x has shape {}, the weight {}", x.shape().to_string(), weight.shape().to_string());
   HADAL_CHECK(!inverse_rms || inverse_rms.shape() == Shape({x.size(0)}), "rms_norm: x has shape {}, inverse_rms {}",
               x.shape().to_string(), inverse_rms.shape().to_string());
-  const TensorRef y = ctx.workspace.floats(x.shape());
+  const TensorRef y = ctx.workspace.tensor(x.dtype(), x.shape());
+  if (is_double(x)) {
+    kernels::training_kernels<double>(ctx).rms_norm(
+        ctx, x.view_on<double, 2>(ctx.device), weight.data_on<double>(ctx.device), eps, y.view_on<double, 2>(ctx.device),
+        inverse_rms ? inverse_rms.data_on<double>(ctx.device) : nullptr);
+    return y;
+  }
   kernels::backend(ctx).rms_norm(ctx, x.view_on<float, 2>(ctx.device), weight.data_on<float>(ctx.device),
                                  static_cast<float>(eps), y.view_on<float, 2>(ctx.device),
                                  inverse_rms ? inverse_rms.data_on<float>(ctx.device) : nullptr);
@@ -63,7 +67,12 @@ TensorRef rms_norm(Context& ctx, const ConstTensorRef& x, const ConstTensorRef& 
 
 TensorRef swiglu(Context& ctx, const ConstTensorRef& gate, const ConstTensorRef& up) {
   check_same("swiglu", gate, up);
-  const TensorRef y = ctx.workspace.floats(gate.shape());
+  const TensorRef y = ctx.workspace.tensor(gate.dtype(), gate.shape());
+  if (is_double(gate)) {
+    kernels::training_kernels<double>(ctx).swiglu(ctx, gate.view_on<double, 2>(ctx.device),
+                                                  up.view_on<double, 2>(ctx.device), y.view_on<double, 2>(ctx.device));
+    return y;
+  }
   kernels::backend(ctx).swiglu(ctx, gate.view_on<float, 2>(ctx.device), up.view_on<float, 2>(ctx.device),
                                y.view_on<float, 2>(ctx.device));
   return y;
@@ -71,17 +80,28 @@ TensorRef swiglu(Context& ctx, const ConstTensorRef& gate, const ConstTensorRef&
 
 void add_in_place(Context& ctx, const TensorRef& x, const ConstTensorRef& y) {
   check_same("add", x, y);
+  if (is_double(x))
+    return kernels::training_kernels<double>(ctx).add(ctx, y.view_on<double, 2>(ctx.device),
+                                                      x.view_on<double, 2>(ctx.device));
   kernels::backend(ctx).add(ctx, y.view_on<float, 2>(ctx.device), x.view_on<float, 2>(ctx.device));
 }
 
 TensorRef embedding(Context& ctx, const Weight& table, std::span<const std::int32_t> ids) {
   HADAL_CHECK(!table.scale && table.values.rank() == 2, "embedding: the table is {} {}{}; it has rows of floats",
               dtype_name(table.values.dtype()), table.values.shape().to_string(), table.scale ? " with a scale" : "");
-  check_float("embedding", table.values.dtype());
+  const bool in_double = is_double(table.values);
+  if (!in_double) check_float("embedding", table.values.dtype());
   for (const std::int32_t id : ids)
     HADAL_CHECK(id >= 0 && id < table.num_rows(), "embedding: token id {} is not below vocab_size {}", id,
                 table.num_rows());
-  const TensorRef y = ctx.workspace.floats({static_cast<Index>(ids.size()), table.num_columns()});
+  const TensorRef y =
+      ctx.workspace.tensor(in_double ? DType::kF64 : DType::kF32, {static_cast<Index>(ids.size()), table.num_columns()});
+  if (in_double) {
+    const std::vector<Index> rows(ids.begin(), ids.end());
+    kernels::training_kernels<double>(ctx).gather(ctx, table.values.view_on<double, 2>(ctx.device), rows,
+                                                  y.view_on<double, 2>(ctx.device));
+    return y;
+  }
   kernels::backend(ctx).embedding(ctx, rows_to_read(ctx, table.values), ids, y.view_on<float, 2>(ctx.device));
   return y;
 }
@@ -89,7 +109,7 @@ TensorRef embedding(Context& ctx, const Weight& table, std::span<const std::int3
 TensorRef concatenate(Context& ctx, const ConstTensorRef& a, const ConstTensorRef& b) {
   HADAL_CHECK(a.rank() == 2 && b.rank() == 2 && a.size(0) == b.size(0), "concatenate: shapes are {} and {}",
               a.shape().to_string(), b.shape().to_string());
-  const TensorRef y = ctx.workspace.floats({a.size(0), a.size(1) + b.size(1)});
+  const TensorRef y = ctx.workspace.tensor(a.dtype(), {a.size(0), a.size(1) + b.size(1)});
   copy(ctx, a, y.columns(0, a.size(1)));
   copy(ctx, b, y.columns(a.size(1), y.size(1)));
   return y;
@@ -98,7 +118,7 @@ TensorRef concatenate(Context& ctx, const ConstTensorRef& a, const ConstTensorRe
 TensorRef concatenate_heads(Context& ctx, const ConstTensorRef& a, const ConstTensorRef& b) {
   HADAL_CHECK(a.rank() == 3 && b.rank() == 3 && a.size(0) == b.size(0) && a.size(1) == b.size(1),
               "concatenate_heads: shapes are {} and {}", a.shape().to_string(), b.shape().to_string());
-  const TensorRef y = ctx.workspace.floats({a.size(0), a.size(1), a.size(2) + b.size(2)});
+  const TensorRef y = ctx.workspace.tensor(a.dtype(), {a.size(0), a.size(1), a.size(2) + b.size(2)});
   copy(ctx, a, y.columns(0, a.size(2)));
   copy(ctx, b, y.columns(a.size(2), y.size(2)));
   return y;
@@ -112,7 +132,12 @@ void copy_rows(Context& ctx, const ConstTensorRef& x, const TensorRef& y) {
 TensorRef gather_rows(Context& ctx, const ConstTensorRef& x, std::span<const Index> rows) {
   HADAL_CHECK(x.rank() == 2, "gather_rows: x has shape {}, not [T, D]", x.shape().to_string());
   for (const Index row : rows) HADAL_CHECK(row >= 0 && row < x.size(0), "gather_rows: row {} of {}", row, x.size(0));
-  const TensorRef y = ctx.workspace.floats({static_cast<Index>(rows.size()), x.size(1)});
+  const TensorRef y = ctx.workspace.tensor(x.dtype(), {static_cast<Index>(rows.size()), x.size(1)});
+  if (is_double(x)) {
+    kernels::training_kernels<double>(ctx).gather(ctx, x.view_on<double, 2>(ctx.device), rows,
+                                                  y.view_on<double, 2>(ctx.device));
+    return y;
+  }
   kernels::backend(ctx).gather(ctx, x.view_on<float, 2>(ctx.device), rows, y.view_on<float, 2>(ctx.device));
   return y;
 }

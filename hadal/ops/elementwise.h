@@ -1,4 +1,5 @@
-// Norms, activations and moves of rows. Float32 throughout; results are in ctx.workspace unless a destination is given.
+// Norms, activations and moves of rows. Float32 throughout, or double where everything is (exact gradients); results are
+// in ctx.workspace unless a destination is given.
 #pragma once
 
 #include <span>

@@ -3,6 +3,8 @@
 #include "hadal/core/transfer.h"
 #include "hadal/kernels/backend.h"
 #include "hadal/ops/linear_args.h"
+#include "hadal/ops/real.h"
+#include "hadal/ops/gate_args.h"
 
 namespace hadal::ops {
 namespace {
@@ -58,9 +60,10 @@ void add_layouts(const Context& ctx, std::vector<kernels::NetworkArgs>& forms, k
 
 }  // namespace
 
-Selection select_experts(Context& ctx, const ConstTensorRef& logits, const ConstTensorRef& bias, const GateRule& rule) {
+kernels::GateArgs gate_args(const Context& ctx, const ConstTensorRef& logits, const ConstTensorRef& bias,
+                            const GateRule& rule) {
   HADAL_CHECK(logits.rank() == 2, "gate: logits have shape {}, not [T, E]", logits.shape().to_string());
-  const Index tokens = logits.size(0), experts = logits.size(1);
+  const Index experts = logits.size(1);
   HADAL_CHECK(!bias || bias.shape() == Shape({experts}), "gate: logits {}, bias {}", logits.shape().to_string(),
               bias.shape().to_string());
   const Index groups = rule.n_group, kept = groups > 1 ? rule.topk_group : 1;
@@ -68,20 +71,28 @@ Selection select_experts(Context& ctx, const ConstTensorRef& logits, const Const
                   rule.num_experts_per_tok <= kept * (experts / groups),
               "gate: {} of {} experts cannot be chosen in {} of {} groups", rule.num_experts_per_tok, experts, kept,
               groups);
-  const kernels::GateArgs args{.n_routed_experts = experts,
-                               .num_experts_per_tok = rule.num_experts_per_tok,
-                               .n_group = rule.n_group,
-                               .topk_group = rule.topk_group,
-                               .group_best = rule.group_best,
-                               .sigmoid = rule.sigmoid,
-                               .norm_topk_prob = rule.norm_topk_prob,
-                               .routed_scaling_factor = rule.routed_scaling_factor,
-                               .bias = bias ? bias.data_on<float>(ctx.device) : nullptr};
-  const Selection out{ctx.workspace.tensor(DType::kI32, {tokens, rule.num_experts_per_tok}),
-                      ctx.workspace.floats({tokens, rule.num_experts_per_tok})};
-  kernels::backend(ctx).gate(ctx, args, logits.view_on<float, 2>(ctx.device),
-                             out.experts.view_on<std::int32_t, 2>(ctx.device),
-                             out.weights.view_on<float, 2>(ctx.device));
+  return {.n_routed_experts = experts,
+          .num_experts_per_tok = rule.num_experts_per_tok,
+          .n_group = rule.n_group,
+          .topk_group = rule.topk_group,
+          .group_best = rule.group_best,
+          .sigmoid = rule.sigmoid,
+          .norm_topk_prob = rule.norm_topk_prob,
+          .routed_scaling_factor = rule.routed_scaling_factor,
+          .bias = bias ? bias.data_on<float>(ctx.device) : nullptr};
+}
+
+Selection select_experts(Context& ctx, const ConstTensorRef& logits, const ConstTensorRef& bias, const GateRule& rule) {
+  const kernels::GateArgs args = gate_args(ctx, logits, bias, rule);
+  const Shape shape{logits.size(0), rule.num_experts_per_tok};
+  const Selection out{ctx.workspace.tensor(DType::kI32, shape), ctx.workspace.tensor(logits.dtype(), shape)};
+  const auto experts = out.experts.view_on<std::int32_t, 2>(ctx.device);
+  if (is_double(logits))
+    kernels::training_kernels<double>(ctx).gate(ctx, args, logits.view_on<double, 2>(ctx.device), experts,
+                                                out.weights.view_on<double, 2>(ctx.device));
+  else
+    kernels::backend(ctx).gate(ctx, args, logits.view_on<float, 2>(ctx.device), experts,
+                               out.weights.view_on<float, 2>(ctx.device));
   return out;
 }
 

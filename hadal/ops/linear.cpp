@@ -4,13 +4,38 @@
 
 #include "hadal/kernels/backend.h"
 #include "hadal/ops/linear_args.h"
+#include "hadal/ops/real.h"
 
 namespace hadal::ops {
 namespace {
 
+// In double: nothing is rounded or quantised.
+std::vector<TensorRef> multiply_double(Context& ctx, const ConstTensorRef& x, std::span<const Weight* const> weights) {
+  std::vector<TensorRef> y;
+  std::vector<kernels::Product<double>> products;
+  for (const Weight* w : weights) {
+    HADAL_CHECK(w->rank() == 2 && w->num_columns() == x.size(1), "linear: the weight has shape {}, not {} columns",
+                w->shape().to_string(), x.size(1));
+    y.push_back(ctx.workspace.tensor(DType::kF64, {x.size(0), w->num_rows()}));
+    products.push_back({.a = x.data_on<double>(ctx.device),
+                        .a_row = x.stride(0),
+                        .b = w->values.data_on<double>(ctx.device),
+                        .b_row = 1,
+                        .b_column = w->values.stride(0),
+                        .y = y.back().data_on<double>(ctx.device),
+                        .y_stride = w->num_rows(),
+                        .m = x.size(0),
+                        .n = w->num_rows(),
+                        .k = x.size(1)});
+  }
+  kernels::training_kernels<double>(ctx).products(ctx, products);
+  return y;
+}
+
 std::vector<TensorRef> multiply(Context& ctx, const ConstTensorRef& x, std::span<const Weight* const> weights,
                                 Activations activations, bool ue8m0) {
   HADAL_CHECK(x.rank() == 2, "linear: x has shape {}, not [T, K]", x.shape().to_string());
+  if (is_double(x)) return multiply_double(ctx, x, weights);
   std::vector<TensorRef> y;
   std::vector<kernels::LinearArgs> args;
   for (const Weight* w : weights) {

@@ -4,6 +4,7 @@
 
 #include "hadal/core/transfer.h"
 #include "hadal/kernels/backend.h"
+#include "hadal/ops/real.h"
 
 namespace hadal::ops {
 
@@ -33,7 +34,14 @@ TensorRef rope(Context& ctx, const ConstTensorRef& x, const RopeTable& table) {
   if (x.rank() == 2) return rope(ctx, x.split_last(1, x.size(1)), table).reshape(x.shape());
   HADAL_CHECK(x.rank() == 3 && x.size(2) == 2 * table.cos.size(1) && x.size(0) == table.cos.size(0),
               "rope: x has shape {}, the table {}", x.shape().to_string(), table.cos.shape().to_string());
-  const TensorRef y = ctx.workspace.floats(x.shape());
+  const TensorRef y = ctx.workspace.tensor(x.dtype(), x.shape());
+  if (is_double(x)) {
+    kernels::training_kernels<double>(ctx).rope(ctx, x.view_on<double, 3>(ctx.device),
+                                                table.cos.view_on<double, 2>(ctx.device),
+                                                table.sin.view_on<double, 2>(ctx.device), false,
+                                                y.view_on<double, 3>(ctx.device));
+    return y;
+  }
   kernels::backend(ctx).rope(ctx, x.view_on<float, 3>(ctx.device), table.cos.view_on<double, 2>(ctx.device),
                              table.sin.view_on<double, 2>(ctx.device), y.view_on<float, 3>(ctx.device));
   return y;

@@ -46,7 +46,8 @@ struct PackedForm {
 // What a parameter is, and the forms in which its values are in memory: row by row, packed, or both. Whoever computes
 // takes the form that its back end reads.
 struct Weight {
-  ConstTensorRef values;  // the rows form: F32, BF16, F16, F8_E4M3, I8 or I32 (packed INT4)
+  // The rows form: F32, BF16, F16, F8_E4M3, I8 or I32 (packed INT4); F64 where gradients are computed in double.
+  ConstTensorRef values;
   // The grid: F32, for INT4 also BF16 or F16 as stored. Empty for F32, BF16 and F16 values, and where the packed form
   // has it and there is no other.
   ConstTensorRef scale = {};
@@ -60,6 +61,8 @@ struct Weight {
   std::uint8_t* clean = nullptr;
   // Can be cut at whole multiples of kGroupRows, where its addresses are those of the rows form.
   PackedForm packed = {};
+  // While training: where gradients are added up, of the dtype and shape of `values` (F32, or F64 for exact gradients).
+  TensorRef grad = {};
 
   explicit operator bool() const { return values || packed; }
   DType dtype() const { return any_form().dtype(); }
@@ -84,6 +87,7 @@ struct Weight {
     else
       part.packed = {};
     part.first_row = first_row + begin;
+    if (grad) part.grad = grad.rows(begin, end);
     return part;
   }
 

@@ -81,20 +81,23 @@ void exclude_groups(const GateArgs& a, double* selection, double* group_scores) 
 
 }  // namespace
 
-void gate(const GateArgs& a, const float* logits, double* scratch, std::int32_t* experts, float* weights) {
+void choose(const GateArgs& a, double* scores, std::int32_t* experts) {
   const Index n = a.n_routed_experts;
-  double* scores = scratch;
-  double* selection = scratch + n;
-  score(a, logits, scores);
+  double* selection = scores + n;
   for (Index e = 0; e < n; ++e) selection[e] = scores[e] + (a.bias ? double{a.bias[e]} : 0.0);
-  if (a.n_group > 1) exclude_groups(a, selection, scratch + 2 * n);
-  double sum = 0;
+  if (a.n_group > 1) exclude_groups(a, selection, scores + 2 * n);
   for (Index i = 0; i < a.num_experts_per_tok; ++i) {
     const Index e = index_of_largest(selection, n);
     experts[i] = static_cast<std::int32_t>(e);
     selection[e] = kOut;
-    sum += scores[e];
   }
+}
+
+void gate(const GateArgs& a, const float* logits, double* scores, std::int32_t* experts, float* weights) {
+  score(a, logits, scores);
+  choose(a, scores, experts);
+  double sum = 0;
+  for (Index i = 0; i < a.num_experts_per_tok; ++i) sum += scores[experts[i]];
   const double factor = a.routed_scaling_factor / (a.norm_topk_prob ? sum + 1e-20 : 1.0);
   for (Index i = 0; i < a.num_experts_per_tok; ++i) weights[i] = static_cast<float>(scores[experts[i]] * factor);
 }

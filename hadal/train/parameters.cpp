@@ -1,0 +1,89 @@
+#include "hadal/train/parameters.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "hadal/checkpoint/storage.h"
+#include "hadal/checkpoint/stored_reader.h"
+#include "hadal/stream/loader.h"
+
+namespace hadal::train {
+namespace {
+
+using weights::ParamInfo;
+using weights::ParamRole;
+using weights::Weight;
+
+// The parameter that an optional one repeats.
+std::string original_of(const std::string& name, const ParamInfo& info, bool tied) {
+  if (!info.optional) return name;
+  if (info.role == ParamRole::kEmbedding || tied) return "model.embed_tokens.weight";
+  return "lm_head.weight";
+}
+
+void bind(Weight& weight, const Parameter& parameter) {
+  weight = Weight{.values = parameter.value};
+  if (parameter.grad) weight.grad = parameter.grad;
+}
+
+void to_real(const ConstTensorRef& from, Index first, const TensorRef& to) {
+  const auto* x = from.data<float>();
+  if (to.dtype() == DType::kF32)
+    std::copy_n(x, from.num_elements(), to.data<float>() + first);
+  else
+    std::copy_n(x, from.num_elements(), to.data<double>() + first);
+}
+
+}  // namespace
+
+Parameters::Parameters(Transformer& model, DType real) {
+  const bool tied = model.config.tie_word_embeddings;
+  std::map<std::string, std::size_t> place;
+  model.for_each_param([&](const std::string& name, Weight&, const ParamInfo& info) {
+    if (original_of(name, info, tied) != name) return;
+    place[name] = all_.size();
+    const bool fixed = weights::decay_group(info.role) == weights::DecayGroup::kFixed;
+    all_.push_back({name, info, fixed ? Tensor::zeros(DType::kF32, info.shape) : Tensor(real, info.shape),
+                    fixed ? Tensor() : Tensor::zeros(real, info.shape)});
+  });
+  model.for_each_param([&](const std::string& name, Weight& weight, const ParamInfo& info) {
+    bind(weight, all_[place.at(original_of(name, info, tied))]);
+  });
+}
+
+Parameter& Parameters::find(const std::string& name) {
+  const auto it = std::find_if(all_.begin(), all_.end(), [&](const Parameter& p) { return p.name == name; });
+  HADAL_CHECK(it != all_.end(), "training: the model has no parameter {}", name);
+  return *it;
+}
+
+void Parameters::clear_gradients(Context& ctx) {
+  ctx.threads.parallel_for(static_cast<Index>(all_.size()), 1, [&](Index i, Index) {
+    const Parameter& p = all_[static_cast<std::size_t>(i)];
+    if (p.grad) std::memset(p.grad->raw(), 0, static_cast<std::size_t>(p.grad->num_bytes()));
+  });
+}
+
+std::uint64_t Parameters::bytes() const {
+  std::uint64_t total = 0;
+  for (const Parameter& p : all_)
+    total += static_cast<std::uint64_t>(p.value->num_bytes() + (p.grad ? p.grad->num_bytes() : 0));
+  return total;
+}
+
+void read_values(Context& ctx, const std::filesystem::path& directory, Parameters& parameters) {
+  const stream::LoadedModel loaded = stream::load_model(directory, {.mtp = true, .ctx = &ctx});
+  for (Parameter& p : parameters.all()) {
+    const auto stored = weights::find_stored({p.name, p.info}, *loaded.files);
+    HADAL_CHECK(stored, "{}: has no tensor {}", directory.string(), p.name);
+    const checkpoint::StoredReader reader(ctx, *loaded.files, *stored, p.info.shape);
+    const Index columns = p.value->num_elements() / p.value.size(0), piece = checkpoint::rows_per_piece(columns);
+    for (Index begin = 0; begin < p.value.size(0); begin += piece) {
+      const Workspace::Scope scope(ctx.workspace);
+      to_real(reader.read(begin, std::min(begin + piece, p.value.size(0))), begin * columns, p.value);
+    }
+  }
+}
+
+}  // namespace hadal::train

@@ -1,0 +1,42 @@
+// The parameters of a model in training: master values and gradients in memory of their own, F32, or F64 where
+// gradients are to be exact, bound to a Transformer's weights. What a checkpoint repeats (the MTP layers' embedding and
+// head, a tied head) is one parameter with one gradient.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "hadal/core/context.h"
+#include "hadal/model/transformer.h"
+
+namespace hadal::train {
+
+using model::Transformer;
+
+struct Parameter {
+  std::string name;
+  weights::ParamInfo info;
+  Tensor value;  // of the routing bias F32 always
+  Tensor grad;   // empty for the routing bias
+};
+
+class Parameters {
+ public:
+  // Zeros for gradients; values are left as they are allocated. `model` must have the addresses that it will be used at.
+  Parameters(Transformer& model, DType real);
+
+  std::vector<Parameter>& all() { return all_; }
+  const std::vector<Parameter>& all() const { return all_; }
+  Parameter& find(const std::string& name);
+  void clear_gradients(Context& ctx);
+  std::uint64_t bytes() const;
+
+ private:
+  std::vector<Parameter> all_;
+};
+
+// A model directory's values, of any stored format, into `parameters`.
+void read_values(Context& ctx, const std::filesystem::path& directory, Parameters& parameters);
+
+}  // namespace hadal::train
