@@ -165,11 +165,14 @@ void step_routing_bias(Parameters& parameters, const std::vector<std::vector<Ind
     Index total = 0;
     for (const Index n : load) total += n;
     const double mean = static_cast<double>(total) / static_cast<double>(load.size());
-    auto* bias = p.value->data<float>();
-    for (std::size_t e = 0; e < load.size(); ++e) {
-      const double error = mean - static_cast<double>(load[e]);
-      bias[e] = static_cast<float>(double{bias[e]} + gamma * static_cast<double>((error > 0) - (error < 0)));
-    }
+    with_real(p.value.dtype(), [&]<class Real>(Real) {
+      Real* bias = p.value->data<Real>();
+      for (std::size_t e = 0; e < load.size(); ++e) {
+        const double error = mean - static_cast<double>(load[e]);
+        bias[e] = static_cast<Real>(double{bias[e]} + gamma * static_cast<double>((error > 0) - (error < 0)));
+        if (p.bound) p.bound->data<float>()[e] = static_cast<float>(bias[e]);
+      }
+    });
   }
 }
 

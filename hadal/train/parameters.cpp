@@ -23,7 +23,7 @@ std::string original_of(const std::string& name, const ParamInfo& info, bool tie
 }
 
 void bind(Weight& weight, const Parameter& parameter) {
-  weight = Weight{.values = parameter.value};
+  weight = Weight{.values = parameter.bound ? parameter.bound : parameter.value};
   if (parameter.grad) weight.grad = parameter.grad;
 }
 
@@ -44,8 +44,8 @@ Parameters::Parameters(Transformer& model, DType real) {
     if (original_of(name, info, tied) != name) return;
     place[name] = all_.size();
     const bool fixed = weights::decay_group(info.role) == weights::DecayGroup::kFixed;
-    all_.push_back({name, info, fixed ? Tensor::zeros(DType::kF32, info.shape) : Tensor(real, info.shape),
-                    fixed ? Tensor() : Tensor::zeros(real, info.shape)});
+    all_.push_back({name, info, Tensor::zeros(real, info.shape), fixed ? Tensor() : Tensor::zeros(real, info.shape),
+                    fixed && real != DType::kF32 ? Tensor::zeros(DType::kF32, info.shape) : Tensor()});
   });
   model.for_each_param([&](const std::string& name, Weight& weight, const ParamInfo& info) {
     bind(weight, all_[place.at(original_of(name, info, tied))]);
@@ -81,7 +81,9 @@ void read_values(Context& ctx, const std::filesystem::path& directory, Parameter
     const Index columns = p.value->num_elements() / p.value.size(0), piece = checkpoint::rows_per_piece(columns);
     for (Index begin = 0; begin < p.value.size(0); begin += piece) {
       const Workspace::Scope scope(ctx.workspace);
-      to_real(reader.read(begin, std::min(begin + piece, p.value.size(0))), begin * columns, p.value);
+      const ConstTensorRef rows = reader.read(begin, std::min(begin + piece, p.value.size(0)));
+      to_real(rows, begin * columns, p.value);
+      if (p.bound) to_real(rows, begin * columns, p.bound);
     }
   }
 }

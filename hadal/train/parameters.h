@@ -17,13 +17,14 @@ using model::Transformer;
 struct Parameter {
   std::string name;
   weights::ParamInfo info;
-  Tensor value;  // of the routing bias F32 always
+  Tensor value;
   Tensor grad;   // empty for the routing bias
+  Tensor bound;  // of the routing bias in F64: what the gate reads, in F32
 };
 
 class Parameters {
  public:
-  // Zeros for gradients; values are left as they are allocated. `model` must have the addresses that it will be used at.
+  // All zeros. `model` must have the addresses that it will be used at.
   Parameters(Transformer& model, DType real);
 
   std::vector<Parameter>& all() { return all_; }
