@@ -3,6 +3,7 @@
 #include "hadal/core/context.h"
 #include "hadal/core/error.h"
 #include "hadal/kernels/backend.h"
+#include "hadal/kernels/cpu/products.h"
 #include "hadal/kernels/linear.h"
 #include "hadal/kernels/training.h"
 
@@ -96,7 +97,7 @@ const TrainingKernels<double>& training_kernels(const Context& ctx) {
 template <>
 const TrainingKernels<float>& training_kernels(const Context& ctx) {
   HADAL_CHECK(ctx.device.is_host(), "training: on the host alone, not on {}", device_name(ctx.device));
-  return ref::kTrainingFloat;
+  return ctx.numerics.isa == Isa::kRef ? ref::kTrainingFloat : cpu::kTraining;
 }
 
 const AttentionKernels& attention_kernels(Isa isa) {

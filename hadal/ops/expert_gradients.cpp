@@ -5,7 +5,6 @@
 #include "hadal/kernels/mixture.h"
 #include "hadal/ops/elementwise.h"
 #include "hadal/ops/gradients.h"
-#include "hadal/ops/linear.h"
 #include "hadal/ops/real.h"
 
 namespace hadal::ops {
@@ -20,17 +19,31 @@ void for_each_group(const ExpertGroups& groups, const F& f) {
 
 using Member = const Weight* FeedForwardRef::*;
 
-// y [rows, N]: each expert's rows of x times its matrix.
+// y [rows, N]: each expert's rows of x times its matrix, with the bits of `linear`.
 TensorRef grouped_linear(Context& ctx, const ConstTensorRef& x, const ExpertGroups& groups,
                          std::span<const FeedForwardRef> experts, Member member) {
-  TensorRef y;
-  for_each_group(groups, [&](std::size_t e, RowRange r) {
-    const Weight& w = *(experts[e].*member);
-    if (!y) y = ctx.workspace.tensor(x.dtype(), {x.size(0), w.num_rows()});
-    const Workspace::Scope scope(ctx.workspace);
-    copy_rows(ctx, linear(ctx, x.rows(r.begin, r.end), w), y.rows(r.begin, r.end));
+  return with_real(ctx, "experts", x.dtype(), [&]<class Real>(Real, const auto& kernels) {
+    TensorRef y;
+    std::vector<kernels::Product<Real>> products;
+    for_each_group(groups, [&](std::size_t e, RowRange r) {
+      const Weight& w = *(experts[e].*member);
+      HADAL_CHECK(w.rank() == 2 && w.num_columns() == x.size(1), "experts: a weight has shape {}, not {} columns",
+                  w.shape().to_string(), x.size(1));
+      if (!y) y = ctx.workspace.tensor(x.dtype(), {x.size(0), w.num_rows()});
+      products.push_back({.a = x.rows(r.begin, r.end).data_on<Real>(ctx.device),
+                          .a_row = x.stride(0),
+                          .b = w.values.data_on<Real>(ctx.device),
+                          .b_row = 1,
+                          .b_column = w.values.stride(0),
+                          .y = y.rows(r.begin, r.end).data_on<Real>(ctx.device),
+                          .y_stride = y.stride(0),
+                          .m = r.count(),
+                          .n = w.num_rows(),
+                          .k = x.size(1)});
+    });
+    kernels.products(ctx, products);
+    return y;
   });
-  return y;
 }
 
 // dx [rows, K]: the sum over products of each expert's rows of dy times its matrix.
@@ -50,7 +63,7 @@ TensorRef grouped_dgrad(Context& ctx, std::initializer_list<ConstTensorRef> all_
                             .b_row = w.values.stride(0),
                             .y = dx.rows(r.begin, r.end).data_on<Real>(ctx.device),
                             .y_stride = dx.stride(0),
-                            .m = r.end - r.begin,
+                            .m = r.count(),
                             .n = w.num_columns(),
                             .k = w.num_rows(),
                             .add = member != members.begin()});
@@ -78,7 +91,7 @@ void grouped_wgrad(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef&
                           .y_stride = w.grad.stride(0),
                           .m = w.num_rows(),
                           .n = w.num_columns(),
-                          .k = r.end - r.begin,
+                          .k = r.count(),
                           .add = true});
     });
     kernels.products(ctx, products);

@@ -1,0 +1,210 @@
+// Products of float32 matrices in any orientation (training.h), written once for every instruction set; included like
+// linear_impl.h. Sums have the order of linear.h: over 128 of k a chain of fused multiply-adds, k ascending, then the sums
+// of these blocks, ascending; so a forward product has the bits of `linear`.
+//
+// A piece is some rows of y by some columns. Of both factors it packs a block of k at a time for itself: tiles of
+// kTileRows rows of a, panels of kPanelGroups vectors of columns of b. A panel stays in the L1 cache while all tiles meet
+// it; tiles and the sums so far are in the L2 cache.
+#pragma once
+
+#include "hadal/kernels/cpu/products.h"
+#include "hadal/kernels/cpu/tiles.h"
+
+namespace hadal::kernels::HADAL_ISA {
+namespace {
+
+constexpr Index kBlock = 128;
+constexpr Index kPanel = kPanelGroups * kLanes;
+constexpr Index kPieceColumns = 256;  // at most, and rows:
+constexpr Index kPieceRows = 192;
+constexpr Index kRowsAhead = 8;  // of a factor that is copied, asked for
+// Off the power of two, so that tiles and panels that are filled together do not share cache sets.
+constexpr Index kTileStride = kBlock * kTileRows + 16, kPanelStride = kBlock * kPanel + 16;
+static_assert(kPieceRows % kTileRows == 0 && kPieceColumns % kPanel == 0);
+
+using ProductF32 = Product<float>;
+
+// kRows rows of `columns` floats, transposed: to[c * stride + row]. Whole vectors are stored; with a stride below kLanes
+// the next column overwrites what is too much.
+template <int kRows>
+HADAL_INLINE void pack_across(const float* from, Index row_stride, Index columns, float* to, Index stride) {
+  Index c = 0;
+  for (; c + kLanes <= columns; c += kLanes) {
+    // Rows may lie too far apart for a machine to see by itself which ones come next.
+    if (c % 16 == 0)
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) __builtin_prefetch(from + (kRows + i) * row_stride + c);
+    IVec r[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) r[i] = i < kRows ? load_dwords(from + i * row_stride + c) : all_dwords(0);
+    transpose(r);
+#pragma GCC unroll 16
+    for (int j = 0; j < kLanes; ++j) store(to + (c + j) * stride, as_float(r[j]));
+  }
+  if (c == columns) return;
+  IVec r[kLanes];
+  for (int i = 0; i < kLanes; ++i)
+    r[i] = i < kRows ? as_int(load_first(from + i * row_stride + c, columns - c)) : all_dwords(0);
+  transpose(r);
+  for (Index j = 0; j < columns - c; ++j) store(to + (c + j) * stride, as_float(r[j]));
+}
+// The same of the few rows that are left at an edge, zeros behind them; `to` has room for whole vectors.
+HADAL_INLINE void pack_edge_across(const float* from, Index row_stride, Index rows, Index columns, float* to,
+                                   Index stride, int width) {
+  for (Index c = 0; c < columns; ++c)
+    for (int i = 0; i < width; ++i) to[c * stride + i] = i < rows ? from[i * row_stride + c] : 0;
+}
+
+// Rows [begin, end) of a, of `depth` columns from k on: tiles [k][kTileRows], zeros behind the last row.
+HADAL_INLINE void pack_tiles(const ProductF32& p, Index begin, Index end, Index k, Index depth, float* to) {
+  const float* from = p.a + begin * p.a_row + k * p.a_column;
+  const Index rows = end - begin, whole = rows / kTileRows * kTileRows;
+  if (p.a_row != 1) {
+    for (Index i = 0; i < whole; i += kTileRows, to += kTileStride)
+      pack_across<kTileRows>(from + i * p.a_row, p.a_row, depth, to, kTileRows);
+    if (whole < rows)
+      pack_edge_across(from + whole * p.a_row, p.a_row, rows - whole, depth, to, kTileRows, kTileRows);
+    return;
+  }
+  // Vectors reach beyond a tile; what they read must still be a row of a.
+  const Index safe = p.m - begin >= rows + kLanes - kTileRows ? whole : whole >= kTileRows ? whole - kTileRows : 0;
+  for (Index i = 0; i < depth; ++i, from += p.a_column, to += kTileRows) {
+    float* tile = to;
+    Index row = 0;
+    for (Index line = 0; line < rows; line += 16) __builtin_prefetch(from + kRowsAhead * p.a_column + line);
+    for (; row < safe; row += kTileRows, tile += kTileStride) store(tile, load(from + row));
+    for (; row < rows; row += kTileRows, tile += kTileStride) {
+      const Index left = rows - row < kTileRows ? rows - row : kTileRows;
+      store(tile, load_first(from + row, left));
+    }
+  }
+}
+
+// Columns [begin, end) of b, of `depth` rows from k on: panels [k][kPanel], zeros behind the last column.
+HADAL_INLINE void pack_panels(const ProductF32& p, Index begin, Index end, Index k, Index depth, float* to) {
+  const float* from = p.b + k * p.b_row + begin * p.b_column;
+  const Index columns = end - begin;
+  if (p.b_column != 1) {
+    for (Index j = 0; j < columns; j += kLanes) {
+      float* panel = to + j / kPanel * kPanelStride + j % kPanel;
+      if (columns - j >= kLanes)
+        pack_across<kLanes>(from + j * p.b_column, p.b_column, depth, panel, kPanel);
+      else
+        pack_edge_across(from + j * p.b_column, p.b_column, columns - j, depth, panel, kPanel, kLanes);
+    }
+    for (Index j = round_up(columns, kLanes); j < round_up(columns, kPanel); j += kLanes)
+      for (Index i = 0; i < depth; ++i) store(to + j / kPanel * kPanelStride + j % kPanel + i * kPanel, zero());
+    return;
+  }
+  for (Index i = 0; i < depth; ++i, from += p.b_row, to += kPanel) {
+    float* panel = to;
+    Index j = 0;
+    for (; j + kPanel <= columns; j += kPanel, panel += kPanelStride) {
+      __builtin_prefetch(from + kRowsAhead * p.b_row + j);
+#pragma GCC unroll 2
+      for (Index g = 0; g < kPanel; g += kLanes) store(panel + g, load(from + j + g));
+    }
+    for (Index g = 0; j < columns && g < kPanel; g += kLanes) {
+      const Index left = columns - j - g;
+      store(panel + g, left >= kLanes ? load(from + j + g) : left > 0 ? load_first(from + j + g, left) : zero());
+    }
+  }
+}
+
+// sums = tile * panel over `depth`; `ahead` is asked for meanwhile.
+template <int R>
+HADAL_INLINE void tile_sums(const float* tile, const float* panel, const float* ahead, Index depth,
+                            Vec (&sums)[R][kPanelGroups]) {
+  if constexpr (kLoopRows == R) {
+    const auto *x = reinterpret_cast<const std::uint32_t*>(tile), *w = reinterpret_cast<const std::uint32_t*>(panel),
+               *next = reinterpret_cast<const std::uint32_t*>(ahead);
+    // Blocks are filled up with zeros to whole steps of the loop.
+    return sum_steps_of_six(x, w, next, (depth + kLoopSteps - 1) / kLoopSteps, sums);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+    for (Vec& v : sums[i]) v = zero();
+  for (Index k = 0; k < depth; ++k, tile += kTileRows, panel += kPanel) {
+    Vec w[kPanelGroups];
+#pragma GCC unroll 2
+    for (int g = 0; g < kPanelGroups; ++g) w[g] = load(panel + g * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Vec x = broadcast(tile[i]);
+#pragma GCC unroll 2
+      for (int g = 0; g < kPanelGroups; ++g) sums[i][g] = fma(x, w[g], sums[i][g]);
+    }
+    if (k % 2 == 0) __builtin_prefetch(ahead + k * kTileRows);
+  }
+}
+
+// Where a tile's sums go: the sums of earlier blocks, and y with the last one.
+HADAL_INLINE void put_sums(Vec (&sums)[kTileRows][kPanelGroups], bool first, bool last, float* so_far,
+                           const ProductF32& p, Index row, Index rows, Index column, Index columns) {
+  if (!first)
+#pragma GCC unroll 16
+    for (int i = 0; i < kTileRows; ++i)
+      for (int g = 0; g < kPanelGroups; ++g)
+        sums[i][g] = add(load(so_far + i * kPanel + g * kLanes), sums[i][g]);
+  if (last && rows == kTileRows && columns >= kPanel) {
+    float* y = p.y + row * p.y_stride + column;
+#pragma GCC unroll 16
+    for (int i = 0; i < kTileRows; ++i, y += p.y_stride)
+      for (int g = 0; g < kPanelGroups; ++g)
+        store(y + g * kLanes, p.add ? add(load(y + g * kLanes), sums[i][g]) : sums[i][g]);
+    return;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kTileRows; ++i)
+    for (int g = 0; g < kPanelGroups; ++g) store(so_far + i * kPanel + g * kLanes, sums[i][g]);
+  if (!last) return;
+  for (Index i = 0; i < rows; ++i)
+    for (Index g = 0; g * kLanes < columns && g < kPanelGroups; ++g) {
+      float* y = p.y + (row + i) * p.y_stride + column + g * kLanes;
+      const Index count = columns - g * kLanes < kLanes ? columns - g * kLanes : kLanes;
+      Vec v = load(so_far + i * kPanel + g * kLanes);
+      if (p.add) v = add(count == kLanes ? load(y) : load_first(y, count), v);
+      if (count == kLanes)
+        store(y, v);
+      else
+        store_first(y, v, count);
+    }
+}
+
+HADAL_INLINE void fill(float* to, Index begin, Index end) {
+  for (Index i = begin; i < end; ++i) to[i] = 0;
+}
+
+Index product_scratch_floats() {
+  return kPieceRows / kTileRows * kTileStride + kPieceColumns / kPanel * kPanelStride + kPieceRows * kPieceColumns + 16;
+}
+
+// Rows [row_begin, row_end) by columns [column_begin, column_end) of y: no more than a piece.
+void product_piece(const ProductF32& p, Index row_begin, Index row_end, Index column_begin, Index column_end,
+                   float* scratch) {
+  float *tiles = scratch, *panels = tiles + kPieceRows / kTileRows * kTileStride,
+        *sums = panels + kPieceColumns / kPanel * kPanelStride;
+  constexpr Index kSteps = kLoopRows == kTileRows ? kLoopSteps : 1;
+  for (Index k = 0; k < p.k; k += kBlock) {
+    const Index depth = p.k - k < kBlock ? p.k - k : kBlock, filled = round_up(depth, kSteps);
+    pack_tiles(p, row_begin, row_end, k, depth, tiles);
+    pack_panels(p, column_begin, column_end, k, depth, panels);
+    float *so_far = sums, *panel = panels;
+    for (Index column = column_begin; column < column_end; column += kPanel, panel += kPanelStride) {
+      fill(panel, depth * kPanel, filled * kPanel);
+      float* tile = tiles;
+      for (Index row = row_begin; row < row_end; row += kTileRows, tile += kTileStride, so_far += kTileRows * kPanel) {
+        if (column == column_begin) fill(tile, depth * kTileRows, filled * kTileRows);
+        Vec acc[kTileRows][kPanelGroups];
+        tile_sums(tile, panel, row + kTileRows < row_end ? tile + kTileStride : tiles, depth, acc);
+        put_sums(acc, k == 0, k + kBlock >= p.k, so_far, p, row,
+                 row_end - row < kTileRows ? row_end - row : kTileRows, column, column_end - column);
+      }
+    }
+  }
+}
+
+constexpr ProductKernels kProductTable = {kPieceRows, kPieceColumns, product_scratch_floats, product_piece};
+
+}  // namespace
+}  // namespace hadal::kernels::HADAL_ISA
