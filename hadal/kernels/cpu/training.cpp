@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <vector>
 
-#include "hadal/kernels/cpu/products.h"
 #include "hadal/kernels/cpu/product.h"
+#include "hadal/kernels/cpu/products.h"
+#include "hadal/kernels/cpu/training_rows.h"
+#include "hadal/kernels/elementwise.h"
 #include "hadal/kernels/ref/training_impl.h"
 
 namespace hadal::kernels::cpu {
@@ -27,8 +29,12 @@ Cut cut(const Product<float>& p, const ProductKernels& k) {
   return {rows, columns, (p.m + rows - 1) / rows, (p.n + columns - 1) / columns};
 }
 
+const ProductKernels& product_kernels(const Context& ctx) {
+  return ctx.numerics.isa == Isa::kAvx2 ? avx2::kProducts : avx512::kProducts;
+}
+
 void products(Context& ctx, std::span<const Product<float>> all) {
-  const ProductKernels& k = ctx.numerics.isa == Isa::kAvx2 ? avx2::kProducts : avx512::kProducts;
+  const ProductKernels& k = product_kernels(ctx);
   const Workspace::Scope scope(ctx.workspace);
   const ThreadScratch scratch(ctx, k.scratch_floats() * static_cast<Index>(sizeof(float)));
   std::vector<Cut> cuts;
@@ -53,9 +59,190 @@ void products(Context& ctx, std::span<const Product<float>> all) {
   });
 }
 
+// ---- attention, a head of a sequence at a time
+
+// Queries and keys of a block: small enough that a block's scores and their gradients stay in the L1 cache's neighbour.
+constexpr Index kSide = 64;
+
+// One head of one sequence. Keys are copied side by side (k_nope and k_pe) first, and their gradients back at the end.
+class HeadBackward {
+ public:
+  HeadBackward(const ProductKernels& kernels, const CausalAttention<float>& a, const AttentionGradient<float>& g,
+               const RowRange& sequence, Index head, float* memory)
+      : kernels_(kernels), a_(a), g_(g), s_(sequence), h_(head), n_(sequence.count()), depth_(a.q.shape[2]) {
+    scratch_ = memory;
+    k_ = scratch_ + kernels.scratch_floats();
+    dk_ = k_ + n_ * depth_;
+    dv_ = dk_ + n_ * depth_;
+    scores_ = dv_ + n_ * a.v();
+    dp_ = scores_ + kSide * kSide;
+  }
+  static Index floats(const ProductKernels& kernels, const CausalAttention<float>& a, Index n) {
+    return kernels.scratch_floats() + n * (2 * a.q.shape[2] + a.v()) + 2 * kSide * kSide;
+  }
+
+  void run() {
+    gather_keys();
+    std::fill_n(dk_, n_ * (depth_ + a_.v()), 0.0f);
+    for (Index i = 0; i < n_; i += kSide) {
+      for (Index t = i; t < std::min(i + kSide, n_); ++t)
+        std::fill_n(&g_.d_q(s_.begin + t, h_, 0), depth_, 0.0f);
+      for (Index j = 0; j <= i; j += kSide) block(i, j);
+    }
+    scatter_keys();
+  }
+
+ private:
+  void gather_keys() {
+    for (Index j = 0; j < n_; ++j) {
+      std::copy_n(&a_.kv(s_.begin + j, h_, 0), a_.nope(), k_ + j * depth_);
+      std::copy_n(a_.k_pe.row(s_.begin + j), a_.rope(), k_ + j * depth_ + a_.nope());
+    }
+  }
+  void scatter_keys() {
+    for (Index j = 0; j < n_; ++j) {
+      std::copy_n(dk_ + j * depth_, a_.nope(), &g_.d_kv(s_.begin + j, h_, 0));
+      std::copy_n(dk_ + j * depth_ + a_.nope(), a_.rope(), &g_.d_k_pe(s_.begin + j, h_, 0));
+      std::copy_n(dv_ + j * a_.v(), a_.v(), &g_.d_kv(s_.begin + j, h_, a_.nope()));
+    }
+  }
+
+  void multiply(const Product<float>& p) { kernels_.piece(p, 0, p.m, 0, p.n, scratch_); }
+
+  void block(Index i, Index j) {
+    const Index m = std::min(kSide, n_ - i), n = std::min(kSide, n_ - j), v = a_.v();
+    const float* q = &a_.q(s_.begin + i, h_, 0);
+    const float* values = &a_.kv(s_.begin + j, h_, a_.nope());
+    const float* d_out = &g_.d_out(s_.begin + i, h_, 0);
+    const Index q_row = a_.q.stride[0], v_row = a_.kv.stride[0], o_row = g_.d_out.stride[0];
+    multiply({.a = q, .a_row = q_row, .b = k_ + j * depth_, .b_row = 1, .b_column = depth_, .y = scores_,
+              .y_stride = n, .m = m, .n = n, .k = depth_});  // S
+    multiply({.a = d_out, .a_row = o_row, .b = values, .b_row = 1, .b_column = v_row, .y = dp_, .y_stride = n, .m = m,
+              .n = n, .k = v});  // dP
+    for (Index r = 0; r < m; ++r) {
+      const Index t = s_.begin + i + r;
+      avx2::softmax_backward(scores_ + r * n, dp_ + r * n, n, std::min(n, i + r + 1 - j), a_.scale, g_.lse(t, h_),
+                             avx2::dot(&g_.d_out(t, h_, 0), &g_.out(t, h_, 0), v));
+    }
+    multiply({.a = dp_, .a_row = n, .b = k_ + j * depth_, .b_row = depth_, .y = &g_.d_q(s_.begin + i, h_, 0),
+              .y_stride = g_.d_q.stride[0], .m = m, .n = depth_, .k = n, .add = true});  // dQ += dS K
+    multiply({.a = dp_, .a_row = 1, .a_column = n, .b = q, .b_row = q_row, .y = dk_ + j * depth_, .y_stride = depth_,
+              .m = n, .n = depth_, .k = m, .add = true});  // dK += dS^T Q
+    multiply({.a = scores_, .a_row = 1, .a_column = n, .b = d_out, .b_row = o_row, .y = dv_ + j * v, .y_stride = v,
+              .m = n, .n = v, .k = m, .add = true});  // dV += P^T dO
+  }
+
+  const ProductKernels& kernels_;
+  const CausalAttention<float>& a_;
+  const AttentionGradient<float>& g_;
+  RowRange s_;
+  Index h_, n_, depth_;
+  float *scratch_, *k_, *dk_, *dv_, *scores_, *dp_;
+};
+
+void attend_backward(Context& ctx, const CausalAttention<float>& a, const AttentionGradient<float>& g) {
+  const ProductKernels& k = product_kernels(ctx);
+  const Workspace::Scope scope(ctx.workspace);
+  Index longest = 0;
+  for (const RowRange& s : a.sequences) longest = std::max(longest, s.count());
+  const ThreadScratch scratch(ctx, HeadBackward::floats(k, a, longest) * static_cast<Index>(sizeof(float)));
+  const Index heads = a.heads(), count = static_cast<Index>(a.sequences.size()) * heads;
+  ctx.threads.parallel_for(count, 1, [&](Index i, Index) {
+    HeadBackward(k, a, g, a.sequences[static_cast<std::size_t>(i / heads)], i % heads,
+                 static_cast<float*>(scratch.mine()))
+        .run();
+  });
+}
+
+// ---- rows
+
+constexpr Index kElementWork = 4, kExpWork = 16;
+
+template <class Body>
+void rows(Context& ctx, Index count, Index work, const Body& body) {
+  ctx.threads.parallel_for(count, piece_size(ctx, count, work, 1), [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) body(i);
+  });
+}
+
+void rms_norm_backward(Context& ctx, View<const float, 2> dy, View<const float, 2> x, const float* weight,
+                       const float* inverse_rms, View<float, 2> dx) {
+  rows(ctx, x.shape[0], x.shape[1] * kElementWork, [&](Index t) {
+    avx2::rms_norm_backward(dy.row(t), x.row(t), weight, inverse_rms[t], dx.row(t), x.shape[1]);
+  });
+}
+
+void add_rms_norm_weight(Context& ctx, View<const float, 2> dy, View<const float, 2> x, const float* inverse_rms,
+                         float* d_weight) {
+  constexpr Index kColumns = 16;
+  rows(ctx, (x.shape[1] + kColumns - 1) / kColumns, x.shape[0] * kColumns, [&](Index p) {
+    const Index begin = p * kColumns;
+    avx2::add_rms_norm_weight(dy.data + begin, dy.stride[0], x.data + begin, x.stride[0], inverse_rms, x.shape[0],
+                              d_weight + begin, std::min(kColumns, x.shape[1] - begin));
+  });
+}
+
+void swiglu_backward(Context& ctx, const SwigluGradient<float>& a) {
+  rows(ctx, a.gate.shape[0], a.gate.shape[1] * kExpWork, [&](Index t) {
+    const float along = avx2::swiglu_backward(a.gate.row(t), a.up.row(t), a.d_inner.row(t), a.weight ? a.weight[t] : 1,
+                                              a.d_gate.row(t), a.d_up.row(t), a.weighted_inner.row(t), a.gate.shape[1]);
+    if (a.d_weight) a.d_weight[t] = along;
+  });
+}
+
+void add(Context& ctx, View<const float, 2> x, View<float, 2> y) {
+  rows(ctx, y.shape[0], y.shape[1] * kElementWork, [&](Index t) { avx2::add(x.row(t), y.row(t), y.shape[1]); });
+}
+
+void scale(Context& ctx, float factor, View<float, 2> y) {
+  rows(ctx, y.shape[0], y.shape[1] * kElementWork, [&](Index t) { avx2::scale(factor, y.row(t), y.shape[1]); });
+}
+
+void sum_heads(Context& ctx, View<const float, 3> x, View<float, 2> y) {
+  rows(ctx, x.shape[0], x.shape[1] * x.shape[2], [&](Index t) {
+    std::fill_n(y.row(t), x.shape[2], 0.0f);
+    for (Index h = 0; h < x.shape[1]; ++h) avx2::add(&x(t, h, 0), y.row(t), x.shape[2]);
+  });
+}
+
+void combine(Context& ctx, View<const float, 2> x, std::span<const Index> which, View<const float, 2> weights, Index k,
+             View<float, 2> y) {
+  rows(ctx, y.shape[0], k * y.shape[1], [&](Index t) {
+    std::fill_n(y.row(t), y.shape[1], 0.0f);
+    for (Index s = 0; s < k; ++s) {
+      const float* row = x.row(which[static_cast<std::size_t>(t * k + s)]);
+      if (weights.data)
+        avx2::axpy(weights(t, s), row, y.row(t), y.shape[1]);
+      else
+        avx2::add(row, y.row(t), y.shape[1]);
+    }
+  });
+}
+
+void cross_entropy(Context& ctx, View<float, 2> logits, std::span<const std::int32_t> targets, double factor,
+                   double* losses) {
+  const Index n = logits.shape[1];
+  rows(ctx, logits.shape[0], n * kExpWork, [&](Index t) {
+    const std::int32_t target = targets[static_cast<std::size_t>(t)];
+    if (target < 0)
+      std::fill_n(logits.row(t), n, 0.0f), losses[t] = 0;
+    else
+      losses[t] = avx2::cross_entropy(logits.row(t), n, target, static_cast<float>(factor));
+  });
+}
+
 constexpr TrainingKernels<float> table() {
   TrainingKernels<float> t = ref::Training<float>::table();
   t.products = products;
+  t.attend_backward = attend_backward;
+  t.rms_norm_backward = rms_norm_backward;
+  t.add_rms_norm_weight = add_rms_norm_weight;
+  t.swiglu_backward = swiglu_backward;
+  t.add = add;
+  t.scale = scale;
+  t.sum_heads = sum_heads;
+  t.combine = combine;
+  t.cross_entropy = cross_entropy;
   return t;
 }
 

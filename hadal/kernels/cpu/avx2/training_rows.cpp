@@ -1,0 +1,136 @@
+#include "hadal/kernels/cpu/training_rows.h"
+
+#define HADAL_ISA avx2
+#include "hadal/kernels/cpu/avx2/wide.h"
+
+namespace hadal::kernels::avx2 {
+namespace {
+
+// f(vector at i) for whole vectors and a last one that lacks elements: loads and stores by `count`.
+HADAL_INLINE Vec take(const float* p, Index count) {
+  return count >= kLanes ? load(p) : load_first(p, count);
+}
+HADAL_INLINE void put(float* p, Vec v, Index count) {
+  if (count >= kLanes)
+    store(p, v);
+  else
+    store_first(p, v, count);
+}
+HADAL_INLINE float sum_of(Vec v) {
+  v = add(v, lanes_from<4>(v));
+  v = add(v, lanes_from<2>(v));
+  v = add(v, lanes_from<1>(v));
+  return first_lane(v);
+}
+HADAL_INLINE Vec sigmoid(Vec x) {
+  return _mm256_div_ps(broadcast(1), add(broadcast(1), exp(sub(zero(), x))));
+}
+
+}  // namespace
+
+void rms_norm_backward(const float* dy, const float* x, const float* weight, float r, float* dx, Index n) {
+  Vec sum = zero();
+  for (Index i = 0; i < n; i += kLanes)
+    sum = fma(mul(take(weight + i, n - i), take(dy + i, n - i)), take(x + i, n - i), sum);
+  const Vec along = broadcast(-sum_of(sum) * r * r * r / static_cast<float>(n)), factor = broadcast(r);
+  for (Index i = 0; i < n; i += kLanes) {
+    const Vec direct = mul(mul(take(weight + i, n - i), take(dy + i, n - i)), factor);
+    put(dx + i, fma(take(x + i, n - i), along, direct), n - i);
+  }
+}
+
+void add_rms_norm_weight(const float* dy, Index dy_stride, const float* x, Index x_stride, const float* inverse_rms,
+                         Index rows, float* d_weight, Index n) {
+  for (Index i = 0; i < n; i += kLanes) {
+    Vec sum = zero();
+    for (Index t = 0; t < rows; ++t)
+      sum = fma(mul(take(dy + t * dy_stride + i, n - i), broadcast(inverse_rms[t])),
+                take(x + t * x_stride + i, n - i), sum);
+    put(d_weight + i, add(take(d_weight + i, n - i), sum), n - i);
+  }
+}
+
+float swiglu_backward(const float* gate, const float* up, const float* d_inner, float weight, float* d_gate,
+                      float* d_up, float* weighted_inner, Index n) {
+  const Vec w = broadcast(weight);
+  Vec along = zero();
+  for (Index i = 0; i < n; i += kLanes) {
+    const Vec g = take(gate + i, n - i), u = take(up + i, n - i), d = take(d_inner + i, n - i), s = sigmoid(g);
+    const Vec silu = mul(g, s), inner = mul(silu, u), wd = mul(w, d);
+    along = fma(inner, d, along);
+    put(weighted_inner + i, mul(w, inner), n - i);
+    put(d_up + i, mul(wd, silu), n - i);
+    // s (1 + g (1 - s)) = s + silu - silu s
+    put(d_gate + i, mul(mul(wd, u), sub(add(s, silu), mul(silu, s))), n - i);
+  }
+  return sum_of(along);
+}
+
+double cross_entropy(float* row, Index n, Index target, float factor) {
+  Vec most = broadcast(row[0]);
+  Index i = 0;
+  for (; i + kLanes <= n; i += kLanes) most = max(load(row + i), most);
+  alignas(32) float lanes[kLanes];
+  store(lanes, most);
+  float largest = lanes[0];
+  for (const float lane : lanes) largest = lane > largest ? lane : largest;
+  for (; i < n; ++i) largest = row[i] > largest ? row[i] : largest;
+  const float of_target = row[target];
+  const Vec shift = broadcast(largest);
+  Vec low = zero();
+  for (i = 0; i < n; i += kLanes) {
+    const Vec e = exp(sub(take(row + i, n - i), shift));
+    put(row + i, e, n - i);
+    if (n - i >= kLanes)
+      low = add(low, e);
+    else
+      for (Index j = i; j < n; ++j) low = add(low, load_first(row + j, 1));
+  }
+  const float sum = sum_of(low), share = factor / sum;
+  scale(share, row, n);
+  row[target] -= factor;
+  return double{largest} + __builtin_log(double{sum}) - double{of_target};
+}
+
+void add(const float* x, float* y, Index n) {
+  for (Index i = 0; i < n; i += kLanes) put(y + i, add(take(y + i, n - i), take(x + i, n - i)), n - i);
+}
+
+void scale(float factor, float* y, Index n) {
+  const Vec f = broadcast(factor);
+  for (Index i = 0; i < n; i += kLanes) put(y + i, mul(take(y + i, n - i), f), n - i);
+}
+
+void softmax_backward(float* scores, float* dp, Index n, Index visible, float factor, float lse, float along) {
+  const Vec f = broadcast(factor), shift = broadcast(lse), a = broadcast(along);
+  Index i = 0;
+  for (; i < visible; i += kLanes) {
+    const Vec p = exp(sub(mul(take(scores + i, n - i), f), shift));
+    const Vec ds = mul(mul(p, sub(take(dp + i, n - i), a)), f);
+    put(scores + i, p, n - i);
+    put(dp + i, ds, n - i);
+  }
+  for (Index j = visible; j < n; ++j) scores[j] = dp[j] = 0;
+}
+
+float dot(const float* a, const float* b, Index n) {
+  Vec sum = zero();
+  for (Index i = 0; i < n; i += kLanes) sum = fma(take(a + i, n - i), take(b + i, n - i), sum);
+  return sum_of(sum);
+}
+
+void adamw(const AdamWFactors& f, const float* grad, float* first, float* second, float* value, Index n) {
+  const Vec b1 = broadcast(f.beta1), n1 = broadcast(1 - f.beta1), b2 = broadcast(f.beta2), n2 = broadcast(1 - f.beta2),
+            eps = broadcast(f.eps), decay = broadcast(f.decay), correction = broadcast(-f.correction),
+            root = broadcast(f.root);
+  for (Index i = 0; i < n; i += kLanes) {
+    const Vec g = take(grad + i, n - i);
+    const Vec m = fma(b1, take(first + i, n - i), mul(n1, g)), v = fma(b2, take(second + i, n - i), mul(mul(n2, g), g));
+    put(first + i, m, n - i);
+    put(second + i, v, n - i);
+    const Vec step = _mm256_div_ps(m, fma(_mm256_sqrt_ps(v), root, eps));
+    put(value + i, fma(step, correction, mul(take(value + i, n - i), decay)), n - i);
+  }
+}
+
+}  // namespace hadal::kernels::avx2

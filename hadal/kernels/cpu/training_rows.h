@@ -1,0 +1,30 @@
+// Row by row, what training computes in float32 beside products. AVX2 on every instruction set but ref.
+#pragma once
+
+#include "hadal/kernels/training.h"
+
+namespace hadal::kernels::avx2 {
+
+void rms_norm_backward(const float* dy, const float* x, const float* weight, float inverse_rms, float* dx, Index n);
+// Columns [0, n) of `rows` rows: d_weight += sum of dy * x * inverse_rms.
+void add_rms_norm_weight(const float* dy, Index dy_stride, const float* x, Index x_stride, const float* inverse_rms,
+                         Index rows, float* d_weight, Index n);
+// See SwigluGradient; returns inner . d_inner.
+float swiglu_backward(const float* gate, const float* up, const float* d_inner, float weight, float* d_gate,
+                      float* d_up, float* weighted_inner, Index n);
+// row = factor * (softmax(row) - onehot(target)); returns log-sum-exp - row[target].
+double cross_entropy(float* row, Index n, Index target, float factor);
+void add(const float* x, float* y, Index n);  // y += x
+void scale(float factor, float* y, Index n);
+// Of a row of scores [n], of which the first `visible` count: p = exp(score * scale - lse), ds = scale * p * (dp - along),
+// zeros behind; p takes the place of the scores and ds that of dp.
+void softmax_backward(float* scores, float* dp, Index n, Index visible, float scale, float lse, float along);
+float dot(const float* a, const float* b, Index n);
+
+// AdamW with float32 moments: see train/optimizer.h for the factors.
+struct AdamWFactors {
+  float beta1, beta2, eps, decay, correction, root;
+};
+void adamw(const AdamWFactors& f, const float* grad, float* first, float* second, float* value, Index n);
+
+}  // namespace hadal::kernels::avx2
