@@ -8,6 +8,7 @@ MAY_INCLUDE = {
     "kernels": ["core"],
     "ops": ["core", "kernels"],
     "tokenizer": ["core", "io"],
+    "data": ["core", "io", "tokenizer"],
     "grammar": ["core", "io"],
     "chat": ["core", "io", "tokenizer", "grammar"],
     "config": ["core", "io"],
@@ -20,7 +21,7 @@ MAY_INCLUDE = {
     "eval": ["core", "io", "config", "tokenizer", "model", "stream", "infer"],
     "perf": ["core", "io", "kernels", "ops", "config", "weights", "tokenizer", "model", "stream", "infer"],
     "serve": ["core", "io", "tokenizer", "grammar", "chat", "config", "model", "stream", "infer"],
-    "cli": ["core", "io", "ops", "config", "weights", "tokenizer", "grammar", "chat", "model", "stream", "checkpoint", "train", "infer", "eval", "perf", "serve"],
+    "cli": ["core", "io", "ops", "config", "weights", "tokenizer", "grammar", "chat", "model", "stream", "checkpoint", "train", "infer", "eval", "perf", "serve", "data"],
 }
 
 

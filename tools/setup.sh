@@ -2,10 +2,11 @@
 # says goes to stderr, so that the program's output can be piped.
 
 # What the build and its tests need. bench/*_bench.cpp want libbenchmark-dev too, but no part of this builds them.
+# zlib1g-dev, libzstd-dev: training texts as they are published, packed by gzip and zstd (`hadal data build`).
 # liburing-dev: several reads in flight past the page cache, for models larger than memory.
 # libboost1.81-dev, libssl-dev, libsqlite3-dev, libtomlplusplus-dev: HTTP, TLS, API keys and the configuration of `hadal serve`.
 HADAL_PACKAGES=(g++ cmake ninja-build ccache pkg-config python3
-  libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev liburing-dev
+  libfmt-dev libspdlog-dev nlohmann-json3-dev libsimdjson-dev libcli11-dev libpcre2-dev libedit-dev liburing-dev zlib1g-dev libzstd-dev
   libboost1.81-dev libssl-dev libsqlite3-dev libtomlplusplus-dev
   libgtest-dev libgmock-dev)
 # For structured output (hadal/grammar/llguidance). Without them, or without crates.io, all else is built.

@@ -26,5 +26,6 @@ void add_inspect(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
 void add_serve(CLI::App& app, Action& action);
 void add_keys(CLI::App& app, Action& action);
+void add_data(CLI::App& app, Action& action);
 
 }  // namespace hadal::cli

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # [HADAL_FUZZ_SECONDS=20] run_fuzzers.sh [TARGET...]: runs the libFuzzer targets (all, or safetensors, index, config, tokenizer_json,
-# tiktoken, jinja, jsonl, schema, answer, api, record, http) from the committed corpus; what they find new stays in build-asan/corpus, a crashing input in
+# tiktoken, jinja, jsonl, schema, answer, api, record, http, shard, megatron, dataset) from the committed corpus; what they find new stays in build-asan/corpus, a crashing input in
 # build-asan. Build them first: cmake --preset asan && ninja -C build-asan fuzzers (clang-19, libclang-rt-19-dev).
 # Exit code 77: not built.
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${HADAL_FUZZ_SECONDS:-20}
-[ $# -gt 0 ] || set -- answer safetensors index config tokenizer_json tiktoken jinja jsonl schema api record http
+[ $# -gt 0 ] || set -- answer safetensors index config tokenizer_json tiktoken jinja jsonl schema api record http shard megatron dataset
 for target in "$@"; do
   program=build-asan/${target}_fuzz
   if [ ! -x "$program" ]; then
