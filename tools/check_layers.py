@@ -16,7 +16,7 @@ MAY_INCLUDE = {
     "model": ["core", "io", "ops", "config", "weights"],
     "stream": ["core", "io", "ops", "config", "weights", "model"],
     "checkpoint": ["core", "io", "ops", "config", "weights", "model", "stream"],
-    "train": ["core", "io", "ops", "config", "weights", "model", "stream", "checkpoint"],
+    "train": ["core", "io", "ops", "config", "weights", "tokenizer", "model", "stream", "checkpoint"],
     "infer": ["core", "io", "ops", "grammar", "config", "model"],
     "eval": ["core", "io", "config", "tokenizer", "model", "stream", "infer"],
     "perf": ["core", "io", "kernels", "ops", "config", "weights", "tokenizer", "model", "stream", "infer"],
