@@ -1,10 +1,23 @@
 """What TensorBoard shows of a run, as JSON: HOW FOLDER [wait]. HOW: accumulator (its Python reader), fast and slow (the
 page's two servers). With wait it reads, says so, and reads again after a line of input."""
-import json, math, sys, time, urllib.parse, urllib.request
+import html, json, math, re, sys, time, urllib.parse, urllib.request
 
 
 def number(value):
-    return value if math.isfinite(value) else None
+    """Null for what JSON has not; the page says it in words ("Infinity")."""
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def from_markdown(text):
+    """Of a block of code."""
+    lines = text.split("\n")
+    assert all(line.startswith("    ") for line in lines), text
+    return "\n".join(line[4:] for line in lines)
+
+
+def from_html(text):
+    """As the page shows it: a block of code and nothing else."""
+    return html.unescape(re.fullmatch(r"<pre><code>([^<]*)\n</code></pre>", text).group(1))
 
 
 def by_accumulator(folder):
@@ -16,7 +29,7 @@ def by_accumulator(folder):
         reader.Reload()
         tags = reader.Tags()
         scalars = {tag: [[e.step, number(e.value)] for e in reader.Scalars(tag)] for tag in tags["scalars"]}
-        texts = {tag: [[e.step, e.tensor_proto.string_val[0].decode()] for e in reader.Tensors(tag)] for tag in tags["tensors"]}
+        texts = {tag: [[e.step, from_markdown(e.tensor_proto.string_val[0].decode())] for e in reader.Tensors(tag)] for tag in tags["tensors"]}
         return {"scalars": {t: v for t, v in scalars.items() if v}, "texts": {t: v for t, v in texts.items() if v}}
 
     return read
@@ -31,11 +44,11 @@ def by_page(folder, fast):
 
     def get(path, **query):
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}data/plugin/{path}?{urllib.parse.urlencode(query)}") as answer:
-            return json.loads(answer.read().decode(), parse_constant=lambda name: None)
+            return json.loads(answer.read())
 
     def once():
-        scalars = {tag: [[step, value] for _, step, value in get("scalars/scalars", run=".", tag=tag)] for tag in get("scalars/tags").get(".", {})}
-        texts = {tag: [[e["step"], e["text"]] for e in get("text/text", run=".", tag=tag, markdown="false")] for tag in get("text/tags").get(".", [])}
+        scalars = {tag: [[step, number(value)] for _, step, value in get("scalars/scalars", run=".", tag=tag)] for tag in get("scalars/tags").get(".", {})}
+        texts = {tag: [[e["step"], from_html(e["text"])] for e in get("text/text", run=".", tag=tag)] for tag in get("text/tags").get(".", [])}
         return {"scalars": {t: v for t, v in scalars.items() if v}, "texts": {t: v for t, v in texts.items() if v}}
 
     def read():

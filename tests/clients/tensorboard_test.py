@@ -12,7 +12,7 @@ def write(folder, part):
     """What hadal/train/readers_test.cpp writes under that name."""
     env = dict(os.environ, HADAL_RUN_FOLDER=str(folder))
     p = subprocess.run([WRITER, f"--gtest_filter=ForReaders.{part}"], env=env, capture_output=True)
-    assert p.returncode == 0 and b"1 test ran" in p.stdout and b"SKIPPED" not in p.stdout, p.stdout.decode()
+    assert p.returncode == 0 and b"PASSED  ] 1 test." in p.stdout, p.stdout.decode()
 
 
 def as_float32(value):
@@ -70,10 +70,11 @@ class TensorBoard(unittest.TestCase):
             return json.loads(out)
 
     def check(self, seen):
-        values, texts = logged(self.folder)
-        self.assertEqual(seen["scalars"], values)
-        shown = {tag: [[step, "\n".join(line.removeprefix("    ") for line in text.split("\n"))] for step, text in of_tag] for tag, of_tag in seen["texts"].items()}
-        self.assertEqual(shown, texts)
+        self.check_scalars(seen)
+        self.assertEqual(seen["texts"], logged(self.folder)[1])
+
+    def check_scalars(self, seen):
+        self.assertEqual(seen["scalars"], logged(self.folder)[0])
 
     def test_straight_run_gives_exactly_the_numbers_of_the_log(self):
         write(self.folder, "First")
@@ -92,7 +93,8 @@ class TensorBoard(unittest.TestCase):
 
     def test_a_reader_that_has_seen_more_takes_it_back(self):
         write(self.folder, "First")
-        self.check(self.read("accumulator", meanwhile="Resumed"))
+        # Of text this reader takes nothing back, whatever a file says (findings/tensorboard_restarts.sh).
+        self.check_scalars(self.read("accumulator", meanwhile="Resumed"))
 
     def test_the_page_takes_back_what_it_has_seen(self):
         write(self.folder, "First")
