@@ -131,8 +131,8 @@ int run_program(int argc, char** argv) {
   app.add_flag("--quiet", quiet, "No warnings");
   app.fallthrough();
   Action action;
-  for (const auto add : {add_chat, add_generate, add_serve, add_keys, add_logits, add_gradients, add_perplexity, add_tokenizer, add_convert,
-                         add_init, add_inspect, add_verify, add_data, add_bench})
+  for (const auto add : {add_chat, add_generate, add_serve, add_keys, add_logits, add_gradients, add_perplexity,
+                         add_tokenizer, add_convert, add_init, add_inspect, add_verify, add_data, add_bench})
     add(app, action);
   install_signal_handlers();
   try {

@@ -16,17 +16,25 @@ class Context;
 namespace hadal::kernels {
 
 // y [m, n] = a [m, k] b [k, n], or y += with `add`; strides in elements, one of each factor's is 1. All three kinds of
-// product of a linear are such: y = x W^T, dx = dy W (dgrad), dW = dy^T x (wgrad).
+// product of a linear are such: y = x W^T, dx = dy W (dgrad), dW = dy^T x (wgrad). With a_lines, line i of a in memory
+// (its rows, or its columns if rows are what lies 1 apart) is line a_lines[i] of `a`; so of b. Lines are tokens then.
 template <class Real>
 struct Product {
   const Real* a = nullptr;
   Index a_row = 0, a_column = 1;
+  const Index* a_lines = nullptr;
   const Real* b = nullptr;
   Index b_row = 0, b_column = 1;
+  const Index* b_lines = nullptr;
   Real* y = nullptr;
   Index y_stride = 0;
   Index m = 0, n = 0, k = 0;
   bool add = false;
+
+  const Real* a_line(Index i) const { return a + (a_lines ? a_lines[i] : i) * (a_row == 1 ? a_column : a_row); }
+  const Real* b_line(Index i) const { return b + (b_lines ? b_lines[i] : i) * (b_column == 1 ? b_row : b_column); }
+  Real a_at(Index i, Index l) const { return a_row == 1 ? a_line(l)[i] : a_line(i)[l]; }
+  Real b_at(Index l, Index j) const { return b_column == 1 ? b_line(l)[j] : b_line(j)[l]; }
 };
 
 // Causal attention of whole sequences in the expanded form: row t of a sequence sees the rows of it up to itself.
@@ -61,19 +69,19 @@ struct SwigluGradient {
   View<const Real, 2> gate, up, d_inner;
   const Real* weight = nullptr;  // [rows], or nullptr: 1
   View<Real, 2> d_gate, d_up;
-  View<Real, 2> weighted_inner;   // weight * inner, which W_down's gradient is made of
-  Real* d_weight = nullptr;       // [rows], with `weight`: inner . d_inner
+  View<Real, 2> weighted_inner;  // weight * inner, which W_down's gradient is made of
+  Real* d_weight = nullptr;      // [rows], with `weight`: inner . d_inner
 };
 
 template <class Real>
 struct GateGradient {
-  View<const Real, 2> logits;              // [T, E]
-  View<const std::int32_t, 2> experts;     // [T, K], chosen
-  View<const Real, 2> d_weights;           // [T, K]
-  View<const Real, 2> load;                // [sequences, E]: f of equation 18
-  std::span<const RowRange> sequences;     // all rows
-  double balance = 0;                      // what the sum over sequences of f . P is multiplied by in the loss
-  View<Real, 2> d_logits;                  // [T, E]
+  View<const Real, 2> logits;           // [T, E]
+  View<const std::int32_t, 2> experts;  // [T, K], chosen
+  View<const Real, 2> d_weights;        // [T, K]
+  View<const Real, 2> load;             // [sequences, E]: f of equation 18
+  std::span<const RowRange> sequences;  // all rows
+  double balance = 0;                   // what the sum over sequences of f . P is multiplied by in the loss
+  View<Real, 2> d_logits;               // [T, E]
 };
 
 // The sum over sequences of f . P (equations 17-20), with f of unbiased scores without groups.

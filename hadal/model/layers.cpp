@@ -26,8 +26,7 @@ TensorRef FeedForward::backward_input(Context& ctx, const ConstTensorRef& dy, co
 
 void FeedForward::backward_weight(Context& ctx, const ConstTensorRef& x, const Deltas& d) const {
   down_proj.backward_weight(ctx, d.y, d.inner.inner);
-  gate_proj.backward_weight(ctx, d.inner.gate, x);
-  up_proj.backward_weight(ctx, d.inner.up, x);
+  ops::linear_all_backward_weight(ctx, {d.inner.gate, d.inner.up}, x, {&gate_proj.weight, &up_proj.weight});
 }
 
 }  // namespace hadal::model

@@ -12,8 +12,8 @@ Mla::UpProjected Mla::up_project(Context& ctx, const Saved& s, const BatchRows& 
     q = q_b_proj.forward(ctx, up.c_q);                        // (7)
   }
   q = q.split_last(num_heads, nope + rope);
-  const TensorRef q_pe = ops::rope(ctx, q.columns(nope, nope + rope), rows.rope);  // (8)
-  up.q = ops::concatenate_heads(ctx, q.columns(0, nope), q_pe);                    // (9)
+  const TensorRef q_pe = ops::rope(ctx, q.columns(nope, nope + rope), rows.rope);        // (8)
+  up.q = ops::concatenate_heads(ctx, q.columns(0, nope), q_pe);                          // (9)
   up.c_kv = kv_a_layernorm.forward(ctx, s.kv_a.columns(0, kv_lora_rank), up.kv_a_norm);  // (1)
   up.kv = kv_b_proj.forward(ctx, up.c_kv).split_last(num_heads, nope + v);               // (2, 5)
   return up;
@@ -46,14 +46,14 @@ TensorRef Mla::backward_input(Context& ctx, const ConstTensorRef& dy, const Batc
             .reshape({rows.tokens(), num_heads * (nope + rope)});  // (9)
   d.q_a = d.q;
   if (has_q_lora) {
-    d.c_q = q_b_proj.backward_input(ctx, d.q);                            // (7)
-    d.q_a = q_a_layernorm.backward_input(ctx, d.c_q, d.up.q_a_norm);      // (6)
+    d.c_q = q_b_proj.backward_input(ctx, d.q);                        // (7)
+    d.q_a = q_a_layernorm.backward_input(ctx, d.c_q, d.up.q_a_norm);  // (6)
   }
 
   d.kv = g.kv.reshape({rows.tokens(), num_heads * (nope + v)});
-  d.c_kv = kv_b_proj.backward_input(ctx, d.kv);                                            // (2, 5)
-  const TensorRef d_latent = kv_a_layernorm.backward_input(ctx, d.c_kv, d.up.kv_a_norm);   // (1)
-  d.kv_a = ops::concatenate(ctx, d_latent, ops::rope_backward(ctx, g.k_pe, rows.rope));    // (3)
+  d.c_kv = kv_b_proj.backward_input(ctx, d.kv);                                           // (2, 5)
+  const TensorRef d_latent = kv_a_layernorm.backward_input(ctx, d.c_kv, d.up.kv_a_norm);  // (1)
+  d.kv_a = ops::concatenate(ctx, d_latent, ops::rope_backward(ctx, g.k_pe, rows.rope));   // (3)
 
   const Linear& w_q = has_q_lora ? q_a_proj : q_proj;
   return ops::linear_all_backward_input(ctx, {d.q_a, d.kv_a}, {&w_q.weight, &kv_a_proj_with_mqa.weight});
@@ -64,13 +64,11 @@ void Mla::backward_weight(Context& ctx, const ConstTensorRef& h, const Saved& s,
   if (has_q_lora) {
     q_b_proj.backward_weight(ctx, d.q, d.up.c_q);
     q_a_layernorm.backward_weight(ctx, d.c_q, d.up.q_a_norm);
-    q_a_proj.backward_weight(ctx, d.q_a, h);
-  } else {
-    q_proj.backward_weight(ctx, d.q_a, h);
   }
   kv_b_proj.backward_weight(ctx, d.kv, d.up.c_kv);
   kv_a_layernorm.backward_weight(ctx, d.c_kv, d.up.kv_a_norm);
-  kv_a_proj_with_mqa.backward_weight(ctx, d.kv_a, h);
+  const Linear& w_q = has_q_lora ? q_a_proj : q_proj;
+  ops::linear_all_backward_weight(ctx, {d.q_a, d.kv_a}, h, {&w_q.weight, &kv_a_proj_with_mqa.weight});
 }
 
 }  // namespace hadal::model

@@ -15,11 +15,11 @@ struct SavedExperts {
 };
 // What backward_input leaves for backward_weight.
 struct ExpertGradients {
-  TensorRef u;              // [T, D]
-  TensorRef weights;        // [T, K]
-  TensorRef d_out;          // [T K, D], each token's row once for each slot
-  TensorRef gate, up;       // [T K, width]
-  TensorRef inner;          // [T K, width], times the slot's weight
+  TensorRef u;           // [T, D]
+  TensorRef weights;     // [T, K]
+  ConstTensorRef d_out;  // [T, D]
+  TensorRef gate, up;    // [T K, width]
+  TensorRef inner;       // [T K, width], times the slot's weight
 };
 
 // u [T, D] -> sum over slots of weights[t, s] * E(u_t), [T, D]. Gate and up are made in `kept`.

@@ -7,6 +7,7 @@
 #include "hadal/ops/elementwise.h"
 #include "hadal/ops/gate_args.h"
 #include "hadal/ops/linear.h"
+#include "hadal/ops/products.h"
 #include "hadal/ops/real.h"
 #include "hadal/ops/saving.h"
 
@@ -16,11 +17,11 @@ namespace {
 constexpr Index kLogitBytes = Index{8} << 20;  // at a time
 
 void check_weight(const char* op, const Weight& w, const ConstTensorRef& dy, const ConstTensorRef& x) {
-  HADAL_CHECK(w.values && w.values.dtype() == dy.dtype() && w.rank() == 2 && dy.rank() == 2 &&
-                  dy.size(1) == w.num_rows() && (!x || (x.rank() == 2 && x.size(0) == dy.size(0) &&
-                                                        x.size(1) == w.num_columns() && x.dtype() == dy.dtype())),
-              "{}: the weight is {} {}, dy {} {}, x {}", op, dtype_name(w.dtype()), w.shape().to_string(),
-              dtype_name(dy.dtype()), dy.shape().to_string(), x.shape().to_string());
+  HADAL_CHECK(
+      w.values && w.values.dtype() == dy.dtype() && w.rank() == 2 && dy.rank() == 2 && dy.size(1) == w.num_rows() &&
+          (!x || (x.rank() == 2 && x.size(0) == dy.size(0) && x.size(1) == w.num_columns() && x.dtype() == dy.dtype())),
+      "{}: the weight is {} {}, dy {} {}, x {}", op, dtype_name(w.dtype()), w.shape().to_string(),
+      dtype_name(dy.dtype()), dy.shape().to_string(), x.shape().to_string());
 }
 
 template <class Real>
@@ -77,26 +78,39 @@ TensorRef linear_all_backward_input(Context& ctx, std::initializer_list<ConstTen
               weights.size());
   const ConstTensorRef& first = *dy.begin();
   const TensorRef dx = ctx.workspace.tensor(first.dtype(), {first.size(0), (*weights.begin())->num_columns()});
-  const Weight* const* w = weights.begin();
-  for (const ConstTensorRef& part : dy) {
-    check_weight("dgrad", **w, part, {});
-    with_real(ctx, "dgrad", part.dtype(), [&](auto real, const auto& kernels) {
-      auto product = dgrad<decltype(real)>(ctx, part, **w, dx);
-      product.add = w != weights.begin();
-      kernels.products(ctx, std::span(&product, 1));
-    });
-    ++w;
-  }
+  with_real(ctx, "dgrad", first.dtype(), [&]<class Real>(Real, const auto& kernels) {
+    std::vector<kernels::Product<Real>> products;
+    const Weight* const* w = weights.begin();
+    for (const ConstTensorRef& part : dy) {
+      check_weight("dgrad", **w, part, {});
+      products.push_back(dgrad<Real>(ctx, part, **w, dx));
+      products.back().add = products.size() > 1;
+      ++w;
+    }
+    HADAL_CHECK(products.size() <= 2, "dgrad: of {} products of one input; two at most", products.size());
+    multiply_all(ctx, kernels, products);
+  });
   return dx;
 }
 
 void linear_backward_weight(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x, const Weight& w) {
-  check_weight("wgrad", w, dy, x);
-  HADAL_CHECK(w.grad && w.grad.shape() == w.shape(), "wgrad: the weight {} has no room for gradients",
-              w.shape().to_string());
-  with_real(ctx, "wgrad", dy.dtype(), [&](auto real, const auto& kernels) {
-    const auto product = wgrad<decltype(real)>(ctx, dy, x, w);
-    kernels.products(ctx, std::span(&product, 1));
+  linear_all_backward_weight(ctx, {dy}, x, {&w});
+}
+
+void linear_all_backward_weight(Context& ctx, std::initializer_list<ConstTensorRef> dy, const ConstTensorRef& x,
+                                std::initializer_list<const Weight*> weights) {
+  HADAL_CHECK(dy.size() == weights.size(), "wgrad: {} gradients, {} weights", dy.size(), weights.size());
+  with_real(ctx, "wgrad", x.dtype(), [&]<class Real>(Real, const auto& kernels) {
+    std::vector<kernels::Product<Real>> products;
+    const Weight* const* w = weights.begin();
+    for (const ConstTensorRef& part : dy) {
+      check_weight("wgrad", **w, part, x);
+      HADAL_CHECK((*w)->grad && (*w)->grad.shape() == (*w)->shape(), "wgrad: the weight {} has no room for gradients",
+                  (*w)->shape().to_string());
+      products.push_back(wgrad<Real>(ctx, part, x, **w));
+      ++w;
+    }
+    multiply_all(ctx, kernels, products);
   });
 }
 
@@ -132,7 +146,11 @@ SwigluGradients swiglu_backward(Context& ctx, const ConstTensorRef& gate, const 
               "swiglu_backward: gate {}, up {}, d_inner {}, weights {}", gate.shape().to_string(),
               up.shape().to_string(), d_inner.shape().to_string(), weights.shape().to_string());
   SwigluGradients out;
-  for (TensorRef* t : {&out.gate, &out.up, &out.inner}) *t = ctx.workspace.tensor(gate.dtype(), gate.shape());
+  const Index width = gate.size(1);
+  const TensorRef both = ctx.workspace.tensor(gate.dtype(), {gate.size(0), 2 * width});
+  out.gate = both.columns(0, width);
+  out.up = both.columns(width, 2 * width);
+  out.inner = ctx.workspace.tensor(gate.dtype(), gate.shape());
   if (weights) out.weights = ctx.workspace.tensor(gate.dtype(), weights.shape());
   with_real(ctx, "swiglu_backward", gate.dtype(), [&]<class Real>(Real, const auto& kernels) {
     kernels.swiglu_backward(ctx, {.gate = gate.view_on<Real, 2>(ctx.device),
@@ -212,7 +230,8 @@ double balance_loss(Context& ctx, const ConstTensorRef& logits, const GateRule& 
   check_sequences("balance_loss", sequences, logits.size(0));
   const kernels::GateArgs args = gate_args(ctx, logits, {}, rule);
   return with_real(ctx, "balance_loss", logits.dtype(), [&]<class Real>(Real, const auto& kernels) {
-    return kernels.balance(ctx, args, {logits.view_on<Real, 2>(ctx.device), sequences, load.view_on<Real, 2>(ctx.device)});
+    return kernels.balance(ctx, args,
+                           {logits.view_on<Real, 2>(ctx.device), sequences, load.view_on<Real, 2>(ctx.device)});
   });
 }
 
@@ -241,10 +260,10 @@ TensorRef gate_backward(Context& ctx, const ConstTensorRef& d_weights, const Con
 
 void embedding_backward(Context& ctx, const ConstTensorRef& dy, std::span<const std::int32_t> ids,
                         const Weight& table) {
-  HADAL_CHECK(dy.rank() == 2 && dy.size(0) == static_cast<Index>(ids.size()) && table.grad &&
-                  table.grad.size(1) == dy.size(1),
-              "embedding_backward: dy {}, {} ids, gradient {}", dy.shape().to_string(), ids.size(),
-              table.grad.shape().to_string());
+  HADAL_CHECK(
+      dy.rank() == 2 && dy.size(0) == static_cast<Index>(ids.size()) && table.grad && table.grad.size(1) == dy.size(1),
+      "embedding_backward: dy {}, {} ids, gradient {}", dy.shape().to_string(), ids.size(),
+      table.grad.shape().to_string());
   with_real(ctx, "embedding_backward", dy.dtype(), [&]<class Real>(Real, const auto& kernels) {
     kernels.add_embedding(ctx, dy.view_on<Real, 2>(ctx.device), ids, table.grad.view_on<Real, 2>(ctx.device));
   });
@@ -252,10 +271,10 @@ void embedding_backward(Context& ctx, const ConstTensorRef& dy, std::span<const 
 
 double cross_entropy(Context& ctx, const ConstTensorRef& hidden, const Weight& w, std::span<const std::int32_t> targets,
                      double scale, const TensorRef& d_hidden) {
-  HADAL_CHECK(hidden.rank() == 2 && static_cast<Index>(targets.size()) == hidden.size(0) &&
-                  d_hidden.shape() == hidden.shape(),
-              "cross_entropy: hidden {}, {} targets, d_hidden {}", hidden.shape().to_string(), targets.size(),
-              d_hidden.shape().to_string());
+  HADAL_CHECK(
+      hidden.rank() == 2 && static_cast<Index>(targets.size()) == hidden.size(0) && d_hidden.shape() == hidden.shape(),
+      "cross_entropy: hidden {}, {} targets, d_hidden {}", hidden.shape().to_string(), targets.size(),
+      d_hidden.shape().to_string());
   for (const std::int32_t t : targets)
     HADAL_CHECK(t < w.num_rows(), "cross_entropy: target {} is not below vocab_size {}", t, w.num_rows());
   const Index bytes = w.num_rows() * static_cast<Index>(dtype_bytes(hidden.dtype()));

@@ -17,8 +17,10 @@ namespace hadal::ops {
 TensorRef linear_backward_input(Context& ctx, const ConstTensorRef& dy, const Weight& w);
 TensorRef linear_all_backward_input(Context& ctx, std::initializer_list<ConstTensorRef> dy,
                                     std::initializer_list<const Weight*> weights);
-// w.grad [N, K] += dy^T x.
+// w.grad [N, K] += dy^T x; of several products of one x each its own.
 void linear_backward_weight(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x, const Weight& w);
+void linear_all_backward_weight(Context& ctx, std::initializer_list<ConstTensorRef> dy, const ConstTensorRef& x,
+                                std::initializer_list<const Weight*> weights);
 
 // inverse_rms [T] is what rms_norm has saved.
 TensorRef rms_norm_backward_input(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x, const Weight& w,
@@ -28,7 +30,7 @@ void rms_norm_backward_weight(Context& ctx, const ConstTensorRef& dy, const Cons
 
 // Of silu(gate) * up, and the same again for W_down's gradient.
 struct SwigluGradients {
-  TensorRef gate, up;  // [T, D]
+  TensorRef gate, up;  // [T, D], side by side in memory
   TensorRef inner;     // [T, D]: silu(gate) * up, times the row's weight if there are weights
   TensorRef weights;   // [T] or empty
 };
@@ -68,12 +70,12 @@ TensorRef gate_backward(Context& ctx, const ConstTensorRef& d_weights, const Con
 // table.grad += rows of dy, each by its id.
 void embedding_backward(Context& ctx, const ConstTensorRef& dy, std::span<const std::int32_t> ids, const Weight& table);
 
-// Cross-entropy of logits = hidden W^T, some rows at a time, so that never [T, vocab] is in memory: returns the sum over
-// rows with a target (>= 0) of -log p, unscaled; d_hidden [T, D] and w.grad get the gradient of `scale` times it.
+// Cross-entropy of logits = hidden W^T, some rows at a time, so that never [T, vocab] is in memory: returns the sum
+// over rows with a target (>= 0) of -log p, unscaled; d_hidden [T, D] and w.grad get the gradient of `scale` times it.
 double cross_entropy(Context& ctx, const ConstTensorRef& hidden, const Weight& w, std::span<const std::int32_t> targets,
                      double scale, const TensorRef& d_hidden);
 
-// x *= factor, and y [n, D] = x [n, D] into rows of another tensor.
+// x *= factor.
 void scale_in_place(Context& ctx, const TensorRef& x, double factor);
 
 }  // namespace hadal::ops

@@ -5,8 +5,8 @@
 namespace hadal::train {
 namespace {
 
-using model::Block;
 using model::BatchRows;
+using model::Block;
 using model::Keep;
 using model::Mtp;
 
@@ -73,18 +73,28 @@ class Run {
  public:
   Run(Context& ctx, Context& kept, const model::Transformer& model, bool recompute, const Batch& batch,
       const Objective& objective, const Denominators& denominators, Losses& losses)
-      : ctx_(ctx), kept_(kept), model_(model), keep_{kept, recompute}, batch_(batch), objective_(objective),
-        den_(denominators), losses_(losses) {}
+      : ctx_(ctx),
+        kept_(kept),
+        model_(model),
+        keep_{kept, recompute},
+        batch_(batch),
+        objective_(objective),
+        den_(denominators),
+        losses_(losses) {}
 
-  void forward() {
+  const ConstTensorRef& forward_layers() {
     rows_ = rows_of(kept_, model_.rotary, batch_.sequences, batch_.length);
-    ConstTensorRef x = ops::embedding(kept_, model_.embed_tokens, batch_.ids);
+    ConstTensorRef x = ops::embedding(kept_, model_.embed_tokens, batch_.ids);  // checks ids, too
     saved_.resize(model_.layers.size());
     for (std::size_t i = 0; i < saved_.size(); ++i) {
       x = model_.layers[i].forward(ctx_, x, rows_, keep_, saved_[i]);
       note(model_.layers[i], saved_[i]);
     }
-    hidden_ = model_.norm.forward(kept_, x, norm_);
+    return hidden_ = model_.norm.forward(kept_, x, norm_);
+  }
+
+  void forward() {
+    forward_layers();
     d_hidden_ = kept_.workspace.tensor(hidden_.dtype(), hidden_.shape());
     losses_.main += ops::cross_entropy(ctx_, hidden_, model_.lm_head.weight, batch_.targets,
                                        1 / static_cast<double>(den_.main), d_hidden_) /
@@ -127,10 +137,11 @@ class Run {
     const Mtp& mtp = model_.mtp[k];
     d.rows = rows_of(kept_, model_.rotary, batch_.sequences, d.tokens.length);
     const ConstTensorRef& previous = k == 0 ? hidden_ : depths_[k - 1].hidden;
-    d.hidden = mtp.forward(ctx_,
-                           {ops::embedding(kept_, mtp.embed_tokens, d.tokens.ids),
-                            heads_of_sequences(kept_, previous, batch_.sequences, d.tokens.length + 1, d.tokens.length)},
-                           d.rows, keep_, d.saved);
+    d.hidden =
+        mtp.forward(ctx_,
+                    {ops::embedding(kept_, mtp.embed_tokens, d.tokens.ids),
+                     heads_of_sequences(kept_, previous, batch_.sequences, d.tokens.length + 1, d.tokens.length)},
+                    d.rows, keep_, d.saved);
     note(mtp.block, d.saved.block);
     d.d_hidden = kept_.workspace.tensor(d.hidden.dtype(), d.hidden.shape());
     // lambda / D times the mean over the targets that there are.
@@ -173,14 +184,22 @@ class Run {
 
 void MicroBatch::run(Context& ctx, const Batch& batch, const Objective& objective, const Denominators& denominators,
                      Losses& losses) {
-  for (const TokenId id : batch.ids)
-    HADAL_CHECK(id >= 0 && id < model_.config.vocab_size, "training: token id {} is not below vocab_size {}", id,
-                model_.config.vocab_size);
   Context kept = ctx.with(saved_);
   const Workspace::Scope scope(saved_);
   Run run(ctx, kept, model_, recompute_, batch, objective, denominators, losses);
   run.forward();
   run.backward();
+}
+
+void MicroBatch::forward(Context& ctx, const Batch& batch,
+                         const std::function<void(const ConstTensorRef& hidden)>& use) {
+  Context kept = ctx.with(saved_);
+  const Workspace::Scope scope(saved_);
+  const Objective objective;
+  const Denominators whole{.main = 1, .mtp = {}, .sequences = batch.sequences};
+  Losses unused;
+  Run run(ctx, kept, model_, true, batch, objective, whole, unused);
+  use(run.forward_layers());
 }
 
 }  // namespace hadal::train

@@ -1,6 +1,8 @@
 // Forward and backward of one micro-batch, layer after layer: the schedule of one process.
 #pragma once
 
+#include <functional>
+
 #include "hadal/model/transformer.h"
 #include "hadal/train/objective.h"
 
@@ -14,6 +16,9 @@ class MicroBatch {
   // Adds the micro-batch's part of the losses to `losses`, and of their gradients to the gradients of the weights.
   void run(Context& ctx, const Batch& batch, const Objective& objective, const Denominators& denominators,
            Losses& losses);
+
+  // Forward alone: the hidden states after the final norm [B * S, hidden] are handed to `use`, and are gone after it.
+  void forward(Context& ctx, const Batch& batch, const std::function<void(const ConstTensorRef& hidden)>& use);
 
   std::size_t saved_bytes() const { return saved_.allocated_bytes(); }
 

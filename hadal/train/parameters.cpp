@@ -39,12 +39,22 @@ void to_real(const ConstTensorRef& from, Index first, const TensorRef& to) {
 
 Parameters::Parameters(Transformer& model, DType real) {
   const bool tied = model.config.tie_word_embeddings;
+  std::size_t bytes = 0;
+  model.for_each_param([&](const std::string& name, Weight&, const ParamInfo& info) {
+    if (original_of(name, info, tied) == name)
+      bytes += ArenaMemory::rounded(static_cast<std::size_t>(info.shape.num_elements()) * dtype_bytes(real));
+  });
+  values_ = std::make_unique<ArenaMemory>(bytes);
+  gradients_ = std::make_unique<ArenaMemory>(bytes);
+  std::memset(values_->block()->raw(), 0, bytes);
+  std::memset(gradients_->block()->raw(), 0, bytes);
   std::map<std::string, std::size_t> place;
   model.for_each_param([&](const std::string& name, Weight&, const ParamInfo& info) {
     if (original_of(name, info, tied) != name) return;
     place[name] = all_.size();
     const bool fixed = weights::decay_group(info.role) == weights::DecayGroup::kFixed;
-    all_.push_back({name, info, Tensor::zeros(real, info.shape), fixed ? Tensor() : Tensor::zeros(real, info.shape),
+    all_.push_back({name, info, Tensor(real, info.shape, *values_),
+                    fixed ? Tensor() : Tensor(real, info.shape, *gradients_),
                     fixed && real != DType::kF32 ? Tensor::zeros(DType::kF32, info.shape) : Tensor()});
   });
   model.for_each_param([&](const std::string& name, Weight& weight, const ParamInfo& info) {

@@ -1,12 +1,15 @@
 // The parameters of a model in training: master values and gradients in memory of their own, F32, or F64 where
-// gradients are to be exact, bound to a Transformer's weights. What a checkpoint repeats (the MTP layers' embedding and
-// head, a tied head) is one parameter with one gradient.
+// gradients are to be exact, bound to a Transformer's weights. They lie one behind the other in the order of the
+// layers' parameters: the gate and up projections of a network are one matrix then (ops/products.h). What a checkpoint
+// repeats (the MTP layers' embedding and head, a tied head) is one parameter with one gradient.
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "hadal/core/arena_memory.h"
 #include "hadal/core/context.h"
 #include "hadal/model/transformer.h"
 
@@ -34,6 +37,7 @@ class Parameters {
   std::uint64_t bytes() const;
 
  private:
+  std::unique_ptr<ArenaMemory> values_, gradients_;
   std::vector<Parameter> all_;
 };
 

@@ -1,10 +1,10 @@
 // Products of float32 matrices in any orientation (training.h), written once for every instruction set; included like
-// linear_impl.h. Sums have the order of linear.h: over 128 of k a chain of fused multiply-adds, k ascending, then the sums
-// of these blocks, ascending; so a forward product has the bits of `linear`.
+// linear_impl.h. Sums have the order of linear.h: over 128 of k a chain of fused multiply-adds, k ascending, then the
+// sums of these blocks, ascending; so a forward product has the bits of `linear`.
 //
 // A piece is some rows of y by some columns. Of both factors it packs a block of k at a time for itself: tiles of
-// kTileRows rows of a, panels of kPanelGroups vectors of columns of b. A panel stays in the L1 cache while all tiles meet
-// it; tiles and the sums so far are in the L2 cache.
+// kTileRows rows of a, panels of kPanelGroups vectors of columns of b. A panel stays in the L1 cache while all tiles
+// meet it; tiles and the sums so far are in the L2 cache.
 #pragma once
 
 #include "hadal/kernels/cpu/products.h"
@@ -17,61 +17,72 @@ constexpr Index kBlock = 128;
 constexpr Index kPanel = kPanelGroups * kLanes;
 constexpr Index kPieceColumns = 256;  // at most, and rows:
 constexpr Index kPieceRows = 192;
-constexpr Index kRowsAhead = 8;  // of a factor that is copied, asked for
+constexpr Index kLinesAhead = 8;  // of a factor that is copied, asked for
 // Off the power of two, so that tiles and panels that are filled together do not share cache sets.
 constexpr Index kTileStride = kBlock * kTileRows + 16, kPanelStride = kBlock * kPanel + 16;
 static_assert(kPieceRows % kTileRows == 0 && kPieceColumns % kPanel == 0);
 
 using ProductF32 = Product<float>;
 
-// kRows rows of `columns` floats, transposed: to[c * stride + row]. Whole vectors are stored; with a stride below kLanes
-// the next column overwrites what is too much.
-template <int kRows>
-HADAL_INLINE void pack_across(const float* from, Index row_stride, Index columns, float* to, Index stride) {
+// kRows lines of `columns` floats, transposed: to[c * stride + line]. Whole vectors are stored; with a stride below
+// kLanes the next column overwrites what is too much. line(i) is where line i begins; those behind kRows are asked for.
+template <int kRows, class Line>
+HADAL_INLINE void pack_across(const Line& line, Index columns, float* to, Index stride) {
+  const float* from[kRows];
+  const float* next[kRows];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) from[i] = line(i), next[i] = line(kRows + i);
   Index c = 0;
   for (; c + kLanes <= columns; c += kLanes) {
-    // Rows may lie too far apart for a machine to see by itself which ones come next.
+    // Lines may lie too far apart for a machine to see by itself which ones come next.
     if (c % 16 == 0)
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) __builtin_prefetch(from + (kRows + i) * row_stride + c);
+      for (int i = 0; i < kRows; ++i) __builtin_prefetch(next[i] + c);
     IVec r[kLanes];
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) r[i] = i < kRows ? load_dwords(from + i * row_stride + c) : all_dwords(0);
+    for (int i = 0; i < kLanes; ++i) r[i] = i < kRows ? load_dwords(from[i < kRows ? i : 0] + c) : all_dwords(0);
     transpose(r);
 #pragma GCC unroll 16
     for (int j = 0; j < kLanes; ++j) store(to + (c + j) * stride, as_float(r[j]));
   }
   if (c == columns) return;
   IVec r[kLanes];
+#pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i)
-    r[i] = i < kRows ? as_int(load_first(from + i * row_stride + c, columns - c)) : all_dwords(0);
+    r[i] = i < kRows ? as_int(load_first(from[i < kRows ? i : 0] + c, columns - c)) : all_dwords(0);
   transpose(r);
   for (Index j = 0; j < columns - c; ++j) store(to + (c + j) * stride, as_float(r[j]));
 }
-// The same of the few rows that are left at an edge, zeros behind them; `to` has room for whole vectors.
-HADAL_INLINE void pack_edge_across(const float* from, Index row_stride, Index rows, Index columns, float* to,
-                                   Index stride, int width) {
-  for (Index c = 0; c < columns; ++c)
-    for (int i = 0; i < width; ++i) to[c * stride + i] = i < rows ? from[i * row_stride + c] : 0;
+// The same of the few lines that are left at an edge, zeros behind them.
+template <class Line>
+HADAL_INLINE void pack_edge_across(const Line& line, Index lines, Index columns, float* to, Index stride, int width) {
+  for (int i = 0; i < width; ++i) {
+    const float* from = i < lines ? line(i) : nullptr;
+    for (Index c = 0; c < columns; ++c) to[c * stride + i] = from ? from[c] : 0;
+  }
 }
 
 // Rows [begin, end) of a, of `depth` columns from k on: tiles [k][kTileRows], zeros behind the last row.
 HADAL_INLINE void pack_tiles(const ProductF32& p, Index begin, Index end, Index k, Index depth, float* to) {
-  const float* from = p.a + begin * p.a_row + k * p.a_column;
   const Index rows = end - begin, whole = rows / kTileRows * kTileRows;
   if (p.a_row != 1) {
+    const auto lines_from = [&](Index first) {
+      return [&p, first, k](int i)
+                 __attribute__((always_inline)) { return p.a_line(first + i < p.m ? first + i : p.m - 1) + k; };
+    };
     for (Index i = 0; i < whole; i += kTileRows, to += kTileStride)
-      pack_across<kTileRows>(from + i * p.a_row, p.a_row, depth, to, kTileRows);
-    if (whole < rows)
-      pack_edge_across(from + whole * p.a_row, p.a_row, rows - whole, depth, to, kTileRows, kTileRows);
+      pack_across<kTileRows>(lines_from(begin + i), depth, to, kTileRows);
+    if (whole < rows) pack_edge_across(lines_from(begin + whole), rows - whole, depth, to, kTileRows, kTileRows);
     return;
   }
   // Vectors reach beyond a tile; what they read must still be a row of a.
   const Index safe = p.m - begin >= rows + kLanes - kTileRows ? whole : whole >= kTileRows ? whole - kTileRows : 0;
-  for (Index i = 0; i < depth; ++i, from += p.a_column, to += kTileRows) {
+  for (Index i = 0; i < depth; ++i, to += kTileRows) {
+    const float* from = p.a_line(k + i) + begin;
+    const float* later = p.a_line(k + i + kLinesAhead < p.k ? k + i + kLinesAhead : p.k - 1) + begin;
     float* tile = to;
     Index row = 0;
-    for (Index line = 0; line < rows; line += 16) __builtin_prefetch(from + kRowsAhead * p.a_column + line);
+    for (Index line = 0; line < rows; line += 16) __builtin_prefetch(later + line);
     for (; row < safe; row += kTileRows, tile += kTileStride) store(tile, load(from + row));
     for (; row < rows; row += kTileRows, tile += kTileStride) {
       const Index left = rows - row < kTileRows ? rows - row : kTileRows;
@@ -82,25 +93,30 @@ HADAL_INLINE void pack_tiles(const ProductF32& p, Index begin, Index end, Index 
 
 // Columns [begin, end) of b, of `depth` rows from k on: panels [k][kPanel], zeros behind the last column.
 HADAL_INLINE void pack_panels(const ProductF32& p, Index begin, Index end, Index k, Index depth, float* to) {
-  const float* from = p.b + k * p.b_row + begin * p.b_column;
   const Index columns = end - begin;
   if (p.b_column != 1) {
+    const auto lines_from = [&](Index first) {
+      return [&p, first, k](int i)
+                 __attribute__((always_inline)) { return p.b_line(first + i < p.n ? first + i : p.n - 1) + k; };
+    };
     for (Index j = 0; j < columns; j += kLanes) {
       float* panel = to + j / kPanel * kPanelStride + j % kPanel;
       if (columns - j >= kLanes)
-        pack_across<kLanes>(from + j * p.b_column, p.b_column, depth, panel, kPanel);
+        pack_across<kLanes>(lines_from(begin + j), depth, panel, kPanel);
       else
-        pack_edge_across(from + j * p.b_column, p.b_column, columns - j, depth, panel, kPanel, kLanes);
+        pack_edge_across(lines_from(begin + j), columns - j, depth, panel, kPanel, kLanes);
     }
     for (Index j = round_up(columns, kLanes); j < round_up(columns, kPanel); j += kLanes)
       for (Index i = 0; i < depth; ++i) store(to + j / kPanel * kPanelStride + j % kPanel + i * kPanel, zero());
     return;
   }
-  for (Index i = 0; i < depth; ++i, from += p.b_row, to += kPanel) {
+  for (Index i = 0; i < depth; ++i, to += kPanel) {
+    const float* from = p.b_line(k + i) + begin;
+    const float* later = p.b_line(k + i + kLinesAhead < p.k ? k + i + kLinesAhead : p.k - 1) + begin;
     float* panel = to;
     Index j = 0;
     for (; j + kPanel <= columns; j += kPanel, panel += kPanelStride) {
-      __builtin_prefetch(from + kRowsAhead * p.b_row + j);
+      __builtin_prefetch(later + j);
 #pragma GCC unroll 2
       for (Index g = 0; g < kPanel; g += kLanes) store(panel + g, load(from + j + g));
     }
@@ -144,8 +160,7 @@ HADAL_INLINE void put_sums(Vec (&sums)[kTileRows][kPanelGroups], bool first, boo
   if (!first)
 #pragma GCC unroll 16
     for (int i = 0; i < kTileRows; ++i)
-      for (int g = 0; g < kPanelGroups; ++g)
-        sums[i][g] = add(load(so_far + i * kPanel + g * kLanes), sums[i][g]);
+      for (int g = 0; g < kPanelGroups; ++g) sums[i][g] = add(load(so_far + i * kPanel + g * kLanes), sums[i][g]);
   if (last && rows == kTileRows && columns >= kPanel) {
     float* y = p.y + row * p.y_stride + column;
 #pragma GCC unroll 16
@@ -197,8 +212,8 @@ void product_piece(const ProductF32& p, Index row_begin, Index row_end, Index co
         if (column == column_begin) fill(tile, depth * kTileRows, filled * kTileRows);
         Vec acc[kTileRows][kPanelGroups];
         tile_sums(tile, panel, row + kTileRows < row_end ? tile + kTileStride : tiles, depth, acc);
-        put_sums(acc, k == 0, k + kBlock >= p.k, so_far, p, row,
-                 row_end - row < kTileRows ? row_end - row : kTileRows, column, column_end - column);
+        put_sums(acc, k == 0, k + kBlock >= p.k, so_far, p, row, row_end - row < kTileRows ? row_end - row : kTileRows,
+                 column, column_end - column);
       }
     }
   }

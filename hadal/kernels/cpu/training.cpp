@@ -85,8 +85,7 @@ class HeadBackward {
     gather_keys();
     std::fill_n(dk_, n_ * (depth_ + a_.v()), 0.0f);
     for (Index i = 0; i < n_; i += kSide) {
-      for (Index t = i; t < std::min(i + kSide, n_); ++t)
-        std::fill_n(&g_.d_q(s_.begin + t, h_, 0), depth_, 0.0f);
+      for (Index t = i; t < std::min(i + kSide, n_); ++t) std::fill_n(&g_.d_q(s_.begin + t, h_, 0), depth_, 0.0f);
       for (Index j = 0; j <= i; j += kSide) block(i, j);
     }
     scatter_keys();
@@ -115,21 +114,63 @@ class HeadBackward {
     const float* values = &a_.kv(s_.begin + j, h_, a_.nope());
     const float* d_out = &g_.d_out(s_.begin + i, h_, 0);
     const Index q_row = a_.q.stride[0], v_row = a_.kv.stride[0], o_row = g_.d_out.stride[0];
-    multiply({.a = q, .a_row = q_row, .b = k_ + j * depth_, .b_row = 1, .b_column = depth_, .y = scores_,
-              .y_stride = n, .m = m, .n = n, .k = depth_});  // S
-    multiply({.a = d_out, .a_row = o_row, .b = values, .b_row = 1, .b_column = v_row, .y = dp_, .y_stride = n, .m = m,
-              .n = n, .k = v});  // dP
+    multiply({.a = q,
+              .a_row = q_row,
+              .b = k_ + j * depth_,
+              .b_row = 1,
+              .b_column = depth_,
+              .y = scores_,
+              .y_stride = n,
+              .m = m,
+              .n = n,
+              .k = depth_});  // S
+    multiply({.a = d_out,
+              .a_row = o_row,
+              .b = values,
+              .b_row = 1,
+              .b_column = v_row,
+              .y = dp_,
+              .y_stride = n,
+              .m = m,
+              .n = n,
+              .k = v});  // dP
     for (Index r = 0; r < m; ++r) {
       const Index t = s_.begin + i + r;
       avx2::softmax_backward(scores_ + r * n, dp_ + r * n, n, std::min(n, i + r + 1 - j), a_.scale, g_.lse(t, h_),
                              avx2::dot(&g_.d_out(t, h_, 0), &g_.out(t, h_, 0), v));
     }
-    multiply({.a = dp_, .a_row = n, .b = k_ + j * depth_, .b_row = depth_, .y = &g_.d_q(s_.begin + i, h_, 0),
-              .y_stride = g_.d_q.stride[0], .m = m, .n = depth_, .k = n, .add = true});  // dQ += dS K
-    multiply({.a = dp_, .a_row = 1, .a_column = n, .b = q, .b_row = q_row, .y = dk_ + j * depth_, .y_stride = depth_,
-              .m = n, .n = depth_, .k = m, .add = true});  // dK += dS^T Q
-    multiply({.a = scores_, .a_row = 1, .a_column = n, .b = d_out, .b_row = o_row, .y = dv_ + j * v, .y_stride = v,
-              .m = n, .n = v, .k = m, .add = true});  // dV += P^T dO
+    multiply({.a = dp_,
+              .a_row = n,
+              .b = k_ + j * depth_,
+              .b_row = depth_,
+              .y = &g_.d_q(s_.begin + i, h_, 0),
+              .y_stride = g_.d_q.stride[0],
+              .m = m,
+              .n = depth_,
+              .k = n,
+              .add = true});  // dQ += dS K
+    multiply({.a = dp_,
+              .a_row = 1,
+              .a_column = n,
+              .b = q,
+              .b_row = q_row,
+              .y = dk_ + j * depth_,
+              .y_stride = depth_,
+              .m = n,
+              .n = depth_,
+              .k = m,
+              .add = true});  // dK += dS^T Q
+    multiply({.a = scores_,
+              .a_row = 1,
+              .a_column = n,
+              .b = d_out,
+              .b_row = o_row,
+              .y = dv_ + j * v,
+              .y_stride = v,
+              .m = n,
+              .n = v,
+              .k = m,
+              .add = true});  // dV += P^T dO
   }
 
   const ProductKernels& kernels_;
@@ -167,9 +208,8 @@ void rows(Context& ctx, Index count, Index work, const Body& body) {
 
 void rms_norm_backward(Context& ctx, View<const float, 2> dy, View<const float, 2> x, const float* weight,
                        const float* inverse_rms, View<float, 2> dx) {
-  rows(ctx, x.shape[0], x.shape[1] * kElementWork, [&](Index t) {
-    avx2::rms_norm_backward(dy.row(t), x.row(t), weight, inverse_rms[t], dx.row(t), x.shape[1]);
-  });
+  rows(ctx, x.shape[0], x.shape[1] * kElementWork,
+       [&](Index t) { avx2::rms_norm_backward(dy.row(t), x.row(t), weight, inverse_rms[t], dx.row(t), x.shape[1]); });
 }
 
 void add_rms_norm_weight(Context& ctx, View<const float, 2> dy, View<const float, 2> x, const float* inverse_rms,
@@ -231,6 +271,66 @@ void cross_entropy(Context& ctx, View<float, 2> logits, std::span<const std::int
   });
 }
 
+// ---- the gate; a softmax over experts is the reference's
+
+void gate_backward(Context& ctx, const GateArgs& a, const GateGradient<float>& g) {
+  if (!a.sigmoid) return ref::Training<float>::gate_backward(ctx, a, g);
+  const Index n = a.n_routed_experts;
+  const Workspace::Scope scope(ctx.workspace);
+  const ThreadScratch scratch(ctx, 2 * n * static_cast<Index>(sizeof(float)));
+  for (std::size_t q = 0; q < g.sequences.size(); ++q) {
+    const RowRange range = g.sequences[q];
+    const float* load = g.load.row(static_cast<Index>(q));
+    const auto balance = static_cast<float>(g.balance / static_cast<double>(range.count()));
+    rows(ctx, range.count(), n * kExpWork, [&](Index i) {
+      const Index t = range.begin + i;
+      auto* s = static_cast<float*>(scratch.mine());
+      float* ds = s + n;
+      const float all = avx2::sigmoid(g.logits.row(t), s, n);
+      std::fill_n(ds, n, 0.0f);
+      const std::int32_t* chosen = g.experts.row(t);
+      double sum = 1e-20, along = 0;
+      for (Index k = 0; k < a.num_experts_per_tok; ++k) sum += double{s[chosen[k]]};
+      const double factor = a.norm_topk_prob ? a.routed_scaling_factor / sum : a.routed_scaling_factor;
+      for (Index k = 0; a.norm_topk_prob && k < a.num_experts_per_tok; ++k)
+        along += double{g.d_weights(t, k)} * double{s[chosen[k]]} / sum;
+      for (Index k = 0; k < a.num_experts_per_tok; ++k)
+        ds[chosen[k]] = static_cast<float>(factor * (double{g.d_weights(t, k)} - along));
+      avx2::gate_backward(s, ds, load, balance / all, avx2::dot(load, s, n) / all, g.d_logits.row(t), n);
+    });
+  }
+}
+
+double balance(Context& ctx, const GateArgs& a, const BalanceArgs<float>& b) {
+  if (!a.sigmoid) return ref::Training<float>::balance(ctx, a, b);
+  const Index n = a.n_routed_experts, k = a.num_experts_per_tok;
+  const Workspace::Scope scope(ctx.workspace);
+  const ThreadScratch scratch(ctx, 3 * n * static_cast<Index>(sizeof(float)));
+  std::vector<double> totals(b.sequences.size());
+  ctx.threads.parallel_for(static_cast<Index>(b.sequences.size()), 1, [&](Index q, Index) {
+    auto* s = static_cast<float*>(scratch.mine());
+    float *left = s + n, *mean = left + n;
+    std::vector<std::int32_t> chosen(static_cast<std::size_t>(k));
+    const RowRange range = b.sequences[static_cast<std::size_t>(q)];
+    float* load = b.load.row(q);
+    std::fill_n(mean, n, 0.0f);
+    std::fill_n(load, n, 0.0f);
+    for (Index t = range.begin; t < range.end; ++t) {
+      const float all = avx2::sigmoid(b.logits.row(t), s, n);
+      avx2::axpy(1 / all, s, mean, n);
+      avx2::largest(s, left, n, k, chosen.data());
+      for (const std::int32_t e : chosen) load[e] += 1;
+    }
+    const auto length = static_cast<float>(range.count());
+    avx2::scale(static_cast<float>(n) / (static_cast<float>(k) * length), load, n);
+    for (Index e = 0; e < n; ++e)
+      totals[static_cast<std::size_t>(q)] += double{load[e]} * double{mean[e]} / double{length};
+  });
+  double total = 0;
+  for (const double t : totals) total += t;
+  return total;
+}
+
 constexpr TrainingKernels<float> table() {
   TrainingKernels<float> t = ref::Training<float>::table();
   t.products = products;
@@ -243,6 +343,8 @@ constexpr TrainingKernels<float> table() {
   t.sum_heads = sum_heads;
   t.combine = combine;
   t.cross_entropy = cross_entropy;
+  t.gate_backward = gate_backward;
+  t.balance = balance;
   return t;
 }
 

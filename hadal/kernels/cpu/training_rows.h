@@ -16,9 +16,16 @@ float swiglu_backward(const float* gate, const float* up, const float* d_inner, 
 double cross_entropy(float* row, Index n, Index target, float factor);
 void add(const float* x, float* y, Index n);  // y += x
 void scale(float factor, float* y, Index n);
-// Of a row of scores [n], of which the first `visible` count: p = exp(score * scale - lse), ds = scale * p * (dp - along),
-// zeros behind; p takes the place of the scores and ds that of dp.
+// Of a row of scores [n], of which the first `visible` count: p = exp(score * scale - lse), ds = scale * p * (dp -
+// along), zeros behind; p takes the place of the scores and ds that of dp.
 void softmax_backward(float* scores, float* dp, Index n, Index visible, float scale, float lse, float along);
+// s = sigmoid(logits); returns its sum.
+float sigmoid(const float* logits, float* s, Index n);
+// The k largest of n values, the first of equals first; `left` is scratch of n floats.
+void largest(const float* values, float* left, Index n, Index k, std::int32_t* which);
+// Of a sigmoid gate: d_logits = (ds + balance * (load - share) / sum) * s * (1 - s).
+void gate_backward(const float* s, const float* ds, const float* load, float balance, float share, float* d_logits,
+                   Index n);
 float dot(const float* a, const float* b, Index n);
 
 // AdamW with float32 moments: see train/optimizer.h for the factors.

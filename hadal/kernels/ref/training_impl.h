@@ -28,8 +28,7 @@ struct Training {
       rows(ctx, p.m, p.n * p.k, [&](Index i) {
         for (Index j = 0; j < p.n; ++j) {
           double sum = 0;
-          for (Index l = 0; l < p.k; ++l)
-            sum += double{p.a[i * p.a_row + l * p.a_column]} * double{p.b[l * p.b_row + j * p.b_column]};
+          for (Index l = 0; l < p.k; ++l) sum += double{p.a_at(i, l)} * double{p.b_at(l, j)};
           Real& y = p.y[i * p.y_stride + j];
           y = static_cast<Real>(p.add ? double{y} + sum : sum);
         }
@@ -221,7 +220,8 @@ struct Training {
       for (Index i = 0; i < y.shape[1]; ++i) {
         double sum = 0;
         for (Index s = 0; s < k; ++s)
-          sum += (weights.data ? double{weights(t, s)} : 1.0) * double{x(which[static_cast<std::size_t>(t * k + s)], i)};
+          sum +=
+              (weights.data ? double{weights(t, s)} : 1.0) * double{x(which[static_cast<std::size_t>(t * k + s)], i)};
         y(t, i) = static_cast<Real>(sum);
       }
     });
@@ -256,8 +256,10 @@ struct Training {
                    View<Real, 2> weights) {
     for (Index t = 0; t < logits.shape[0]; ++t)
       for (Index e = 0; e < a.n_routed_experts; ++e)
-        HADAL_CHECK(std::isfinite(logits(t, e)), "gate: the router's score of expert {} is {}, a finite number was "
-                    "expected", e, logits(t, e));
+        HADAL_CHECK(std::isfinite(logits(t, e)),
+                    "gate: the router's score of expert {} is {}, a finite number was "
+                    "expected",
+                    e, logits(t, e));
     rows(ctx, logits.shape[0], a.n_routed_experts * kElementWork * 4, [&](Index t) {
       std::vector<double> scratch(static_cast<std::size_t>(3 * a.n_routed_experts));
       score(a, logits.row(t), scratch.data());
@@ -369,10 +371,26 @@ struct Training {
   }
 
   static constexpr TrainingKernels<Real> table() {
-    return {products, attend,    attend_backward, rms_norm, rms_norm_backward, add_rms_norm_weight,
-            swiglu,   swiglu_backward, add,       scale,    copy,              rope,
-            sum_heads, gather,   combine,         add_embedding, gate,         gate_backward,
-            balance,  cross_entropy};
+    return {products,
+            attend,
+            attend_backward,
+            rms_norm,
+            rms_norm_backward,
+            add_rms_norm_weight,
+            swiglu,
+            swiglu_backward,
+            add,
+            scale,
+            copy,
+            rope,
+            sum_heads,
+            gather,
+            combine,
+            add_embedding,
+            gate,
+            gate_backward,
+            balance,
+            cross_entropy};
   }
 };
 

@@ -44,8 +44,8 @@ void add_rms_norm_weight(const float* dy, Index dy_stride, const float* x, Index
   for (Index i = 0; i < n; i += kLanes) {
     Vec sum = zero();
     for (Index t = 0; t < rows; ++t)
-      sum = fma(mul(take(dy + t * dy_stride + i, n - i), broadcast(inverse_rms[t])),
-                take(x + t * x_stride + i, n - i), sum);
+      sum = fma(mul(take(dy + t * dy_stride + i, n - i), broadcast(inverse_rms[t])), take(x + t * x_stride + i, n - i),
+                sum);
     put(d_weight + i, add(take(d_weight + i, n - i), sum), n - i);
   }
 }
@@ -111,6 +111,46 @@ void softmax_backward(float* scores, float* dp, Index n, Index visible, float fa
     put(dp + i, ds, n - i);
   }
   for (Index j = visible; j < n; ++j) scores[j] = dp[j] = 0;
+}
+
+float sigmoid(const float* logits, float* s, Index n) {
+  Vec sum = zero();
+  for (Index i = 0; i < n; i += kLanes) {
+    const Vec x = sigmoid(take(logits + i, n - i));
+    put(s + i, x, n - i);
+    sum = add(sum, n - i >= kLanes ? x : load_first(s + i, n - i));
+  }
+  return sum_of(sum);
+}
+
+void largest(const float* values, float* left, Index n, Index k, std::int32_t* which) {
+  for (Index i = 0; i < n; i += kLanes) put(left + i, take(values + i, n - i), n - i);
+  for (Index taken = 0; taken < k; ++taken) {
+    Vec most = broadcast(-__builtin_inff());
+    Index i = 0;
+    for (; i + kLanes <= n; i += kLanes) most = max(load(left + i), most);
+    alignas(32) float lanes[kLanes];
+    store(lanes, most);
+    float best = lanes[0];
+    for (const float lane : lanes) best = lane > best ? lane : best;
+    for (; i < n; ++i) best = left[i] > best ? left[i] : best;
+    Index at = 0;
+    for (; at + kLanes <= n; at += kLanes)
+      if (_mm256_movemask_ps(_mm256_cmp_ps(load(left + at), broadcast(best), _CMP_EQ_OQ)) != 0) break;
+    while (left[at] != best) ++at;
+    which[taken] = static_cast<std::int32_t>(at);
+    left[at] = -__builtin_inff();
+  }
+}
+
+void gate_backward(const float* s, const float* ds, const float* load_of, float balance, float share, float* d_logits,
+                   Index n) {
+  const Vec b = broadcast(balance), mean = broadcast(share), one = broadcast(1);
+  for (Index i = 0; i < n; i += kLanes) {
+    const Vec x = take(s + i, n - i);
+    const Vec d = fma(b, sub(take(load_of + i, n - i), mean), take(ds + i, n - i));
+    put(d_logits + i, mul(d, mul(x, sub(one, x))), n - i);
+  }
 }
 
 float dot(const float* a, const float* b, Index n) {
