@@ -83,12 +83,12 @@ INSTANTIATE_TEST_SUITE_P(Models, SameNumbers,
                          testing::Values(Case{"mini", 1, 3}, Case{"mini", 3, 33}, Case{"mini", 2, 300},
                                          Case{"v3-tiny", 2, 150}, Case{"v3-tiny", 5, 7}, Case{"moonlight-tiny", 4, 129},
                                          Case{"v2-lite-tiny", 2, 64}, Case{"v2-tiny", 3, 65}),
-                         [](const auto& info) {
-                           std::string name = info.param.model;
+                         [](const auto& one) {
+                           std::string name = one.param.model;
                            for (char& x : name)
                              if (x == '-') x = '_';
-                           return name + "_" + std::to_string(info.param.sequences) + "x" +
-                                  std::to_string(info.param.length);
+                           return name + "_" + std::to_string(one.param.sequences) + "x" +
+                                  std::to_string(one.param.length);
                          });
 
 }  // namespace
