@@ -120,6 +120,7 @@ int inspect(const DataCommand& o) {
   if (o.document) return show_document(o, dataset);
   if (!o.model.empty()) dataset.check_tokenizer(data::tokenizer_identity(Tokenizer::load(o.model)), o.model);
   print_info(o, dataset.info());
+  if (o.verify && !o.json) print("all bytes are as they were written\n");
   return 0;
 }
 

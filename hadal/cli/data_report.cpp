@@ -1,5 +1,7 @@
 #include "hadal/cli/data_report.h"
 
+#include <algorithm>
+
 #include "hadal/cli/byte_progress.h"
 #include "hadal/data/megatron.h"
 

@@ -1,6 +1,7 @@
 #include "hadal/data/dataset.h"
 
 #include <cmath>
+#include <cstdint>
 
 namespace hadal::data {
 namespace {

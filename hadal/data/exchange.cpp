@@ -108,6 +108,11 @@ std::uint64_t export_megatron(const Dataset& dataset, const std::string& source,
   const SplitInfo& info = it->split(split);
   HADAL_CHECK(info.tokens > 0, "{}: source {} has no {} tokens", dataset.directory().string(), source,
               split_name(split));
+  for (const char* extension : {".bin", ".idx"}) {
+    std::error_code status;
+    HADAL_CHECK(!std::filesystem::exists(prefix.string() + extension, status),
+                "{}{}: exists already; remove it or name another prefix", prefix.string(), extension);
+  }
   MegatronWriter writer(prefix, dataset.info().vocab_size);
   std::vector<TokenId> ids;
   std::uint64_t documents = 0, done = 0;

@@ -1,5 +1,7 @@
 #include "hadal/data/shard_writer.h"
 
+#include <algorithm>
+
 #include "hadal/data/little_endian.h"
 
 namespace hadal::data {

@@ -1,5 +1,6 @@
 #include "hadal/data/token_ids.h"
 
+#include <cstdint>
 #include <cstring>
 
 namespace hadal::data {

@@ -38,6 +38,7 @@ class Build(Data):
         shard = (self.dir / "out" / train["shards"][0]["file"]).read_bytes()
         self.assertEqual(list(struct.unpack_from(f"<{len(ids) + 1}H", shard, 256)), ids + [1])
         table = self.ok("data", "inspect", self.dir / "out", "--verify").decode()
+        self.assertTrue(table.endswith("all bytes are as they were written\n"))
         self.assertRegex(table, rf"text +train +1 +{len(ids) + 1} +{WIKI.stat().st_size} ")
         self.assertIn("text: 1 file; documents read 1, duplicates 0, empty 0, not UTF-8 0", table)
         self.assertEqual(json.loads(self.ok("data", "inspect", self.dir / "out", "--json")), info)
@@ -236,6 +237,7 @@ class Megatron(Data):
         idx = (self.dir / "m.idx").read_bytes()
         self.assertEqual(struct.unpack_from("<9sQBQQ", idx), (b"MMIDIDX\0\0", 1, 8, train["documents"], train["documents"] + 1))
         self.assertEqual((self.dir / "m.bin").stat().st_size, 2 * train["tokens"])
+        self.refused("m.bin: exists already; remove it or name another prefix", "data", "export", self.dir / "out", self.dir / "m")
         back = json.loads(self.ok("data", "import", self.dir / "back", "--tokenizer", MINI, self.dir / "m", "--json"))
         s = back["sources"][0]
         self.assertEqual((s["name"], s["train"]["documents"], s["train"]["tokens"], back["eos"]), ("imported", train["documents"], train["tokens"], 1))
@@ -274,6 +276,7 @@ class Megatron(Data):
         self.refused("has no source x; there is text", "data", "export", self.dir / "out", self.dir / "m", "--source", "x")
         self.refused("cannot be written", "data", "export", self.dir / "out", "/no/such/dir/m")
         self.assertFalse((self.dir / "m.bin").exists())
+        self.no_rests()
 
 
 main()
