@@ -234,6 +234,17 @@ TEST_F(Loading, WeightsAreKeptAtEveryMoment) {
   }
 }
 
+TEST_F(Loading, OfTwoSourcesNoneIsFartherThanHalfASequenceFromItsShare) {
+  make({{"a", 20000, 9, {}}, {"b", 2000, 1, {}}});
+  options_.epochs.reset();
+  Loader loader(*data_, options_);
+  Batch batch;
+  for (int step = 1; step <= 1000; ++step) {
+    ASSERT_TRUE(loader.next(1, 8, batch));
+    EXPECT_NEAR(static_cast<double>(loader.state().sources[1].served), 0.8 * step, 4.001) << step;
+  }
+}
+
 TEST_F(Loading, ASourceThatHasEndedLeavesTheOthersTheirShares) {
   make({{"a", 80, 2, 1}, {"b", 8000, 2, {}}, {"c", 8000, 1, {}}});
   options_.epochs.reset();
