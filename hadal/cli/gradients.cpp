@@ -100,8 +100,7 @@ int run(const GradientsCommand& o) {
     if (o.steps == 1) break;
     add_losses(results, "step" + std::to_string(step) + ".", losses, o.objective, norm);
     add_counts(results, "step" + std::to_string(step) + ".", losses, model.config);
-    train::clip_gradients(ctx, parameters, norm, o.clip);
-    adamw.step(ctx, parameters, o.learning_rate);
+    adamw.step(ctx, parameters, o.learning_rate, train::clip_factor(norm, o.clip));
     train::step_routing_bias(parameters, losses.counts, o.gamma);
   }
   for (const train::Parameter& p : parameters.all())

@@ -8,10 +8,7 @@
 
 #include "hadal/core/row_range.h"
 #include "hadal/kernels/gate.h"
-
-namespace hadal {
-class Context;
-}
+#include "hadal/kernels/optimizer.h"
 
 namespace hadal::kernels {
 
@@ -59,6 +56,7 @@ struct AttentionGradient {
   View<Real, 3> d_q;               // [T, H, nope + rope]
   View<Real, 3> d_kv;              // [T, H, nope + v]
   View<Real, 3> d_k_pe;            // [T, H, rope]: each head's part
+  View<Real, 2> largest;           // [sequences, H]: the largest score, scaled
 };
 
 // One row for each (token, slot), in the order of ExpertGroups: what SwiGLU and the weight of the slot are to the loss.
@@ -127,6 +125,12 @@ struct TrainingKernels {
   // gets log-sum-exp - logit of the target, or 0.
   void (*cross_entropy)(Context& ctx, View<Real, 2> logits, std::span<const std::int32_t> targets, double scale,
                         double* losses);
+  // See optimizer.h. `moments` is the dtype of all state.
+  void (*sums_of_squares)(Context& ctx, std::span<const SquaresPart<Real>> parts, double* sums);
+  void (*adamw)(Context& ctx, const AdamWFactors& factors, DType moments, std::span<const AdamWPart<Real>> parts);
+  void (*momentum)(Context& ctx, const MomentumFactors& factors, DType moments,
+                   std::span<const MomentumPart<Real>> parts);
+  void (*blend)(Context& ctx, std::span<const BlendPart<Real>> parts);
 };
 
 // By the context's device and instruction set.

@@ -47,6 +47,7 @@ struct Mla {
   struct Deltas {
     ConstTensorRef out, q, c_q, q_a, kv, c_kv, kv_a;
     UpProjected up;
+    ConstTensorRef largest;  // [sequences, H]: the largest score of each
   };
   TensorRef forward(Context& ctx, const ConstTensorRef& h, const BatchRows& rows, const Keep& keep, Saved& saved) const;
   TensorRef backward_input(Context& ctx, const ConstTensorRef& dy, const BatchRows& rows, const Saved& saved,

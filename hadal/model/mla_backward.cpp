@@ -40,6 +40,7 @@ TensorRef Mla::backward_input(Context& ctx, const ConstTensorRef& dy, const Batc
   const TensorRef d_o = o_proj.backward_input(ctx, dy).split_last(num_heads, v);  // (11)
   const ops::AttentionGradients g =
       ops::attend_backward(ctx, d_o, d.up.q, d.up.kv, s.k_pe, s.out, s.lse, rows.attended, softmax_scale);  // (10)
+  d.largest = g.largest;
 
   const TensorRef d_q_pe = ops::rope_backward(ctx, g.q.columns(nope, nope + rope), rows.rope);  // (8)
   d.q = ops::concatenate_heads(ctx, g.q.columns(0, nope), d_q_pe)

@@ -209,7 +209,8 @@ AttentionGradients attend_backward(Context& ctx, const ConstTensorRef& d_out, co
   check_sequences("attend_backward", sequences, q.size(0));
   const DType dtype = q.dtype();
   const AttentionGradients g{ctx.workspace.tensor(dtype, q.shape()), ctx.workspace.tensor(dtype, kv.shape()),
-                             ctx.workspace.tensor(dtype, k_pe.shape())};
+                             ctx.workspace.tensor(dtype, k_pe.shape()),
+                             ctx.workspace.tensor(dtype, {static_cast<Index>(sequences.size()), q.size(1)})};
   const Workspace::Scope scope(ctx.workspace);
   const TensorRef of_heads = ctx.workspace.tensor(dtype, {q.size(0), q.size(1), k_pe.size(1)});
   with_real(ctx, "attend_backward", dtype, [&]<class Real>(Real, const auto& kernels) {
@@ -219,7 +220,8 @@ AttentionGradients attend_backward(Context& ctx, const ConstTensorRef& d_out, co
                              .lse = lse.view_on<Real, 2>(ctx.device),
                              .d_q = g.q.view_on<Real, 3>(ctx.device),
                              .d_kv = g.kv.view_on<Real, 3>(ctx.device),
-                             .d_k_pe = of_heads.view_on<Real, 3>(ctx.device)});
+                             .d_k_pe = of_heads.view_on<Real, 3>(ctx.device),
+                             .largest = g.largest.view_on<Real, 2>(ctx.device)});
     kernels.sum_heads(ctx, of_heads.view_on<Real, 3>(ctx.device), g.k_pe.view_on<Real, 2>(ctx.device));
   });
   return g;

@@ -51,6 +51,7 @@ Attended attend_sequences(Context& ctx, const ConstTensorRef& q, const ConstTens
                           std::span<const RowRange> sequences, double scale);
 struct AttentionGradients {
   TensorRef q, kv, k_pe;
+  TensorRef largest;  // [sequences, H]: the largest scaled score of each
 };
 // No matrix of queries by keys is kept: scores are made again from lse.
 AttentionGradients attend_backward(Context& ctx, const ConstTensorRef& d_out, const ConstTensorRef& q,

@@ -1,5 +1,7 @@
 #include "hadal/train/micro_batch.h"
 
+#include <algorithm>
+#include <limits>
 #include <numeric>
 
 namespace hadal::train {
@@ -69,6 +71,17 @@ void count(const model::Moe& moe, const model::Moe::Saved& saved, std::size_t pl
     counts[e] += saved.experts.groups.begin[e + 1] - saved.experts.groups.begin[e];
 }
 
+void note_scores(const model::Mla::Deltas& deltas, std::size_t layer, Losses& losses) {
+  if (losses.largest_scores.size() <= layer) losses.largest_scores.resize(layer + 1);
+  std::vector<double>& largest = losses.largest_scores[layer];
+  const ConstTensorRef& of = deltas.largest;  // [sequences, H]
+  largest.resize(static_cast<std::size_t>(of.size(1)), -std::numeric_limits<double>::infinity());
+  for (Index i = 0; i < of.num_elements(); ++i) {
+    double& score = largest[static_cast<std::size_t>(i % of.size(1))];
+    score = std::max(score, of.dtype() == DType::kF64 ? of.data<double>()[i] : double{of.data<float>()[i]});
+  }
+}
+
 class Run {
  public:
   Run(Context& ctx, Context& kept, const model::Transformer& model, bool recompute, const Batch& batch,
@@ -116,6 +129,7 @@ class Run {
       Block::Deltas deltas;
       ops::copy_rows(ctx_, model_.layers[i].backward_input(ctx_, dx, rows_, balance(), saved_[i], deltas), other);
       model_.layers[i].backward_weight(ctx_, saved_[i], deltas);
+      note_scores(deltas.attn, i, losses_);
     }
     ops::embedding_backward(ctx_, dx, batch_.ids, model_.embed_tokens);
   }
@@ -158,6 +172,7 @@ class Run {
     Mtp::Deltas deltas;
     const Mtp::Inputs in = model_.mtp[k].backward_input(ctx_, d.d_hidden, d.rows, balance(), d.saved, deltas);
     model_.mtp[k].backward_weight(ctx_, d.saved, deltas);
+    note_scores(deltas.block.attn, model_.layers.size() + k, losses_);
     ops::embedding_backward(ctx_, in.embedded, d.tokens.ids, model_.mtp[k].embed_tokens);
     add_to_heads_of_sequences(ctx_, in.previous, batch_.sequences, d.tokens.length + 1, d.tokens.length,
                               k == 0 ? d_hidden_ : depths_[k - 1].d_hidden);

@@ -40,6 +40,7 @@ struct Losses {
   double main = 0, balance = 0;
   std::vector<double> mtp;
   std::vector<std::vector<Index>> counts;  // of each MoE layer, MTP's last: tokens of each expert
+  std::vector<std::vector<double>> largest_scores;  // of each layer, MTP's last: of each head's attention
   double total(const Objective& o) const;
 };
 

@@ -37,6 +37,12 @@ void to_real(const ConstTensorRef& from, Index first, const TensorRef& to) {
 
 }  // namespace
 
+void Parameter::publish() const {
+  if (!bound) return;
+  for (Index i = 0; i < bound->num_elements(); ++i)
+    bound->data<float>()[i] = static_cast<float>(value->data<double>()[i]);
+}
+
 Parameters::Parameters(Transformer& model, DType real) {
   const bool tied = model.config.tie_word_embeddings;
   std::size_t bytes = 0;

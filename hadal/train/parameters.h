@@ -23,6 +23,7 @@ struct Parameter {
   Tensor value;
   Tensor grad;   // empty for the routing bias
   Tensor bound;  // of the routing bias in F64: what the gate reads, in F32
+  void publish() const;  // brings `bound`, where it is, up to date with `value`
 };
 
 class Parameters {

@@ -1,7 +1,9 @@
 // What training computes on the fast kernels; what there is none for is the reference's.
 #include <algorithm>
+#include <limits>
 #include <vector>
 
+#include "hadal/kernels/cpu/optimizer.h"
 #include "hadal/kernels/cpu/product.h"
 #include "hadal/kernels/cpu/products.h"
 #include "hadal/kernels/cpu/training_rows.h"
@@ -68,8 +70,9 @@ constexpr Index kSide = 64;
 class HeadBackward {
  public:
   HeadBackward(const ProductKernels& kernels, const CausalAttention<float>& a, const AttentionGradient<float>& g,
-               const RowRange& sequence, Index head, float* memory)
-      : kernels_(kernels), a_(a), g_(g), s_(sequence), h_(head), n_(sequence.count()), depth_(a.q.shape[2]) {
+               Index sequence, Index head, float* memory)
+      : kernels_(kernels), a_(a), g_(g), sequence_(sequence), s_(a.sequences[static_cast<std::size_t>(sequence)]),
+        h_(head), n_(s_.count()), depth_(a.q.shape[2]) {
     scratch_ = memory;
     k_ = scratch_ + kernels.scratch_floats();
     dk_ = k_ + n_ * depth_;
@@ -89,6 +92,7 @@ class HeadBackward {
       for (Index j = 0; j <= i; j += kSide) block(i, j);
     }
     scatter_keys();
+    g_.largest(sequence_, h_) = largest_ * a_.scale;
   }
 
  private:
@@ -135,8 +139,9 @@ class HeadBackward {
               .n = n,
               .k = v});  // dP
     for (Index r = 0; r < m; ++r) {
-      const Index t = s_.begin + i + r;
-      avx2::softmax_backward(scores_ + r * n, dp_ + r * n, n, std::min(n, i + r + 1 - j), a_.scale, g_.lse(t, h_),
+      const Index t = s_.begin + i + r, visible = std::min(n, i + r + 1 - j);
+      largest_ = std::max(largest_, avx2::largest(scores_ + r * n, visible));
+      avx2::softmax_backward(scores_ + r * n, dp_ + r * n, n, visible, a_.scale, g_.lse(t, h_),
                              avx2::dot(&g_.d_out(t, h_, 0), &g_.out(t, h_, 0), v));
     }
     multiply({.a = dp_,
@@ -176,8 +181,10 @@ class HeadBackward {
   const ProductKernels& kernels_;
   const CausalAttention<float>& a_;
   const AttentionGradient<float>& g_;
+  Index sequence_;
   RowRange s_;
   Index h_, n_, depth_;
+  float largest_ = -std::numeric_limits<float>::infinity();
   float *scratch_, *k_, *dk_, *dv_, *scores_, *dp_;
 };
 
@@ -189,9 +196,7 @@ void attend_backward(Context& ctx, const CausalAttention<float>& a, const Attent
   const ThreadScratch scratch(ctx, HeadBackward::floats(k, a, longest) * static_cast<Index>(sizeof(float)));
   const Index heads = a.heads(), count = static_cast<Index>(a.sequences.size()) * heads;
   ctx.threads.parallel_for(count, 1, [&](Index i, Index) {
-    HeadBackward(k, a, g, a.sequences[static_cast<std::size_t>(i / heads)], i % heads,
-                 static_cast<float*>(scratch.mine()))
-        .run();
+    HeadBackward(k, a, g, i / heads, i % heads, static_cast<float*>(scratch.mine())).run();
   });
 }
 
@@ -345,6 +350,10 @@ constexpr TrainingKernels<float> table() {
   t.cross_entropy = cross_entropy;
   t.gate_backward = gate_backward;
   t.balance = balance;
+  t.sums_of_squares = sums_of_squares;
+  t.adamw = adamw;
+  t.momentum = momentum;
+  t.blend = blend;
   return t;
 }
 

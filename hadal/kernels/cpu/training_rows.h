@@ -27,11 +27,6 @@ void largest(const float* values, float* left, Index n, Index k, std::int32_t* w
 void gate_backward(const float* s, const float* ds, const float* load, float balance, float share, float* d_logits,
                    Index n);
 float dot(const float* a, const float* b, Index n);
-
-// AdamW with float32 moments: see train/optimizer.h for the factors.
-struct AdamWFactors {
-  float beta1, beta2, eps, decay, correction, root;
-};
-void adamw(const AdamWFactors& f, const float* grad, float* first, float* second, float* value, Index n);
+float largest(const float* x, Index n);  // n > 0
 
 }  // namespace hadal::kernels::avx2

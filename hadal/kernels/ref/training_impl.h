@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "hadal/core/error.h"
+#include "hadal/kernels/ref/optimizer_impl.h"
 #include "hadal/kernels/training.h"
 #include "hadal/kernels/work.h"
 
@@ -66,9 +68,11 @@ struct Training {
   // With P = exp(S - lse), O = P V: dV = P^T dO, dP = dO V^T, dS = P (dP - rowsum(dO O)), dQ = scale dS K,
   // dK = scale dS^T Q. A key's row of dK and dV is a sum over the queries behind it, ascending.
   static void attend_backward(Context& ctx, const CausalAttention<Real>& a, const AttentionGradient<Real>& g) {
-    for (const RowRange& s : a.sequences)
-      rows(ctx, a.heads(), (s.end - s.begin) * (s.end - s.begin) * a.q.shape[2], [&](Index h) {
+    for (std::size_t q = 0; q < a.sequences.size(); ++q)
+      rows(ctx, a.heads(), a.sequences[q].count() * a.sequences[q].count() * a.q.shape[2], [&](Index h) {
+        const RowRange s = a.sequences[q];
         const Index n = s.end - s.begin, depth = a.nope() + a.rope();
+        double largest = -std::numeric_limits<double>::infinity();
         std::vector<double> dk(static_cast<std::size_t>(n * depth)), dv(static_cast<std::size_t>(n * a.v())),
             dq(static_cast<std::size_t>(depth));
         for (Index t = s.begin; t < s.end; ++t) {
@@ -76,7 +80,8 @@ struct Training {
           for (Index c = 0; c < a.v(); ++c) of_row += double{g.d_out(t, h, c)} * double{g.out(t, h, c)};
           std::fill(dq.begin(), dq.end(), 0.0);
           for (Index j = s.begin; j <= t; ++j) {
-            const double p = std::exp(score(a, t, j, h) - double{g.lse(t, h)});
+            const double of_key = score(a, t, j, h), p = std::exp(of_key - double{g.lse(t, h)});
+            largest = std::max(largest, of_key);
             double dp = 0;
             for (Index c = 0; c < a.v(); ++c) dp += double{g.d_out(t, h, c)} * double{a.kv(j, h, a.nope() + c)};
             const double ds = p * (dp - of_row) * double{a.scale};
@@ -91,6 +96,7 @@ struct Training {
           }
           for (Index i = 0; i < depth; ++i) g.d_q(t, h, i) = static_cast<Real>(dq[static_cast<std::size_t>(i)]);
         }
+        g.largest(static_cast<Index>(q), h) = static_cast<Real>(largest);
         for (Index j = 0; j < n; ++j) {
           const double* dk_row = &dk[static_cast<std::size_t>(j * depth)];
           const double* dv_row = &dv[static_cast<std::size_t>(j * a.v())];
@@ -390,7 +396,11 @@ struct Training {
             gate,
             gate_backward,
             balance,
-            cross_entropy};
+            cross_entropy,
+            Optimizer<Real>::sums_of_squares,
+            Optimizer<Real>::adamw,
+            Optimizer<Real>::momentum,
+            Optimizer<Real>::blend};
   }
 };
 

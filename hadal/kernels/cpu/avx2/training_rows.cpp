@@ -66,19 +66,24 @@ float swiglu_backward(const float* gate, const float* up, const float* d_inner, 
   return sum_of(along);
 }
 
-double cross_entropy(float* row, Index n, Index target, float factor) {
-  Vec most = broadcast(row[0]);
+float largest(const float* x, Index n) {
+  Vec most = broadcast(x[0]);
   Index i = 0;
-  for (; i + kLanes <= n; i += kLanes) most = max(load(row + i), most);
+  for (; i + kLanes <= n; i += kLanes) most = max(load(x + i), most);
   alignas(32) float lanes[kLanes];
   store(lanes, most);
-  float largest = lanes[0];
-  for (const float lane : lanes) largest = lane > largest ? lane : largest;
-  for (; i < n; ++i) largest = row[i] > largest ? row[i] : largest;
+  float found = lanes[0];
+  for (const float lane : lanes) found = lane > found ? lane : found;
+  for (; i < n; ++i) found = x[i] > found ? x[i] : found;
+  return found;
+}
+
+double cross_entropy(float* row, Index n, Index target, float factor) {
+  const float most = largest(row, n);
   const float of_target = row[target];
-  const Vec shift = broadcast(largest);
+  const Vec shift = broadcast(most);
   Vec low = zero();
-  for (i = 0; i < n; i += kLanes) {
+  for (Index i = 0; i < n; i += kLanes) {
     const Vec e = exp(sub(take(row + i, n - i), shift));
     put(row + i, e, n - i);
     if (n - i >= kLanes)
@@ -89,7 +94,7 @@ double cross_entropy(float* row, Index n, Index target, float factor) {
   const float sum = sum_of(low), share = factor / sum;
   scale(share, row, n);
   row[target] -= factor;
-  return double{largest} + __builtin_log(double{sum}) - double{of_target};
+  return double{most} + __builtin_log(double{sum}) - double{of_target};
 }
 
 void add(const float* x, float* y, Index n) {
@@ -157,20 +162,6 @@ float dot(const float* a, const float* b, Index n) {
   Vec sum = zero();
   for (Index i = 0; i < n; i += kLanes) sum = fma(take(a + i, n - i), take(b + i, n - i), sum);
   return sum_of(sum);
-}
-
-void adamw(const AdamWFactors& f, const float* grad, float* first, float* second, float* value, Index n) {
-  const Vec b1 = broadcast(f.beta1), n1 = broadcast(1 - f.beta1), b2 = broadcast(f.beta2), n2 = broadcast(1 - f.beta2),
-            eps = broadcast(f.eps), decay = broadcast(f.decay), correction = broadcast(-f.correction),
-            root = broadcast(f.root);
-  for (Index i = 0; i < n; i += kLanes) {
-    const Vec g = take(grad + i, n - i);
-    const Vec m = fma(b1, take(first + i, n - i), mul(n1, g)), v = fma(b2, take(second + i, n - i), mul(mul(n2, g), g));
-    put(first + i, m, n - i);
-    put(second + i, v, n - i);
-    const Vec step = _mm256_div_ps(m, fma(_mm256_sqrt_ps(v), root, eps));
-    put(value + i, fma(step, correction, mul(take(value + i, n - i), decay)), n - i);
-  }
 }
 
 }  // namespace hadal::kernels::avx2
