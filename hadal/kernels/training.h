@@ -56,7 +56,7 @@ struct AttentionGradient {
   View<Real, 3> d_q;               // [T, H, nope + rope]
   View<Real, 3> d_kv;              // [T, H, nope + v]
   View<Real, 3> d_k_pe;            // [T, H, rope]: each head's part
-  View<Real, 2> largest;           // [sequences, H]: the largest score, scaled
+  View<Real, 2> largest = {};      // [sequences, H]: the largest score, scaled; or null
 };
 
 // One row for each (token, slot), in the order of ExpertGroups: what SwiGLU and the weight of the slot are to the loss.

@@ -92,7 +92,7 @@ class HeadBackward {
       for (Index j = 0; j <= i; j += kSide) block(i, j);
     }
     scatter_keys();
-    g_.largest(sequence_, h_) = largest_ * a_.scale;
+    if (g_.largest.data) g_.largest(sequence_, h_) = largest_ * a_.scale;
   }
 
  private:

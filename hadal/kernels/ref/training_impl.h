@@ -96,7 +96,7 @@ struct Training {
           }
           for (Index i = 0; i < depth; ++i) g.d_q(t, h, i) = static_cast<Real>(dq[static_cast<std::size_t>(i)]);
         }
-        g.largest(static_cast<Index>(q), h) = static_cast<Real>(largest);
+        if (g.largest.data) g.largest(static_cast<Index>(q), h) = static_cast<Real>(largest);
         for (Index j = 0; j < n; ++j) {
           const double* dk_row = &dk[static_cast<std::size_t>(j * depth)];
           const double* dv_row = &dv[static_cast<std::size_t>(j * a.v())];
