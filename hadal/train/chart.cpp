@@ -10,7 +10,7 @@ namespace hadal::train {
 namespace {
 
 constexpr double kWidth = 460, kHeight = 250;  // of the picture; text is 12 high
-constexpr double kLeft = 52, kRight = 14, kTop = 8, kBottom = 34;
+constexpr double kLeft = 52, kRight = 20, kTop = 8, kBottom = 34;
 constexpr int kBins = 160;         // along x
 constexpr std::size_t kDots = 40;  // up to so many points each gets a dot
 constexpr int kColours = 8;
@@ -195,12 +195,12 @@ std::string to_html(const Chart& chart) {
   Range y = range_of_y(chart);
   const Range x = range_of_x(chart);
   if (y.empty() || x.empty()) return {};
-  const bool log_y = y.low > 0 && y.high > 50 * y.low;
+  const bool log_y = !chart.always_linear && y.low > 0 && y.high > 50 * y.low;
   if (chart.from_zero && !log_y) y.add(0);
   const Axis vertical = make_axis(y.low, y.high, log_y, true, 5);
   std::string out;
   add_text(out, R"(<figure><figcaption><h3>{} <small>{}{}</small></h3><div class="keys">{}</div></figcaption>)",
-           escape_html(chart.title), escape_html(chart.unit), log_y ? ", log scale" : "", legend(chart));
+           escape_html(chart.title), escape_html(chart.unit), log_y ? " (log scale)" : "", legend(chart));
   out += Picture(chart, make_axis(x.low, x.high, false, false, 6), vertical).svg();
   // Step 0, a validation before the first step, has no place among logarithms.
   out += Picture(chart, make_axis(std::max(x.low, 1.0), std::max(x.high, 1.0), true, false, 6), vertical).svg();

@@ -44,8 +44,9 @@ struct Series {
 struct Chart {
   std::string title, unit;
   std::vector<Series> series;
-  bool from_zero = false;     // the range of y includes 0
-  std::vector<double> marks;  // values of x where something happened
+  bool from_zero = false;      // the range of y includes 0
+  std::vector<double> marks;   // values of x where something happened
+  bool always_linear = false;  // whatever the range of y
 };
 // A figure with two pictures, over linear and over logarithmic steps; the page shows one. Many points become the mean
 // of each small range of x, with a band from the smallest to the largest. y is logarithmic, and says so, where values

@@ -101,7 +101,8 @@ TEST(Chart, ManyPointsAreBinnedWithABandAndStaySmall) {
 }
 
 TEST(Chart, ASpikeTurnsTheAxisLogarithmic) {
-  EXPECT_THAT(to_html(Chart{"Norm", "", {{"n", {1, 2, 3}, {0.5, 4000, 0.4}}}, true, {}}), HasSubstr("log scale"));
+  EXPECT_THAT(to_html(Chart{"Norm", "", {{"n", {1, 2, 3}, {0.5, 4000, 0.4}}}, true, {}}), HasSubstr("(log scale)"));
+  EXPECT_THAT(to_html(Chart{"Rate", "", {{"r", {1, 2}, {1e-6, 1e-3}}}, true, {}, true}), Not(HasSubstr("log scale")));
 }
 
 TEST(Chart, StepZeroIsDrawnOverLogarithmicSteps) {

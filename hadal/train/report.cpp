@@ -5,6 +5,7 @@
 #include "hadal/io/json.h"
 #include "hadal/train/chart.h"
 #include "hadal/train/log_file.h"
+#include "hadal/train/progress.h"
 #include "hadal/train/report_style.h"
 #include "hadal/train/run_log.h"
 
@@ -107,7 +108,12 @@ std::string curves(const RunRecords& run) {
       {curve_of_validation(run, "bits per byte", [](const ValidationRecord& r) { return r.bits_per_byte; })});
   one("Gradient norm", "before clipping", true,
       {curve_of(run, "norm", [](const StepRecord& r) { return r.grad_norm; })});
-  one("Learning rate", "", true, {curve_of(run, "rate", [](const StepRecord& r) { return r.learning_rate; })});
+  out += to_html(Chart{"Learning rate",
+                       "",
+                       {curve_of(run, "rate", [](const StepRecord& r) { return r.learning_rate; })},
+                       true,
+                       noted,
+                       true});
   one("Speed", "tokens per second", true,
       {curve_of(run, "tokens/s", [](const StepRecord& r) { return r.tokens_per_second; })});
   one("Share of the multiply-add limit", "percent", true,
@@ -200,14 +206,6 @@ std::string with_commas(std::uint64_t n) {
   return text;
 }
 
-std::string duration(double seconds) {
-  const auto s = static_cast<std::int64_t>(std::llround(seconds));
-  if (s < 60) return fmt::format("{:.3g} s", seconds);
-  if (s < 3600) return fmt::format("{} min {} s", s / 60, s % 60);
-  if (s < 86400) return fmt::format("{} h {} min", s / 3600, s / 60 % 60);
-  return fmt::format("{} d {} h", s / 86400, s / 3600 % 24);
-}
-
 std::string tiles(const RunRecords& run) {
   std::string out = "<dl class=\"tiles\">";
   const auto tile = [&](const char* name, const std::string& value) {
@@ -227,7 +225,7 @@ std::string tiles(const RunRecords& run) {
     tile("last main loss", short_number(last.main));
     const double tokens = static_cast<double>(last.tokens - std::min(run.steps.front().tokens, last.tokens));
     const double after_first = seconds - run.steps.front().seconds;
-    tile("time of the steps", duration(seconds));
+    tile("time of the steps", duration_text(seconds));
     if (run.steps.size() > 1 && after_first > 0) tile("tokens per second", short_number(tokens / after_first));
   }
   if (!run.validation.empty()) {
