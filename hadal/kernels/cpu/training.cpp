@@ -88,7 +88,11 @@ class HeadBackward {
     gather_keys();
     std::fill_n(dk_, n_ * (depth_ + a_.v()), 0.0f);
     for (Index i = 0; i < n_; i += kSide) {
-      for (Index t = i; t < std::min(i + kSide, n_); ++t) std::fill_n(&g_.d_q(s_.begin + t, h_, 0), depth_, 0.0f);
+      for (Index r = 0; r < std::min(kSide, n_ - i); ++r) {
+        const Index t = s_.begin + i + r;
+        std::fill_n(&g_.d_q(t, h_, 0), depth_, 0.0f);
+        along_[r] = avx2::dot(&g_.d_out(t, h_, 0), &g_.out(t, h_, 0), a_.v());
+      }
       for (Index j = 0; j <= i; j += kSide) block(i, j);
     }
     scatter_keys();
@@ -141,8 +145,7 @@ class HeadBackward {
     for (Index r = 0; r < m; ++r) {
       const Index t = s_.begin + i + r, visible = std::min(n, i + r + 1 - j);
       largest_ = std::max(largest_, avx2::largest(scores_ + r * n, visible));
-      avx2::softmax_backward(scores_ + r * n, dp_ + r * n, n, visible, a_.scale, g_.lse(t, h_),
-                             avx2::dot(&g_.d_out(t, h_, 0), &g_.out(t, h_, 0), v));
+      avx2::softmax_backward(scores_ + r * n, dp_ + r * n, n, visible, a_.scale, g_.lse(t, h_), along_[r]);
     }
     multiply({.a = dp_,
               .a_row = n,
@@ -186,6 +189,7 @@ class HeadBackward {
   Index h_, n_, depth_;
   float largest_ = -std::numeric_limits<float>::infinity();
   float *scratch_, *k_, *dk_, *dv_, *scores_, *dp_;
+  float along_[kSide];  // of a block of queries: dO . O
 };
 
 void attend_backward(Context& ctx, const CausalAttention<float>& a, const AttentionGradient<float>& g) {
