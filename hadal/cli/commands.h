@@ -16,6 +16,7 @@ using Action = std::function<int()>;
 void add_chat(CLI::App& app, Action& action);
 void add_generate(CLI::App& app, Action& action);
 void add_logits(CLI::App& app, Action& action);
+void add_train(CLI::App& app, Action& action);
 void add_gradients(CLI::App& app, Action& action);
 void add_perplexity(CLI::App& app, Action& action);
 void add_tokenizer(CLI::App& app, Action& action);

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "hadal/core/error.h"
+#include "hadal/core/not_finite.h"
 
 namespace hadal::kernels {
 
@@ -12,10 +12,10 @@ namespace hadal::kernels {
 void check_scores(const GateArgs& args, View<const float, 2> logits) {
   for (Index t = 0; t < logits.shape[0]; ++t)
     for (Index e = 0; e < args.n_routed_experts; ++e)
-      HADAL_CHECK(std::isfinite(logits(t, e)),
-                  "gate: the router's score of expert {} is {}, a finite number was expected; `hadal verify` looks for "
-                  "damaged weights",
-                  e, logits(t, e));
+      if (!std::isfinite(logits(t, e)))
+        throw NotFinite(fmt::format("gate: the router's score of expert {} is {}, a finite number was expected; `hadal "
+                                    "verify` looks for damaged weights",
+                                    e, logits(t, e)));
   for (Index e = 0; args.bias && e < args.n_routed_experts; ++e)
     HADAL_CHECK(args.bias[e] < std::numeric_limits<float>::infinity(),
                 "gate: e_score_correction_bias of expert {} is {}, a number was expected; `hadal verify` looks for "

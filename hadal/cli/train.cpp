@@ -1,0 +1,135 @@
+// hadal train
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include "hadal/cli/byte_progress.h"
+#include "hadal/cli/commands.h"
+#include "hadal/cli/interrupt.h"
+#include "hadal/cli/options.h"
+#include "hadal/cli/terminal.h"
+#include "hadal/core/error.h"
+#include "hadal/perf/limits.h"
+#include "hadal/train/estimate.h"
+#include "hadal/train/trainer.h"
+
+namespace hadal::cli {
+namespace {
+
+struct TrainCommand {
+  std::string config, resume = "auto", isa;
+  std::vector<std::string> settings;
+  bool explain = false, dry_run = false;
+};
+
+std::string duration(double seconds) {
+  const auto s = static_cast<Index>(seconds);
+  if (s >= 86400) return fmt::format("{}d{:02}h", s / 86400, s / 3600 % 24);
+  return s >= 3600 ? fmt::format("{}h{:02}m", s / 3600, s / 60 % 60) : fmt::format("{}m{:02}s", s / 60, s % 60);
+}
+
+// A line that is redrawn on a terminal, lines every so many steps elsewhere; sentences stand between them.
+class Progress : public train::TrainWatcher {
+ public:
+  explicit Progress(Index every) : every_(every), terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+  bool interrupted() override { return cli::interrupted(); }
+  void say(const std::string& sentence) override { line(sentence); }
+  void building(std::uint64_t done, std::uint64_t total) override { building_(done, total); }
+  void step(const train::StepRecord& r, const train::RunProgress& p) override {
+    std::string text = fmt::format("step {}/{}  loss {:.4f}", r.step, p.total_steps, r.main);
+    for (const double mtp : r.mtp) text += fmt::format("  mtp {:.4f}", mtp);
+    text += fmt::format("  {:.0f} tok/s", r.tokens_per_second);
+    if (r.fma_share > 0) text += fmt::format("  {:.0f}% of fma", 100 * r.fma_share);
+    text += fmt::format("  |g| {:.3g}  lr {:.3g}  {} left{}", r.grad_norm, r.learning_rate, duration(p.seconds_left),
+                        r.skipped ? "  skipped" : "");
+    if (terminal_) {
+      fmt::print(stderr, "\r{}\x1b[K", text);
+      std::fflush(stderr);
+      drawn_ = true;
+    } else if (r.step % every_ == 0 || r.step == 1 || r.step == p.total_steps) {
+      line(text);
+    }
+  }
+  void validation(const train::ValidationRecord& r) override {
+    line(fmt::format("step {}: validation {:.4f} nats a token, {:.4f} bits a byte", r.step, r.nats_per_token,
+                     r.bits_per_byte));
+  }
+  void sample(const train::SampleRecord& r) override {
+    line(fmt::format("step {}: sample: {}|{}", r.step, r.prompt, r.text));
+  }
+  // The terminal's line stays as it is.
+  void end() {
+    if (std::exchange(drawn_, false)) fmt::print(stderr, "\n");
+  }
+
+ private:
+  void line(const std::string& text) {
+    end();
+    fmt::print(stderr, "{}\n", text);
+    std::fflush(stderr);
+  }
+
+  Index every_;
+  bool terminal_, drawn_ = false;
+  ByteProgress building_{"building the data set"};
+};
+
+double fma_rate(int threads, Isa isa) {
+  Context ctx(threads, isa);
+  const perf::ReadTarget nothing(std::size_t{4096});
+  const perf::Loop loop = perf::fma_loop_of(isa);
+  perf::measure(ctx, loop, nothing);  // the clock has time to rise
+  return perf::measure(ctx, loop, nothing);
+}
+
+int run(const TrainCommand& o) {
+  if (o.explain && o.config.empty()) {
+    print(train::explain_train_config(nullptr));
+    return 0;
+  }
+  HADAL_CHECK(!o.config.empty(), "train: CONFIG is missing; `hadal train --explain` says what it can have");
+  const train::TrainConfig config = train::read_train_config(o.config, o.settings);
+  if (o.explain) {
+    print(train::explain_train_config(&config));
+    return 0;
+  }
+  train::TrainOptions options{.resume = o.resume == "auto"};
+  if (!o.isa.empty()) options.isa = parse_isa(o.isa);
+  options.fma_rate = fma_rate(config.threads, options.isa);
+  if (o.dry_run) {
+    print(train::describe_estimate(config, train::estimate_run(config), options.fma_rate));
+    return 0;
+  }
+  Progress progress(config.log.every);
+  try {
+    const auto model = train::train(config, options, progress);
+    progress.end();
+    print(model.string() + "\n");
+  } catch (...) {
+    progress.end();
+    throw;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Action& action) {
+  static TrainCommand o;
+  CLI::App* c = app.add_subcommand("train", "Pre-train a model by the technical report, from text to a model directory");
+  c->add_option("CONFIG", o.config, "TOML file: docs/training.md, or --explain");
+  c->add_option("--set", o.settings, "KEY=VALUE: a field of the configuration, over the file (may be repeated)")
+      ->allow_extra_args(false);
+  c->add_flag("--explain", o.explain, "Document every field, with CONFIG its value, and stop");
+  c->add_flag("--dry-run", o.dry_run, "Say what the run takes of memory, operations and time, and stop");
+  c->add_option("--resume", o.resume, "auto (default): go on from the newest checkpoint of the run; never: it must be new")
+      ->check(CLI::IsMember({"auto", "never"}));
+  c->add_option("--isa", o.isa, "Instruction set: ref, avx2, avx512, avx512-bf16 (default: the best this machine has)");
+  c->footer(
+      "Interrupted or killed, the same command goes on where it was, to the same bits. stdout gets the directory of the "
+      "final model.\n\nExample:\n  hadal train examples/tiny.toml\n  hadal train examples/tiny.toml --set "
+      "learning_rate.peak=1e-3 --set run_dir=runs/other");
+  c->callback([&action] { action = [] { return run(o); }; });
+}
+
+}  // namespace hadal::cli
