@@ -16,7 +16,7 @@ using config::Config;
 constexpr std::uint64_t kFloat = 4;
 constexpr std::uint64_t kLogitChunk = std::uint64_t{8} << 20;  // ops::cross_entropy
 // Program, its libraries, a thread's stack and what is read of the data at a time.
-constexpr std::uint64_t kProgram = std::uint64_t{24} << 20;
+constexpr std::uint64_t kProgram = std::uint64_t{32} << 20;
 
 // Floats a token that a layer keeps for its backward pass; names as in the layers' Saved.
 struct LayerFloats {
@@ -50,7 +50,7 @@ LayerFloats feed_forward_floats(const Config& c, Index layer) {
   const Index k = c.num_experts_per_tok, routed = k * c.moe_intermediate_size;
   const Index shared = c.n_shared_experts * c.moe_intermediate_size;
   return {c.n_routed_experts + 2 * k + 2 * routed + 2 * shared,
-          3 * k * d + 4 * routed + 4 * shared + c.n_routed_experts + 4 * k + 3 * d};
+          k * d + 4 * routed + 4 * shared + c.n_routed_experts + 4 * k + 3 * d};
 }
 
 LayerFloats block_floats(const Config& c, Index layer, bool recompute) {

@@ -376,14 +376,15 @@ class TrainingRun {
     take_samples();
   }
 
+  // Neither this nor samples are interrupted: a step is saved with what is measured after it, or not at all.
   void measure_validation() {
     if (config_.log.validation_sequences <= 0 || !data_.has_validation() || state_.step == 0) return;
     const Index length = schedule_.length_at(state_.tokens);
     // No more rows than a micro-batch has: the pass takes no more memory than training.
     const Index micro = config_.batch.micro_batch > 0 ? config_.batch.micro_batch : schedule_.sequences_at(state_.tokens);
     const Index at_a_time = std::clamp<Index>(kValidationRows / length, 1, micro);
-    const Validation v = validate(ctx_, model_, data_, schedule_.block, length, config_.log.validation_sequences,
-                                  at_a_time, [&] { stop_if_interrupted(); });
+    const Validation v =
+        validate(ctx_, model_, data_, schedule_.block, length, config_.log.validation_sequences, at_a_time);
     const ValidationRecord r{state_.step, state_.tokens, v.nats_per_token(), v.bits_per_byte()};
     log_->write(r);
     watcher_.validation(r);
@@ -391,7 +392,6 @@ class TrainingRun {
 
   void take_samples() {
     for (const std::string& prompt : config_.log.sample_prompts) {
-      stop_if_interrupted();
       const SampleRecord r{state_.step, state_.tokens, prompt,
                            sample_text(ctx_, model_, data_, prompt, config_.log.sample_tokens, config_.seed)};
       log_->write(r);

@@ -89,7 +89,7 @@ double Validation::bits_per_byte() const {
 }
 
 Validation validate(Context& ctx, const model::Transformer& model, const TrainingData& data, Index block, Index length,
-                    Index sequences, Index at_a_time, const std::function<void()>& poll) {
+                    Index sequences, Index at_a_time) {
   data::LoaderOptions options;
   options.split = data::Split::kValidation;
   options.block = block;
@@ -100,7 +100,6 @@ Validation validate(Context& ctx, const model::Transformer& model, const Trainin
   Scorer scorer(ctx, model, data.tokenizer);
   data::Batch batch;
   for (Index done = 0; done < sequences; done += at_a_time) {
-    poll();
     if (!loader.next(std::min(at_a_time, sequences - done), length, batch)) break;
     const Batch ids = to_batch(batch);
     if (const auto scored = sequences_of(ids); !scored.empty()) scorer.score(scored);

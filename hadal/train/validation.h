@@ -1,7 +1,6 @@
 // How well the current weights predict what they are not trained on, and what they say: by the engine's own pass.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "hadal/model/transformer.h"
@@ -21,9 +20,9 @@ struct Validation {
 };
 
 // The first `sequences` sequences of `length` tokens of the validation split, always the same ones; `at_a_time` of them
-// share a pass. `poll` is called between passes and may throw.
+// share a pass.
 Validation validate(Context& ctx, const model::Transformer& model, const TrainingData& data, Index block, Index length,
-                    Index sequences, Index at_a_time, const std::function<void()>& poll);
+                    Index sequences, Index at_a_time);
 
 // What the model goes on with behind `prompt`: a function of weights, prompt and seed.
 std::string sample_text(Context& ctx, const model::Transformer& model, const TrainingData& data,
