@@ -71,6 +71,7 @@ void add_counts(Results& results, const std::string& prefix, const Losses& losse
 int run(const GradientsCommand& o) {
   const bool in_double = o.precision == "f64";
   Context ctx(o.threads, Numerics{.isa = in_double ? Isa::kRef : o.isa.empty() ? best_isa() : parse_isa(o.isa)});
+  end_when_interrupted(ctx, "interrupted; nothing was written");
   model::Transformer model(weights::open_checkpoint(o.model).config);
   const std::vector<train::Batch> batches = train::read_batches(o.batch, o.steps, model.config.vocab_size);
   train::Parameters parameters(model, in_double ? DType::kF64 : DType::kF32);

@@ -76,10 +76,14 @@ std::unique_ptr<Context> ComputeOptions::make_context(const std::string& when_in
   auto ctx = std::make_unique<Context>(threads, Numerics{chosen, rounding});
   log_info("{}, activations {}, {} thread{}", isa_name(chosen), activations_name(rounding), ctx->threads.num_threads(),
            ctx->threads.num_threads() == 1 ? "" : "s");
-  ctx->observers.keep(std::make_unique<Poll>([when_interrupted] {
-    if (interrupted()) throw Interrupted(when_interrupted);
-  }));
+  end_when_interrupted(*ctx, when_interrupted);
   return ctx;
+}
+
+void end_when_interrupted(Context& ctx, const std::string& sentence) {
+  ctx.observers.keep(std::make_unique<Poll>([sentence] {
+    if (interrupted()) throw Interrupted(sentence);
+  }));
 }
 
 void ComputeOptions::add_disk_to(CLI::App& command) {

@@ -41,7 +41,6 @@ struct ComputeOptions {
   void add_memory_to(CLI::App& command);     // --memory, --as-stored, --stats
   void add_disk_to(CLI::App& command);       // --kv-disk, --kv-disk-size
   void add_speculate_to(CLI::App& command);  // --speculate
-  // Its passes end with Interrupted after Ctrl-C.
   // Ctrl-C ends a pass between two layers, with this sentence.
   std::unique_ptr<Context> make_context(const std::string& when_interrupted = "interrupted") const;
   stream::StreamOptions stream() const;
@@ -50,6 +49,9 @@ struct ComputeOptions {
   infer::Speculate speculation() const;
   bool needs_mtp() const;  // the layers that draft
 };
+
+// Ctrl-C ends what ctx computes between two layers, with this sentence.
+void end_when_interrupted(Context& ctx, const std::string& sentence);
 
 struct SamplingOptions {
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;

@@ -10,6 +10,7 @@
 #include "hadal/core/error.h"
 #include "hadal/perf/limits.h"
 #include "hadal/train/estimate.h"
+#include "hadal/train/progress.h"
 #include "hadal/train/trainer.h"
 
 namespace hadal::cli {
@@ -21,12 +22,6 @@ struct TrainCommand {
   bool explain = false, dry_run = false;
 };
 
-std::string duration(double seconds) {
-  const auto s = static_cast<Index>(seconds);
-  if (s >= 86400) return fmt::format("{}d{:02}h", s / 86400, s / 3600 % 24);
-  return s >= 3600 ? fmt::format("{}h{:02}m", s / 3600, s / 60 % 60) : fmt::format("{}m{:02}s", s / 60, s % 60);
-}
-
 // A line that is redrawn on a terminal, lines every so many steps elsewhere; sentences stand between them.
 class Progress : public train::TrainWatcher {
  public:
@@ -36,12 +31,7 @@ class Progress : public train::TrainWatcher {
   void say(const std::string& sentence) override { line(sentence); }
   void building(std::uint64_t done, std::uint64_t total) override { building_(done, total); }
   void step(const train::StepRecord& r, const train::RunProgress& p) override {
-    std::string text = fmt::format("step {}/{}  loss {:.4f}", r.step, p.total_steps, r.main);
-    for (const double mtp : r.mtp) text += fmt::format("  mtp {:.4f}", mtp);
-    text += fmt::format("  {:.0f} tok/s", r.tokens_per_second);
-    if (r.fma_share > 0) text += fmt::format("  {:.0f}% of fma", 100 * r.fma_share);
-    text += fmt::format("  |g| {:.3g}  lr {:.3g}  {} left{}", r.grad_norm, r.learning_rate, duration(p.seconds_left),
-                        r.skipped ? "  skipped" : "");
+    const std::string text = train::progress_line(r, p.total_steps, p.seconds_left);
     if (terminal_) {
       fmt::print(stderr, "\r{}\x1b[K", text);
       std::fflush(stderr);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -54,28 +53,16 @@ DatasetWriter::DatasetWriter(fs::path directory, DatasetInfo info, std::uint64_t
   fs::create_directories(working_, status);
   HADAL_CHECK(!status, "{}: cannot be made: {}", working_.string(), status.message());
   HADAL_CHECK(only_ours(working_), "{}: holds other files than an interrupted run's; remove it", working_.string());
-  lock();
+  lock_ = io::FileLock(working_ / kLock, fmt::format("{}: another run works on it", working_.string()));
   owned_ = true;
   for (const fs::directory_entry& e : fs::directory_iterator(working_, status))
     if (e.path().filename() != kLock) fs::remove(e.path(), status);
-}
-
-void DatasetWriter::lock() {
-  const fs::path path = working_ / kLock;
-  lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-  HADAL_CHECK(lock_ >= 0, "{}: cannot be written: {}", path.string(), std::strerror(errno));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
-  const int reason = errno;
-  ::close(std::exchange(lock_, -1));
-  HADAL_CHECK(reason != EWOULDBLOCK, "{}: another run works on it", working_.string());
-  fail("{}: cannot be locked: {}", path.string(), std::strerror(reason));
 }
 
 DatasetWriter::~DatasetWriter() {
   for (auto& writer : open_) writer.reset();
   std::error_code ignored;
   if (owned_) fs::remove_all(working_, ignored);
-  if (lock_ >= 0) ::close(lock_);
 }
 
 SourceInfo& DatasetWriter::begin_source(const std::string& name) {

@@ -5,6 +5,7 @@
 
 #include "hadal/data/dataset.h"
 #include "hadal/data/shard_writer.h"
+#include "hadal/io/file_lock.h"
 
 namespace hadal::data {
 
@@ -36,7 +37,7 @@ class DatasetWriter {
   bool overwrite_;
   DatasetInfo info_;
   std::unique_ptr<ShardWriter> open_[2];  // of each split
-  int lock_ = -1;
+  io::FileLock lock_;
   bool owned_ = false;
 };
 

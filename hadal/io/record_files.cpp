@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,27 +122,15 @@ RecordFiles::RecordFiles(const fs::path& directory, std::uint64_t most_bytes, co
   fs::create_directories(directory_, status);
   if (!status && !there) fs::permissions(directory_, fs::perms::owner_all, status);
   HADAL_CHECK(!status, "{}: cannot be made: {}", directory_.string(), status.message());
-  lock_directory();
+  lock_ = FileLock(directory_ / "lock",
+                   fmt::format("{}: is used by another process; name another directory", directory_.string()), true);
   fs::create_directory(own_, status);
   HADAL_CHECK(!status, "{}: cannot be made: {}", own_.string(), status.message());
   find_files();
   make_room(0);
 }
 
-RecordFiles::~RecordFiles() {
-  if (lock_ >= 0) ::close(lock_);
-}
-
-void RecordFiles::lock_directory() {
-  const fs::path path = directory_ / "lock";
-  lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  HADAL_CHECK(lock_ >= 0, "{}: cannot be written: {}", path.string(), std::strerror(errno));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
-  const int reason = errno;
-  ::close(std::exchange(lock_, -1));
-  HADAL_CHECK(reason != EWOULDBLOCK, "{}: is used by another process; name another directory", directory_.string());
-  fail("{}: cannot be locked: {}", path.string(), std::strerror(reason));
-}
+RecordFiles::~RecordFiles() = default;
 
 // What earlier processes have left, by the time of its last use; whatever else lies there is nobody's business.
 void RecordFiles::find_files() {

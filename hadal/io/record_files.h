@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "hadal/io/digest.h"
+#include "hadal/io/file_lock.h"
 
 namespace hadal::io {
 
@@ -56,7 +57,6 @@ class RecordFiles {
   };
 
   std::filesystem::path path_of(const Digest& name) const;
-  void lock_directory();
   void find_files();
   void add(File file);
   void forget(std::uint64_t when);
@@ -66,7 +66,7 @@ class RecordFiles {
   std::filesystem::path directory_, own_;
   std::uint64_t most_bytes_;
   Digest owner_;
-  int lock_ = -1;
+  FileLock lock_;
   mutable std::mutex mutex_;
   std::uint64_t clock_ = 0, bytes_ = 0;
   std::map<std::uint64_t, File> by_use_;

@@ -106,7 +106,6 @@ struct TrainingKernels {
   void (*swiglu)(Context& ctx, View<const Real, 2> gate, View<const Real, 2> up, View<Real, 2> y);
   void (*swiglu_backward)(Context& ctx, const SwigluGradient<Real>& args);
   void (*add)(Context& ctx, View<const Real, 2> x, View<Real, 2> y);  // y += x
-  void (*scale)(Context& ctx, Real factor, View<Real, 2> y);          // y *= factor
   void (*copy)(Context& ctx, View<const Real, 3> x, View<Real, 3> y);
   void (*rope)(Context& ctx, View<const Real, 3> x, View<const double, 2> cos, View<const double, 2> sin, bool inverse,
                View<Real, 3> y);

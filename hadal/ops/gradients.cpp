@@ -299,10 +299,4 @@ double cross_entropy(Context& ctx, const ConstTensorRef& hidden, const Weight& w
   return total;
 }
 
-void scale_in_place(Context& ctx, const TensorRef& x, double factor) {
-  with_real(ctx, "scale", x.dtype(), [&]<class Real>(Real, const auto& kernels) {
-    kernels.scale(ctx, static_cast<Real>(factor), x.view_on<Real, 2>(ctx.device));
-  });
-}
-
 }  // namespace hadal::ops

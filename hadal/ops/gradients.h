@@ -76,7 +76,4 @@ void embedding_backward(Context& ctx, const ConstTensorRef& dy, std::span<const 
 double cross_entropy(Context& ctx, const ConstTensorRef& hidden, const Weight& w, std::span<const std::int32_t> targets,
                      double scale, const TensorRef& d_hidden);
 
-// x *= factor.
-void scale_in_place(Context& ctx, const TensorRef& x, double factor);
-
 }  // namespace hadal::ops

@@ -5,8 +5,8 @@
 #include "hadal/io/free_memory.h"
 #include "hadal/model/transformer.h"
 #include "hadal/train/flops.h"
+#include "hadal/train/model_files.h"
 #include "hadal/train/training_data.h"
-#include "hadal/weights/checkpoint.h"
 
 namespace hadal::train {
 namespace {
@@ -85,11 +85,6 @@ Activations activations(const Config& c, Index tokens, bool recompute) {
   return a;
 }
 
-Config config_of(const TrainConfig& c) {
-  return c.model.init_from.empty() ? config::load_config(c.model.config)
-                                   : weights::open_checkpoint(c.model.init_from).config;
-}
-
 std::string size_text(std::uint64_t bytes) {
   const double mib = static_cast<double>(bytes) / 1048576;
   return mib >= 10240 ? fmt::format("{:.1f} GiB", mib / 1024) : fmt::format("{:.1f} MiB", mib);
@@ -116,7 +111,7 @@ std::uint64_t RunEstimate::bytes() const {
 }
 
 RunEstimate estimate_run(const TrainConfig& t) {
-  const Config c = config_of(t);
+  const Config c = model_config(t.model.config, t.model.init_from);
   const RunSchedule schedule = run_schedule(t);
   RunEstimate e;
   for (const weights::ParamSpec& p : model::parameter_list(c)) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 
 namespace hadal::train {
 namespace {
@@ -100,6 +99,7 @@ class Run {
     ConstTensorRef x = ops::embedding(kept_, model_.embed_tokens, batch_.ids);  // checks ids, too
     saved_.resize(model_.layers.size());
     for (std::size_t i = 0; i < saved_.size(); ++i) {
+      ctx_.observers.boundary(static_cast<Index>(i));
       x = model_.layers[i].forward(ctx_, x, rows_, keep_, saved_[i]);
       note(model_.layers[i], saved_[i]);
     }
@@ -126,6 +126,7 @@ class Run {
     }
     for (std::size_t i = saved_.size(); i-- > 0; std::swap(dx, other)) {
       const Workspace::Scope scope(ctx_.workspace);
+      ctx_.observers.boundary(static_cast<Index>(i));
       Block::Deltas deltas;
       ops::copy_rows(ctx_, model_.layers[i].backward_input(ctx_, dx, rows_, balance(), saved_[i], deltas), other);
       model_.layers[i].backward_weight(ctx_, saved_[i], deltas);

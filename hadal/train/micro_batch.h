@@ -13,7 +13,8 @@ class MicroBatch {
   // `recompute`: see model::Keep. Saved activations are in memory of their own, which is used again.
   explicit MicroBatch(const model::Transformer& model, bool recompute = false) : model_(model), recompute_(recompute) {}
 
-  // Adds the micro-batch's part of the losses to `losses`, and of their gradients to the gradients of the weights.
+  // Between layers observers are asked; one may end it by throwing, and what has been added is of no use then. Adds the
+  // micro-batch's part of the losses to `losses`, and of their gradients to the gradients of the weights.
   void run(Context& ctx, const Batch& batch, const Objective& objective, const Denominators& denominators,
            Losses& losses);
 

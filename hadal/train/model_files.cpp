@@ -4,6 +4,7 @@
 
 #include "hadal/checkpoint/model_directory.h"
 #include "hadal/io/safetensors.h"
+#include "hadal/weights/checkpoint.h"
 
 namespace hadal::train {
 namespace {
@@ -32,6 +33,13 @@ std::string ModelFiles::config_text(const config::Config& c, const checkpoint::S
   io::Json json = config;
   checkpoint::set_storage(json, c, storage);
   return json.dump(2) + "\n";
+}
+
+config::Config model_config(const std::filesystem::path& config_file, const std::filesystem::path& init_from) {
+  if (!init_from.empty()) return weights::open_checkpoint(init_from).config;
+  std::error_code status;
+  HADAL_CHECK(std::filesystem::exists(config_file, status), "model.config: {}: there is no such file", config_file.string());
+  return config::load_config(config_file);
 }
 
 ModelFiles read_model_files(const std::filesystem::path& config_file, const std::filesystem::path& tokenizer) {

@@ -19,6 +19,9 @@ struct ModelFiles {
   std::string config_text(const config::Config& config, const checkpoint::StorageOptions& storage) const;
 };
 
+// The model's shape: that of `init_from`, a model directory, or if it is empty what `config_file` says. Throws Error.
+config::Config model_config(const std::filesystem::path& config_file, const std::filesystem::path& init_from);
+
 // `config_file`: config.json or a directory with one. Files of the tokenizer come from `tokenizer`; a
 // generation_config.json too, or it says what config.json does of begin and end.
 ModelFiles read_model_files(const std::filesystem::path& config_file, const std::filesystem::path& tokenizer);

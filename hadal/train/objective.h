@@ -6,12 +6,13 @@
 
 #include "hadal/config/config.h"
 #include "hadal/core/view.h"
+#include "hadal/data/token_ids.h"
 
 namespace hadal::train {
 
 using config::TokenId;
 
-inline constexpr TokenId kIgnored = -100;  // a target that is none
+using data::kIgnored;  // a target that is none
 
 // Sequences of one length: targets[i] is the token after ids[i], or kIgnored.
 struct Batch {

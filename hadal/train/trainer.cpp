@@ -1,17 +1,12 @@
 #include "hadal/train/trainer.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "hadal/core/not_finite.h"
+#include "hadal/io/file_lock.h"
 #include "hadal/train/ema.h"
 #include "hadal/train/flops.h"
 #include "hadal/train/initial_values.h"
@@ -20,7 +15,6 @@
 #include "hadal/train/run_checkpoints.h"
 #include "hadal/train/spikes.h"
 #include "hadal/train/validation.h"
-#include "hadal/weights/checkpoint.h"
 
 namespace hadal::train {
 namespace {
@@ -32,36 +26,17 @@ constexpr Index kValidationRows = 2048;  // in a pass
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The run's directory, held so that no other process trains in it.
-class RunDirectory {
- public:
-  explicit RunDirectory(const fs::path& path) {
-    std::error_code status;
-    fs::create_directories(path, status);
-    HADAL_CHECK(!status, "{}: cannot be made: {}", path.string(), status.message());
-    fd_ = ::open((path / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    HADAL_CHECK(fd_ >= 0, "{}: cannot be written: {}", path.string(), std::strerror(errno));
-    if (::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
-    ::close(fd_);
-    fail("{}: another run is training in it; wait for that, or name another run_dir", path.string());
-  }
-  ~RunDirectory() { ::close(fd_); }
-  RunDirectory(const RunDirectory&) = delete;
-  RunDirectory& operator=(const RunDirectory&) = delete;
-
- private:
-  int fd_ = -1;
-};
+// The run's directory is made, and held so that no other process trains in it.
+io::FileLock hold(const fs::path& run) {
+  std::error_code status;
+  fs::create_directories(run, status);
+  HADAL_CHECK(!status, "{}: cannot be made: {}", run.string(), status.message());
+  return {run / ".lock",
+          fmt::format("{}: another run is training in it; wait for that, or name another run_dir", run.string())};
+}
 
 fs::path config_source(const TrainConfig& c) {
   return c.model.init_from.empty() ? c.model.config : c.model.init_from;
-}
-
-config::Config model_config(const TrainConfig& c) {
-  if (!c.model.init_from.empty()) return weights::open_checkpoint(c.model.init_from).config;
-  std::error_code status;
-  HADAL_CHECK(fs::exists(c.model.config, status), "model.config: {}: there is no such file", c.model.config);
-  return config::load_config(c.model.config);
 }
 
 OptimizerOptions optimizer_options(const TrainConfig& c) {
@@ -86,9 +61,9 @@ class TrainingRun {
         options_(options),
         watcher_(watcher),
         schedule_(run_schedule(config)),
-        directory_(config.run_dir),
+        lock_(hold(config.run_dir)),
         ctx_(config.threads, Numerics{.isa = options.isa}),
-        model_(model_config(config)),
+        model_(model_config(config.model.config, config.model.init_from)),
         files_(read_model_files(config_source(config), tokenizer_directory(config))),
         data_(open_training_data(config, [&](std::uint64_t done, std::uint64_t total) {
           watcher.building(done, total);
@@ -444,7 +419,7 @@ class TrainingRun {
   const TrainOptions& options_;
   TrainWatcher& watcher_;
   const RunSchedule schedule_;
-  RunDirectory directory_;
+  io::FileLock lock_;
   Context ctx_;
   model::Transformer model_;
   ModelFiles files_;

@@ -69,7 +69,6 @@ data::LoaderOptions loader_options(const TrainConfig& c, Index block) {
 }
 
 Batch to_batch(const data::Batch& from) {
-  static_assert(kIgnored == data::kIgnored);
   Batch batch{from.ids.size(0), from.ids.size(1), {}, {}};
   const auto values = [&](const Tensor& t) {
     return std::vector<TokenId>(t->data<TokenId>(), t->data<TokenId>() + batch.tokens());

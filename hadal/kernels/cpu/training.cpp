@@ -243,10 +243,6 @@ void add(Context& ctx, View<const float, 2> x, View<float, 2> y) {
   rows(ctx, y.shape[0], y.shape[1] * kElementWork, [&](Index t) { avx2::add(x.row(t), y.row(t), y.shape[1]); });
 }
 
-void scale(Context& ctx, float factor, View<float, 2> y) {
-  rows(ctx, y.shape[0], y.shape[1] * kElementWork, [&](Index t) { avx2::scale(factor, y.row(t), y.shape[1]); });
-}
-
 void sum_heads(Context& ctx, View<const float, 3> x, View<float, 2> y) {
   rows(ctx, x.shape[0], x.shape[1] * x.shape[2], [&](Index t) {
     std::fill_n(y.row(t), x.shape[2], 0.0f);
@@ -348,7 +344,6 @@ constexpr TrainingKernels<float> table() {
   t.add_rms_norm_weight = add_rms_norm_weight;
   t.swiglu_backward = swiglu_backward;
   t.add = add;
-  t.scale = scale;
   t.sum_heads = sum_heads;
   t.combine = combine;
   t.cross_entropy = cross_entropy;

@@ -177,12 +177,6 @@ struct Training {
     });
   }
 
-  static void scale(Context& ctx, Real factor, View<Real, 2> y) {
-    rows(ctx, y.shape[0], y.shape[1], [&](Index t) {
-      for (Index i = 0; i < y.shape[1]; ++i) y(t, i) *= factor;
-    });
-  }
-
   static void copy(Context& ctx, View<const Real, 3> x, View<Real, 3> y) {
     rows(ctx, x.shape[0], x.shape[1] * x.shape[2], [&](Index t) {
       for (Index h = 0; h < x.shape[1]; ++h)
@@ -386,7 +380,6 @@ struct Training {
             swiglu,
             swiglu_backward,
             add,
-            scale,
             copy,
             rope,
             sum_heads,

@@ -1,7 +1,7 @@
 #include "hadal/kernels/cpu/optimizer_rows.h"
 
 #define HADAL_ISA avx2
-#include "hadal/kernels/cpu/avx2/wide.h"
+#include "hadal/kernels/cpu/avx2/part_rows.h"
 
 namespace hadal::kernels::avx2 {
 namespace {
@@ -14,15 +14,6 @@ HADAL_INLINE void vectors(Index n, const F& f) {
   if (i < n) f(i, n - i);
 }
 
-HADAL_INLINE Vec take(const float* p, Index count) {
-  return count >= kLanes ? load(p) : load_first(p, count);
-}
-HADAL_INLINE void put(float* p, Vec v, Index count) {
-  if (count >= kLanes)
-    store(p, v);
-  else
-    store_first(p, v, count);
-}
 HADAL_INLINE Vec take(const bf16* p, Index count) {
   return count >= kLanes ? load(p) : load_weight_tail(p, count);
 }

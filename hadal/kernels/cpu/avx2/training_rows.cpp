@@ -1,21 +1,11 @@
 #include "hadal/kernels/cpu/training_rows.h"
 
 #define HADAL_ISA avx2
-#include "hadal/kernels/cpu/avx2/wide.h"
+#include "hadal/kernels/cpu/avx2/part_rows.h"
 
 namespace hadal::kernels::avx2 {
 namespace {
 
-// f(vector at i) for whole vectors and a last one that lacks elements: loads and stores by `count`.
-HADAL_INLINE Vec take(const float* p, Index count) {
-  return count >= kLanes ? load(p) : load_first(p, count);
-}
-HADAL_INLINE void put(float* p, Vec v, Index count) {
-  if (count >= kLanes)
-    store(p, v);
-  else
-    store_first(p, v, count);
-}
 HADAL_INLINE float sum_of(Vec v) {
   v = add(v, lanes_from<4>(v));
   v = add(v, lanes_from<2>(v));
