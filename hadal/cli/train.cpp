@@ -41,8 +41,7 @@ class Progress : public train::TrainWatcher {
     }
   }
   void validation(const train::ValidationRecord& r) override {
-    line(fmt::format("step {}: validation {:.4f} nats a token, {:.4f} bits a byte", r.step, r.nats_per_token,
-                     r.bits_per_byte));
+    line(train::validation_line(r));
   }
   void sample(const train::SampleRecord& r) override {
     line(fmt::format("step {}: sample: {}|{}", r.step, r.prompt, r.text));

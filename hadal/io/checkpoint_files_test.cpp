@@ -8,6 +8,7 @@
 #include "hadal/core/error.h"
 #include "hadal/io/generation_config.h"
 #include "hadal/io/json.h"
+#include "hadal/io/unfinished_files.h"
 #include "tests/support/temporary_directory.h"
 
 namespace hadal::io {
@@ -162,6 +163,19 @@ TEST(Json, FilesAreReplacedWholeOrNotAtAll) {
   EXPECT_THROW(write_text_file_atomically(dir.path() / "no/such/f", "x"), Error);
   EXPECT_THROW(read_text_file(dir.path()), Error);
   EXPECT_THROW(read_text_file("/dev/zero", 1000), Error);
+}
+
+TEST(UnfinishedFiles, ThoseOfOneFileGoAndNoOthers) {
+  const TemporaryDirectory dir;
+  for (const char* name : {"f.toml", "f.toml.tmp1", "f.toml.tmp98765", "f.toml.tmp", "f.toml.tmp1x", "f.toml.tmpx1", "f.toml.bak1",
+                           "g.toml.tmp1", "ff.toml.tmp1", "f.toml.tmp1.tmp1"})
+    std::ofstream(dir.path() / name) << "x";
+  remove_unfinished(dir.path() / "f.toml");
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(dir.path())) left.push_back(entry.path().filename());
+  EXPECT_THAT(left, ::testing::UnorderedElementsAre("f.toml", "f.toml.tmp", "f.toml.tmp1x", "f.toml.tmpx1", "f.toml.bak1",
+                                                    "g.toml.tmp1", "ff.toml.tmp1", "f.toml.tmp1.tmp1"));
+  remove_unfinished(dir.path() / "no/such");
 }
 
 }  // namespace

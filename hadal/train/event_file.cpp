@@ -11,6 +11,7 @@
 
 #include "hadal/core/error.h"
 #include "hadal/core/log.h"
+#include "hadal/train/expert_load.h"
 
 namespace hadal::train {
 namespace {
@@ -264,6 +265,7 @@ Scalars scalars_of(const StepRecord& r) {
                          {"speed/tokens_per_second", r.tokens_per_second},
                          {"speed/fma_share", r.fma_share},
                          {"speed/seconds", r.seconds}});
+  if (!r.load.empty()) out.emplace_back("load/max_vio/mean", mean_max_vio(r.load));
   for (const LayerLoad& l : r.load) {
     out.emplace_back(fmt::format("load/max_vio/layer{}", l.layer), l.max_vio);
     out.emplace_back(fmt::format("load/dead/layer{}", l.layer), static_cast<double>(l.dead));
@@ -274,7 +276,13 @@ Scalars scalars_of(const StepRecord& r) {
 }
 
 Scalars scalars_of(const ValidationRecord& r) {
-  return {{"validation/nats_per_token", r.nats_per_token}, {"validation/bits_per_byte", r.bits_per_byte}};
+  Scalars out = {{"validation/nats_per_token", r.nats_per_token}, {"validation/bits_per_byte", r.bits_per_byte}};
+  if (!r.load.empty()) out.emplace_back("validation/max_vio/mean", mean_max_vio(r.load));
+  for (const LayerLoad& l : r.load) {
+    out.emplace_back(fmt::format("validation/max_vio/layer{}", l.layer), l.max_vio);
+    out.emplace_back(fmt::format("validation/dead/layer{}", l.layer), static_cast<double>(l.dead));
+  }
+  return out;
 }
 
 // Indented by four spaces it is a block of code: nothing in it is markup.

@@ -179,8 +179,19 @@ TEST(EventRecords, TagsOfAStep) {
   for (const auto& [tag, value] : scalars_of(r)) tags.push_back(tag);
   EXPECT_THAT(
       tags, ElementsAre("loss/total", "loss/main", "loss/mtp0", "loss/mtp1", "loss/balance", "grad_norm", "lr",
-                        "tokens", "speed/tokens_per_second", "speed/fma_share", "speed/seconds", "load/max_vio/layer3",
+                        "tokens", "speed/tokens_per_second", "speed/fma_share", "speed/seconds", "load/max_vio/mean", "load/max_vio/layer3",
                         "load/dead/layer3", "load/bias_low/layer3", "load/bias_high/layer3"));
+}
+
+TEST(EventRecords, TagsOfAValidation) {
+  ValidationRecord r{.nats_per_token = 2, .bits_per_byte = 1};
+  EXPECT_THAT(scalars_of(r), ElementsAre(Pair("validation/nats_per_token", 2), Pair("validation/bits_per_byte", 1)));
+  r.load = {{.layer = 1, .max_vio = 0.5, .dead = 3}, {.layer = 2, .max_vio = 0.25}};
+  EXPECT_THAT(scalars_of(r),
+              ElementsAre(Pair("validation/nats_per_token", 2), Pair("validation/bits_per_byte", 1),
+                          Pair("validation/max_vio/mean", 0.375), Pair("validation/max_vio/layer1", 0.5),
+                          Pair("validation/dead/layer1", 3), Pair("validation/max_vio/layer2", 0.25),
+                          Pair("validation/dead/layer2", 0)));
 }
 
 TEST(EventRecords, ASampleIsACodeBlockWhateverIsInIt) {

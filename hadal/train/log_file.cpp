@@ -20,9 +20,13 @@ Json to_json(const LayerLoad& l) {
           {"bias_high", l.bias_high}, {"dead", l.dead},       {"counts", l.counts}};
 }
 
+Json to_json(const std::vector<LayerLoad>& load) {
+  Json out = Json::array();
+  for (const LayerLoad& l : load) out.push_back(to_json(l));
+  return out;
+}
+
 Json to_json(const StepRecord& r) {
-  Json load = Json::array();
-  for (const LayerLoad& l : r.load) load.push_back(to_json(l));
   return {{"kind", "step"},
           {"step", r.step},
           {"tokens", r.tokens},
@@ -36,7 +40,7 @@ Json to_json(const StepRecord& r) {
           {"fma_share", r.fma_share},
           {"seconds", r.seconds},
           {"skipped", r.skipped},
-          {"load", std::move(load)}};
+          {"load", to_json(r.load)}};
 }
 
 Json to_json(const ValidationRecord& r) {
@@ -44,7 +48,8 @@ Json to_json(const ValidationRecord& r) {
           {"step", r.step},
           {"tokens", r.tokens},
           {"nats_per_token", r.nats_per_token},
-          {"bits_per_byte", r.bits_per_byte}};
+          {"bits_per_byte", r.bits_per_byte},
+          {"load", to_json(r.load)}};
 }
 
 Json to_json(const SampleRecord& r) {
@@ -74,6 +79,12 @@ LayerLoad layer_load(const Json& j) {
   return l;
 }
 
+std::vector<LayerLoad> layer_loads(const Json& list) {
+  std::vector<LayerLoad> out;
+  for (const Json& l : list) out.push_back(layer_load(l));
+  return out;
+}
+
 StepRecord step_record(const Json& j) {
   StepRecord r;
   r.step = j.at("step");
@@ -88,7 +99,7 @@ StepRecord step_record(const Json& j) {
   r.fma_share = number(j, "fma_share");
   r.seconds = number(j, "seconds");
   r.skipped = j.at("skipped");
-  for (const Json& l : j.at("load")) r.load.push_back(layer_load(l));
+  r.load = layer_loads(j.at("load"));
   return r;
 }
 
@@ -96,7 +107,8 @@ Record record_of(const Json& j) {
   const std::string kind = j.at("kind");
   if (kind == "step") return step_record(j);
   if (kind == "validation")
-    return ValidationRecord{j.at("step"), j.at("tokens"), number(j, "nats_per_token"), number(j, "bits_per_byte")};
+    return ValidationRecord{j.at("step"), j.at("tokens"), number(j, "nats_per_token"), number(j, "bits_per_byte"),
+                            layer_loads(j.value("load", Json::array()))};  // earlier logs have none
   if (kind == "sample") return SampleRecord{j.at("step"), j.at("tokens"), j.at("prompt"), j.at("text")};
   if (kind == "note") return NoteRecord{j.at("step"), j.at("text")};
   fail("unknown kind");
@@ -167,7 +179,8 @@ RunRecords read_log(const fs::path& path) {
       for (LayerLoad& l : step->load) l.counts = {};
       out.steps.push_back(std::move(*step));
     } else if (auto* validation = std::get_if<ValidationRecord>(&*record)) {
-      out.validation.push_back(*validation);
+      for (LayerLoad& l : validation->load) l.counts = {};
+      out.validation.push_back(std::move(*validation));
     } else if (auto* sample = std::get_if<SampleRecord>(&*record)) {
       out.samples.push_back(std::move(*sample));
     } else {

@@ -36,7 +36,7 @@ struct RunRecords {
   static constexpr std::size_t kLoadsKept = 100;
   std::vector<StepRecord> steps;  // load without counts
   std::deque<std::vector<LayerLoad>> last_loads;
-  std::vector<ValidationRecord> validation;
+  std::vector<ValidationRecord> validation;  // load without counts
   std::vector<SampleRecord> samples;
   std::vector<NoteRecord> notes;
   std::size_t unread = 0;  // lines that are no records

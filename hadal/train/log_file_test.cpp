@@ -62,10 +62,25 @@ TEST_F(LogLines, AStepIsOneLineOfTheDocumentedKeys) {
             "\n");
 }
 
+TEST_F(LogLines, AValidationHasTheLoadOfAllThatWasValidated) {
+  const ValidationRecord r{4, 8192, 3.25, 1.125, {{1, {3, 0, 5}, 0.875, -0.001, 0.002, 1}}};
+  const std::string line = to_line(r);
+  EXPECT_EQ(line,
+            R"({"kind":"validation","step":4,"tokens":8192,"nats_per_token":3.25,"bits_per_byte":1.125,"load":[)"
+            R"({"layer":1,"max_vio":0.875,"bias_low":-0.001,"bias_high":0.002,"dead":1,"counts":[3,0,5]}]})"
+            "\n");
+  EXPECT_EQ(to_line(*parse_line(line)), line);
+  // As earlier versions wrote it.
+  const auto old = parse_line(R"({"kind":"validation","step":4,"tokens":8192,"nats_per_token":3.25,"bits_per_byte":1})");
+  EXPECT_TRUE(std::get<ValidationRecord>(*old).load.empty());
+  put(line);
+  EXPECT_EQ(read_log(path).validation.at(0).load.at(0).max_vio, 0.875);
+}
+
 TEST_F(LogLines, EveryKindIsReadAsItWasWritten) {
   LogFile log(path, 0);
   log.write(step(1));
-  log.write(ValidationRecord{1, 2048, 3.25, 1.125});
+  log.write(ValidationRecord{1, 2048, 3.25, 1.125, {}});
   log.write(SampleRecord{1, 2048, "The sea", " is\n\"wide\" \xE2\x80\xA8\\ \x01"});
   log.write(NoteRecord{1, "rolled back"});
   const RunRecords r = read_log(path);
@@ -106,7 +121,7 @@ TEST_F(LogLines, TextThatIsNotUtf8IsWrittenWithReplacements) {
 
 TEST_F(LogLines, ResumeCutsLaterStepsOfEveryKindAndATornLastLine) {
   put(to_line(step(1)) + to_line(step(2)) + to_line(NoteRecord{2, "kept"}) + to_line(step(3)) +
-      to_line(ValidationRecord{3, 1, 1, 1}) + to_line(SampleRecord{3, 1, "a", "b"}) + R"({"kind":"step","step":2,"to)");
+      to_line(ValidationRecord{3, 1, 1, 1, {}}) + to_line(SampleRecord{3, 1, "a", "b"}) + R"({"kind":"step","step":2,"to)");
   LogFile(path, 2).write(step(3));
   EXPECT_EQ(text(), to_line(step(1)) + to_line(step(2)) + to_line(NoteRecord{2, "kept"}) + to_line(step(3)));
 }
@@ -120,7 +135,7 @@ TEST_F(LogLines, ALineWithoutItsEndIsTornThoughItParses) {
 }
 
 TEST_F(LogLines, ANewRunKeepsNothing) {
-  put(to_line(ValidationRecord{0, 0, 9, 9}) + to_line(step(1)));
+  put(to_line(ValidationRecord{0, 0, 9, 9, {}}) + to_line(step(1)));
   const LogFile log(path, 0);
   EXPECT_EQ(text(), "");
 }
@@ -154,7 +169,7 @@ TEST_F(LogLines, AFailedCutLeavesTheLogAsItWas) {
 void write_step(LogFile& log, Index n) {
   if (n % 5 == 0) log.write(NoteRecord{n, "note of " + std::to_string(n)});
   log.write(step(n));
-  if (n % 3 == 0) log.write(ValidationRecord{n, 1, 2.0 / static_cast<double>(n), 1});
+  if (n % 3 == 0) log.write(ValidationRecord{n, 1, 2.0 / static_cast<double>(n), 1, {}});
   if (n % 4 == 0) log.write(SampleRecord{n, 1, "p", "line\n" + std::to_string(n)});
 }
 

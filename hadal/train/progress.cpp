@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "hadal/train/chart.h"
+#include "hadal/train/expert_load.h"
 
 namespace hadal::train {
 
@@ -16,6 +17,13 @@ std::string progress_line(const StepRecord& r, Index total_steps, double seconds
   if (r.fma_share > 0) add_text(out, "  {:.0f}% of FMA", 100 * r.fma_share);
   if (seconds_left > 0 && std::isfinite(seconds_left)) add_text(out, "  {} left", duration_text(seconds_left));
   return r.skipped ? out + "  SKIPPED" : out;
+}
+
+std::string validation_line(const ValidationRecord& r) {
+  std::string out = fmt::format("step {}: validation {:.4f} nats a token, {:.4f} bits a byte", r.step, r.nats_per_token,
+                                r.bits_per_byte);
+  if (!r.load.empty()) add_text(out, ", MaxVio {:.3g}", mean_max_vio(r.load));
+  return out;
 }
 
 std::string duration_text(double seconds) {

@@ -42,7 +42,7 @@ TEST_F(ForReaders, First) {
   RunLog log(folder, 0);
   steps(log, 1, 31, 5);
   for (const Index n : {10, 20, 30}) {
-    log.write(ValidationRecord{n, 1, 2.0 / static_cast<double>(n), 1.5});
+    log.write(ValidationRecord{n, 1, 2.0 / static_cast<double>(n), 1.5, step(n, 5).load});
     log.write(SampleRecord{n, 1, "# The", " <b>sea</b>\n* \xC3\xA4 \xFF" + std::to_string(n)});
     log.write(SampleRecord{n, 1, "second", " " + std::to_string(n)});
   }
@@ -52,7 +52,7 @@ TEST_F(ForReaders, First) {
 TEST_F(ForReaders, Resumed) {
   RunLog log(folder, 12);
   steps(log, 13, 26, 4);
-  log.write(ValidationRecord{18, 1, 0.25, 1.25});
+  log.write(ValidationRecord{18, 1, 0.25, 1.25, {}});
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "hadal/io/json.h"
 #include "hadal/train/chart.h"
+#include "hadal/train/expert_load.h"
 #include "hadal/train/log_file.h"
 #include "hadal/train/progress.h"
 #include "hadal/train/report_style.h"
@@ -65,9 +66,9 @@ double worst_vio(const StepRecord& r) {
   return over_layers(r, 0, [](double a, const LayerLoad& l) { return std::max(a, l.max_vio); });
 }
 
-double mean_vio(const StepRecord& r) {
-  return over_layers(r, 0, [](double a, const LayerLoad& l) { return a + l.max_vio; }) /
-         static_cast<double>(r.load.size());
+bool has_validated_load(const RunRecords& run) {
+  return std::any_of(run.validation.begin(), run.validation.end(),
+                     [](const ValidationRecord& r) { return !r.load.empty(); });
 }
 
 double highest_bias(const StepRecord& r) {
@@ -119,8 +120,13 @@ std::string curves(const RunRecords& run) {
   one("Share of the multiply-add limit", "percent", true,
       {curve_of(run, "%", [](const StepRecord& r) { return 100 * r.fma_share; })});
   one("Balance loss", "before alpha", false, {curve_of(run, "balance", [](const StepRecord& r) { return r.balance; })});
-  one("Load imbalance", "MaxVio: largest load / mean - 1", true,
-      {curve_of(run, "worst layer", worst_vio), curve_of(run, "mean of layers", mean_vio)});
+  std::vector<Series> imbalance = {
+      curve_of(run, "worst layer", worst_vio),
+      curve_of(run, "mean of layers", [](const StepRecord& r) { return mean_max_vio(r.load); })};
+  if (has_validated_load(run))
+    imbalance.push_back(curve_of_validation(run, "validation, mean of layers",
+                                            [](const ValidationRecord& r) { return mean_max_vio(r.load); }));
+  one("Load imbalance", "MaxVio: largest load / mean - 1", true, std::move(imbalance));
   one("Routing bias", "range over all experts", true,
       {curve_of(run, "highest", highest_bias), curve_of(run, "lowest", lowest_bias)});
   one("Dead experts", "in all layers, in one step", true, {curve_of(run, "experts", dead_experts)});
@@ -293,10 +299,11 @@ std::string validation_table(const RunRecords& run) {
   for (const std::size_t i : chosen_rows(run.validation.size())) {
     const ValidationRecord& r = run.validation[i];
     rows += row_of("td", {with_commas(static_cast<std::uint64_t>(std::max<Index>(0, r.step))), with_commas(r.tokens),
-                          short_number(r.nats_per_token), short_number(r.bits_per_byte)});
+                          short_number(r.nats_per_token), short_number(r.bits_per_byte),
+                          short_number(mean_max_vio(r.load))});
   }
   return table(fmt::format("Validation ({})", extent(run.validation.size())), false,
-               {"step", "tokens", "nats per token", "bits per byte"}, rows);
+               {"step", "tokens", "nats per token", "bits per byte", "MaxVio, mean of layers"}, rows);
 }
 
 std::string load_table(const std::vector<LayerLoad>& load, std::size_t steps) {

@@ -42,7 +42,7 @@ StepRecord step(Index n) {
 TEST_F(Report, HasTheCurvesTheLoadAndTheData) {
   RunLog log(dir.path(), 0);
   for (Index n = 1; n <= 100; ++n) log.write(step(n));
-  log.write(ValidationRecord{100, 1, 2, 1.375});
+  log.write(ValidationRecord{100, 1, 2, 1.375, {{.layer = 5, .max_vio = 0.3125}, {.layer = 6, .max_vio = 0.4375}}});
   log.write(SampleRecord{100, 1, "Once", " upon"});
   log.note(50, "the loss rose");
   const std::string html = report();
@@ -56,6 +56,8 @@ TEST_F(Report, HasTheCurvesTheLoadAndTheData) {
                            "Learning rate",
                            "tokens per second",
                            "Load imbalance",
+                           "validation, mean of layers <b>0.375</b>",
+                           "<td>1.375</td><td>0.375</td>",
                            "highest <b>0.125</b>",
                            "lowest <b>-0.25</b>",
                            "last 100 steps",

@@ -43,6 +43,7 @@ struct ValidationRecord {
   Index step = 0;
   std::uint64_t tokens = 0;
   double nats_per_token = 0, bits_per_byte = 0;
+  std::vector<LayerLoad> load;  // over all that was validated; of the main model's layers
 };
 
 struct SampleRecord {

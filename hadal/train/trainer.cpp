@@ -7,7 +7,9 @@
 
 #include "hadal/core/not_finite.h"
 #include "hadal/io/file_lock.h"
+#include "hadal/io/unfinished_files.h"
 #include "hadal/train/ema.h"
+#include "hadal/train/expert_load.h"
 #include "hadal/train/flops.h"
 #include "hadal/train/initial_values.h"
 #include "hadal/train/micro_batch.h"
@@ -31,8 +33,11 @@ io::FileLock hold(const fs::path& run) {
   std::error_code status;
   fs::create_directories(run, status);
   HADAL_CHECK(!status, "{}: cannot be made: {}", run.string(), status.message());
-  return {run / ".lock",
-          fmt::format("{}: another run is training in it; wait for that, or name another run_dir", run.string())};
+  io::FileLock lock(run / ".lock", fmt::format("{}: another run is training in it; wait for that, or name another run_dir",
+                                               run.string()));
+  // What a run that was killed left half written. Nobody else writes here now.
+  for (const char* name : {"config.toml", "report.html"}) io::remove_unfinished(run / name);
+  return lock;
 }
 
 fs::path config_source(const TrainConfig& c) {
@@ -98,8 +103,9 @@ class TrainingRun {
       write_model(ctx_, parameters_, model_.config, files_, final_model, storage_named(config_.export_dtype));
       if (config_.export_average) ema_->swap(ctx_, parameters_);
       log_->flush();
-      write_report(config_.run_dir);
     }
+    // Also of a run that is done already: it may have been killed between its model and its report.
+    write_report(config_.run_dir);
     return final_model;
   }
 
@@ -212,7 +218,7 @@ class TrainingRun {
     r.learning_rate = schedule_.learning_rate.at(state_.step, state_.tokens);
     r.skipped = is_spike(spike_rule_, state_.losses, std::isfinite(r.loss) ? r.main : r.loss, norm);
     if (!r.skipped) update(losses, r);
-    r.load = loads(losses);
+    r.load = expert_loads(model_.config, parameters_, losses.counts);
 
     const auto tokens = static_cast<std::uint64_t>(batch.tokens());
     ++state_.step;
@@ -260,32 +266,6 @@ class TrainingRun {
   bool has_routing_bias() const {
     return std::any_of(parameters_.all().begin(), parameters_.all().end(),
                        [](const Parameter& p) { return p.info.role == weights::ParamRole::kRouterBias; });
-  }
-
-  std::vector<LayerLoad> loads(const Losses& losses) const {
-    std::vector<LayerLoad> out;
-    std::vector<const Parameter*> biases;
-    for (const Parameter& p : parameters_.all())
-      if (p.info.role == weights::ParamRole::kRouterBias) biases.push_back(&p);
-    for (Index layer = 0; layer < model_.config.num_stored_layers(); ++layer) {
-      if (!model_.config.is_moe_layer(layer) || out.size() >= losses.counts.size()) continue;
-      LayerLoad l{.layer = layer, .counts = losses.counts[out.size()]};
-      double sum = 0, most = 0;
-      for (const Index n : l.counts) {
-        sum += static_cast<double>(n);
-        most = std::max(most, static_cast<double>(n));
-        l.dead += n == 0;
-      }
-      const double mean = sum / static_cast<double>(l.counts.size());
-      l.max_vio = mean > 0 ? (most - mean) / mean : 0;
-      if (out.size() < biases.size()) {
-        const auto* b = biases[out.size()]->value->data<float>();
-        const auto [low, high] = std::minmax_element(b, b + l.counts.size());
-        l.bias_low = double{*low}, l.bias_high = double{*high};
-      }
-      out.push_back(std::move(l));
-    }
-    return out;
   }
 
   void finish(const StepRecord& r) {
@@ -360,7 +340,8 @@ class TrainingRun {
     const Index at_a_time = std::clamp<Index>(kValidationRows / length, 1, micro);
     const Validation v =
         validate(ctx_, model_, data_, schedule_.block, length, config_.log.validation_sequences, at_a_time);
-    const ValidationRecord r{state_.step, state_.tokens, v.nats_per_token(), v.bits_per_byte()};
+    const ValidationRecord r{state_.step, state_.tokens, v.nats_per_token(), v.bits_per_byte(),
+                             expert_loads(model_.config, parameters_, v.counts)};
     log_->write(r);
     watcher_.validation(r);
   }

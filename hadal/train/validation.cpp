@@ -99,11 +99,14 @@ Validation validate(Context& ctx, const model::Transformer& model, const Trainin
   data::Loader loader(*data.dataset, options);
   Scorer scorer(ctx, model, data.tokenizer);
   data::Batch batch;
+  ExpertCounter counter(model.config);
+  const Observers::Watch watch(ctx.observers, counter);
   for (Index done = 0; done < sequences; done += at_a_time) {
     if (!loader.next(std::min(at_a_time, sequences - done), length, batch)) break;
     const Batch ids = to_batch(batch);
     if (const auto scored = sequences_of(ids); !scored.empty()) scorer.score(scored);
   }
+  scorer.result.counts = counter.counts();
   return scorer.result;
 }
 

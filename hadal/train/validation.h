@@ -4,6 +4,7 @@
 #include <string>
 
 #include "hadal/model/transformer.h"
+#include "hadal/train/expert_load.h"
 #include "hadal/train/training_data.h"
 
 namespace hadal::train {
@@ -14,6 +15,7 @@ struct Validation {
   // Of tokens that stand for text: special ones have no bytes.
   double text_nats = 0;
   std::uint64_t bytes = 0;
+  ExpertCounts counts;  // of the main model's layers, over all the sequences
 
   double nats_per_token() const { return tokens > 0 ? nats / static_cast<double>(tokens) : 0; }
   double bits_per_byte() const;

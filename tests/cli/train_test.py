@@ -87,7 +87,7 @@ class Training(Case):
         return [{k: r[k] for k in keys if k in r} for r in self.log(name) if "grad_norm" in r]
 
     def validations(self, name):
-        return [(r["step"], r["bits_per_byte"]) for r in self.log(name) if "bits_per_byte" in r]
+        return [(r["step"], r["bits_per_byte"], r["load"]) for r in self.log(name) if "bits_per_byte" in r]
 
     def checkpoint(self, name, step):
         return self.path(name) / "checkpoints" / f"step-{step}"
@@ -173,7 +173,48 @@ class TestRun(Training):
         self.assertGreater(self.validations("run")[0][1], 0.5)
 
 
+    def test_validations_have_the_load_over_all_that_was_validated(self):
+        length, sequences = 96, 3
+        self.train("run", "length.steps=6", "checkpoint.every_steps=0", f"batch.sequence_length={length}", f"log.validation_sequences={sequences}")
+        (record,) = [r for r in self.log() if r["kind"] == "validation" and r["step"] == 6]
+        # The same counted from traces of the model that was saved there.
+        self.ok("data", "export", self.path("run") / "data", self.dir / "validation", "--split", "validation")
+        ids = array.array("H", (self.dir / "validation.bin").read_bytes())
+        counts = {}
+        for i in range(sequences):
+            text = ",".join(map(str, ids[i * length:(i + 1) * length]))
+            self.ok("logits", self.checkpoint("run", 6), "--ids", text, "--out", self.dir / "trace", "--trace")
+            for name, (_, _, data) in safetensors(self.dir / "trace").items():
+                if name.endswith(".topk_idx") and int(name[5:-9]) < 2:  # not those of MTP
+                    of_layer = counts.setdefault(int(name[5:-9]), [0] * 8)
+                    for expert in array.array("i", data):
+                        of_layer[expert] += 1
+        self.assertEqual({l["layer"]: l["counts"] for l in record["load"]}, counts)
+        self.assertEqual(sorted(counts), [1])
+        for l in record["load"]:
+            self.assertEqual(sum(l["counts"]), 2 * length * sequences)
+            self.assertAlmostEqual(l["max_vio"], max(l["counts"]) / (sum(l["counts"]) / 8) - 1, 12)
+            self.assertEqual(l["dead"], l["counts"].count(0))
+            self.assertLess(l["bias_low"], l["bias_high"])
+
+    def test_a_run_that_is_done_gets_the_report_that_a_kill_took_from_it(self):
+        self.train("run", "length.steps=2")
+        (self.path("run") / "report.html").unlink()
+        self.train("run", "length.steps=2")
+        self.assertIn("<title>run: training report", (self.path("run") / "report.html").read_text())
+
+
 class TestResume(Training):
+    def test_what_a_kill_left_half_written_goes(self):
+        self.train("run", "length.steps=2")
+        run, left = self.path("run"), ["config.toml.tmp12345", "report.html.tmp7"]
+        kept = ["config.toml.tmp", "config.toml.tmpx", "notes.toml.tmp12345"]
+        for name in left + kept:
+            (run / name).write_text("half")
+        self.train("run", "length.steps=2")
+        self.assertEqual([n for n in left + kept if (run / n).exists()], kept)
+        self.assertIn("steps = 2", (run / "config.toml").read_text())
+
     def test_a_run_that_is_killed_anywhere_gives_the_bits_of_the_straight_one(self):
         start = time.time()
         self.train("straight")

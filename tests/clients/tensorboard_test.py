@@ -22,14 +22,22 @@ def as_float32(value):
 def scalars(record):
     """Tags of a line of log.jsonl, with null as None: any number that JSON has not."""
     if record["kind"] == "validation":
-        return {f"validation/{key}": record[key] for key in ("nats_per_token", "bits_per_byte")}
+        out = {f"validation/{key}": record[key] for key in ("nats_per_token", "bits_per_byte")}
+        for layer in record["load"]:
+            out |= {f"validation/{key}/layer{layer['layer']}": layer[key] for key in ("max_vio", "dead")}
+        return out | mean_max_vio("validation", record)
     out = {"loss/total": record["loss"], "loss/main": record["main"], "loss/balance": record["balance"]}
     out |= {f"loss/mtp{d}": value for d, value in enumerate(record["mtp"])}
     out |= {"grad_norm": record["grad_norm"], "lr": record["learning_rate"], "tokens": record["tokens"]}
     out |= {f"speed/{key}": record[key] for key in ("tokens_per_second", "fma_share", "seconds")}
     for layer in record["load"]:
         out |= {f"load/{key}/layer{layer['layer']}": layer[key] for key in ("max_vio", "dead", "bias_low", "bias_high")}
-    return out
+    return out | mean_max_vio("load", record)
+
+
+def mean_max_vio(where, record):
+    values = [layer["max_vio"] for layer in record["load"]]
+    return {f"{where}/max_vio/mean": sum(values) / len(values)} if values else {}
 
 
 def logged(folder):
