@@ -2,6 +2,8 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "hadal/cli/byte_progress.h"
 #include "hadal/cli/commands.h"
 #include "hadal/cli/interrupt.h"
@@ -63,12 +65,14 @@ class Progress : public train::TrainWatcher {
   ByteProgress building_{"building the data set"};
 };
 
+// The best of some: what others take of the machine at the moment is no limit of it.
 double fma_rate(int threads, Isa isa) {
   Context ctx(threads, isa);
   const perf::ReadTarget nothing(std::size_t{4096});
   const perf::Loop loop = perf::fma_loop_of(isa);
-  perf::measure(ctx, loop, nothing);  // the clock has time to rise
-  return perf::measure(ctx, loop, nothing);
+  double best = 0;
+  for (int i = 0; i < 10; ++i) best = std::max(best, perf::measure(ctx, loop, nothing));
+  return best;
 }
 
 int run(const TrainCommand& o) {

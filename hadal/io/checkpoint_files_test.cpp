@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "hadal/core/error.h"
+#include "hadal/io/checkpoint_identity.h"
 #include "hadal/io/generation_config.h"
 #include "hadal/io/json.h"
 #include "hadal/io/unfinished_files.h"
@@ -163,6 +164,19 @@ TEST(Json, FilesAreReplacedWholeOrNotAtAll) {
   EXPECT_THROW(write_text_file_atomically(dir.path() / "no/such/f", "x"), Error);
   EXPECT_THROW(read_text_file(dir.path()), Error);
   EXPECT_THROW(read_text_file("/dev/zero", 1000), Error);
+}
+
+TEST(FileDigest, IsThatOfAllBytesHoweverManyBlocksTheyAre) {
+  const TemporaryDirectory dir;
+  for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{1} << 20, (std::size_t{2} << 20) + 7}) {
+    std::string text(size, 'a');
+    for (std::size_t i = 0; i < size; i += 997) text[i] = static_cast<char>(i);
+    write_text_file_atomically(dir.path() / "f", text);
+    EXPECT_EQ(file_digest(dir.path() / "f"), Sha256().bytes(std::as_bytes(std::span(text))).finish()) << size;
+  }
+  EXPECT_EQ(to_hex(Sha256().finish()), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_THROW(file_digest(dir.path()), Error);
+  EXPECT_THROW(file_digest(dir.path() / "none"), Error);
 }
 
 TEST(UnfinishedFiles, ThoseOfOneFileGoAndNoOthers) {

@@ -11,7 +11,7 @@ namespace hadal::io {
 // read everything would take as long as to load it.
 Digest checkpoint_identity(const std::filesystem::path& directory);
 
-// Of all bytes of a file. Throws Error if it cannot be read.
+// Of all bytes of a file, a MiB of it in memory at a time. Throws Error if it cannot be read.
 Digest file_digest(const std::filesystem::path& path);
 
 }  // namespace hadal::io

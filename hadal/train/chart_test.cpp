@@ -82,6 +82,20 @@ TEST(Chart, DrawsFinitePointsOverLinearAndLogarithmicSteps) {
   EXPECT_THAT(html, Not(HasSubstr("log scale")));
 }
 
+// The plot is 388 by 208, its upper left corner at 52, 8.
+TEST(Chart, PointsAreWhereTheirValuesAre) {
+  const std::string html = to_html(Chart{"Loss", "", {{"main", {1, 2, 3}, {0, 1, 2}}}, true, {2}});
+  for (const char* part : {"cx=\"52.0\" cy=\"216.0\"", "cx=\"246.0\" cy=\"112.0\"", "cx=\"440.0\" cy=\"8.0\"",
+                           "class=\"mark\" d=\"M246.0 8V216\""})
+    EXPECT_THAT(html, HasSubstr(part));
+}
+
+TEST(Chart, PointsOfOneBinAreTheirMeanInABandFromTheSmallestToTheLargest) {
+  const std::string html = to_html(Chart{"Loss", "", {{"main", {1, 1, 3}, {0, 2, 1}}}, true, {}});
+  EXPECT_THAT(html, HasSubstr("d=\"M52.0 8.0L440.0 112.0L440.0 112.0L52.0 216.0Z\""));
+  EXPECT_THAT(html, HasSubstr("d=\"M52.0 112.0L440.0 112.0\""));
+}
+
 TEST(Chart, WithoutAFiniteValueThereIsNone) {
   EXPECT_EQ(to_html(Chart{"Loss", "", {{"main", {1}, {std::nan("")}}}, true, {}}), "");
   EXPECT_EQ(to_html(Chart{"Loss", "", {{"main", {}, {}}}, true, {}}), "");
@@ -101,6 +115,8 @@ TEST(Chart, ManyPointsAreBinnedWithABandAndStaySmall) {
 }
 
 TEST(Chart, ASpikeTurnsTheAxisLogarithmic) {
+  EXPECT_THAT(to_html(Chart{"Norm", "", {{"n", {1, 2}, {1, 49}}}, true, {}}), Not(HasSubstr("(log scale)")));
+  EXPECT_THAT(to_html(Chart{"Norm", "", {{"n", {1, 2}, {1, 51}}}, true, {}}), HasSubstr("(log scale)"));
   EXPECT_THAT(to_html(Chart{"Norm", "", {{"n", {1, 2, 3}, {0.5, 4000, 0.4}}}, true, {}}), HasSubstr("(log scale)"));
   EXPECT_THAT(to_html(Chart{"Rate", "", {{"r", {1, 2}, {1e-6, 1e-3}}}, true, {}, true}), Not(HasSubstr("log scale")));
 }

@@ -177,21 +177,39 @@ TEST(EventRecords, TagsOfAStep) {
   r.load[0].layer = 3;
   std::vector<std::string> tags;
   for (const auto& [tag, value] : scalars_of(r)) tags.push_back(tag);
-  EXPECT_THAT(
-      tags, ElementsAre("loss/total", "loss/main", "loss/mtp0", "loss/mtp1", "loss/balance", "grad_norm", "lr",
-                        "tokens", "speed/tokens_per_second", "speed/fma_share", "speed/seconds", "load/max_vio/mean", "load/max_vio/layer3",
-                        "load/dead/layer3", "load/bias_low/layer3", "load/bias_high/layer3"));
+  EXPECT_THAT(tags,
+              ElementsAre("loss/total", "loss/main", "loss/mtp0", "loss/mtp1", "loss/balance", "grad_norm", "lr",
+                          "tokens", "speed/tokens_per_second", "speed/fma_share", "speed/seconds", "load/max_vio/mean",
+                          "load/max_vio/layer3", "load/dead/layer3", "load/bias_low/layer3", "load/bias_high/layer3"));
+}
+
+TEST(EventRecords, EachTagHasTheValueOfItsField) {
+  const StepRecord r{.step = 1,
+                     .tokens = 2,
+                     .loss = 3,
+                     .main = 4,
+                     .mtp = {5},
+                     .balance = 6,
+                     .grad_norm = 7,
+                     .learning_rate = 8,
+                     .tokens_per_second = 9,
+                     .fma_share = 10,
+                     .seconds = 11,
+                     .load = {{3, {1}, 12, 13, 14, 15}},
+                     .skipped = true};
+  std::vector<double> values;
+  for (const auto& [tag, value] : scalars_of(r)) values.push_back(value);
+  EXPECT_THAT(values, ElementsAre(3, 4, 5, 6, 7, 8, 2, 9, 10, 11, 12, 12, 15, 13, 14));
 }
 
 TEST(EventRecords, TagsOfAValidation) {
-  ValidationRecord r{.nats_per_token = 2, .bits_per_byte = 1};
+  ValidationRecord r{1, 1, 2, 1, {}};
   EXPECT_THAT(scalars_of(r), ElementsAre(Pair("validation/nats_per_token", 2), Pair("validation/bits_per_byte", 1)));
-  r.load = {{.layer = 1, .max_vio = 0.5, .dead = 3}, {.layer = 2, .max_vio = 0.25}};
-  EXPECT_THAT(scalars_of(r),
-              ElementsAre(Pair("validation/nats_per_token", 2), Pair("validation/bits_per_byte", 1),
-                          Pair("validation/max_vio/mean", 0.375), Pair("validation/max_vio/layer1", 0.5),
-                          Pair("validation/dead/layer1", 3), Pair("validation/max_vio/layer2", 0.25),
-                          Pair("validation/dead/layer2", 0)));
+  r.load = {{.layer = 1, .counts = {}, .max_vio = 0.5, .dead = 3}, {.layer = 2, .counts = {}, .max_vio = 0.25}};
+  EXPECT_THAT(scalars_of(r), ElementsAre(Pair("validation/nats_per_token", 2), Pair("validation/bits_per_byte", 1),
+                                         Pair("validation/max_vio/mean", 0.375), Pair("validation/max_vio/layer1", 0.5),
+                                         Pair("validation/dead/layer1", 3), Pair("validation/max_vio/layer2", 0.25),
+                                         Pair("validation/dead/layer2", 0)));
 }
 
 TEST(EventRecords, ASampleIsACodeBlockWhateverIsInIt) {
@@ -262,6 +280,13 @@ TEST_F(EventFiles, TornAndDamagedEndsAreCutAway) {
   }
   const EventFile third(dir.path(), 5);
   EXPECT_THAT(steps(), ElementsAre(1, 2, 5));
+}
+
+TEST_F(EventFiles, AWholeFileIsResumedWithoutAWarning) {
+  EventFile(dir.path(), 0).write(1, {{"x", 1}});
+  ::testing::internal::CaptureStderr();
+  const EventFile resumed(dir.path(), 1);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 
 // Whatever length a damaged record claims, nothing of that size is made.

@@ -8,7 +8,9 @@ namespace hadal::train {
 namespace {
 
 LayerLoad load_of(Index layer, const std::vector<Index>& counts) {
-  LayerLoad l{.layer = layer, .counts = counts};
+  LayerLoad l;
+  l.layer = layer;
+  l.counts = counts;
   const auto sum = static_cast<double>(std::accumulate(counts.begin(), counts.end(), Index{0}));
   const auto most = static_cast<double>(*std::max_element(counts.begin(), counts.end()));
   const double mean = sum / static_cast<double>(counts.size());

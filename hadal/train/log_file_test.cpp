@@ -65,13 +65,13 @@ TEST_F(LogLines, AStepIsOneLineOfTheDocumentedKeys) {
 TEST_F(LogLines, AValidationHasTheLoadOfAllThatWasValidated) {
   const ValidationRecord r{4, 8192, 3.25, 1.125, {{1, {3, 0, 5}, 0.875, -0.001, 0.002, 1}}};
   const std::string line = to_line(r);
-  EXPECT_EQ(line,
-            R"({"kind":"validation","step":4,"tokens":8192,"nats_per_token":3.25,"bits_per_byte":1.125,"load":[)"
-            R"({"layer":1,"max_vio":0.875,"bias_low":-0.001,"bias_high":0.002,"dead":1,"counts":[3,0,5]}]})"
-            "\n");
+  EXPECT_EQ(line, R"({"kind":"validation","step":4,"tokens":8192,"nats_per_token":3.25,"bits_per_byte":1.125,"load":[)"
+                  R"({"layer":1,"max_vio":0.875,"bias_low":-0.001,"bias_high":0.002,"dead":1,"counts":[3,0,5]}]})"
+                  "\n");
   EXPECT_EQ(to_line(*parse_line(line)), line);
   // As earlier versions wrote it.
-  const auto old = parse_line(R"({"kind":"validation","step":4,"tokens":8192,"nats_per_token":3.25,"bits_per_byte":1})");
+  const auto old =
+      parse_line(R"({"kind":"validation","step":4,"tokens":8192,"nats_per_token":3.25,"bits_per_byte":1})");
   EXPECT_TRUE(std::get<ValidationRecord>(*old).load.empty());
   put(line);
   EXPECT_EQ(read_log(path).validation.at(0).load.at(0).max_vio, 0.875);
@@ -121,7 +121,8 @@ TEST_F(LogLines, TextThatIsNotUtf8IsWrittenWithReplacements) {
 
 TEST_F(LogLines, ResumeCutsLaterStepsOfEveryKindAndATornLastLine) {
   put(to_line(step(1)) + to_line(step(2)) + to_line(NoteRecord{2, "kept"}) + to_line(step(3)) +
-      to_line(ValidationRecord{3, 1, 1, 1, {}}) + to_line(SampleRecord{3, 1, "a", "b"}) + R"({"kind":"step","step":2,"to)");
+      to_line(ValidationRecord{3, 1, 1, 1, {}}) + to_line(SampleRecord{3, 1, "a", "b"}) +
+      R"({"kind":"step","step":2,"to)");
   LogFile(path, 2).write(step(3));
   EXPECT_EQ(text(), to_line(step(1)) + to_line(step(2)) + to_line(NoteRecord{2, "kept"}) + to_line(step(3)));
 }

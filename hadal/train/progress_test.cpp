@@ -29,12 +29,13 @@ TEST(ProgressLine, ShowsALossThatIsNotFinite) {
   StepRecord r;
   r.loss = std::nan("");
   EXPECT_NE(progress_line(r, 1, 1).find("loss nan"), std::string::npos);
+  EXPECT_EQ(progress_line(r, 1, HUGE_VAL).find("left"), std::string::npos);
 }
 
 TEST(ValidationLine, HasTheGlobalMaxVioWhereThereAreExperts) {
   ValidationRecord r{200, 1, 0.82454, 0.477, {}};
   EXPECT_EQ(validation_line(r), "step 200: validation 0.8245 nats a token, 0.4770 bits a byte");
-  r.load = {{.layer = 1, .max_vio = 0.25}, {.layer = 2, .max_vio = 0.5}};
+  r.load = {{.layer = 1, .counts = {}, .max_vio = 0.25}, {.layer = 2, .counts = {}, .max_vio = 0.5}};
   EXPECT_EQ(validation_line(r), "step 200: validation 0.8245 nats a token, 0.4770 bits a byte, MaxVio 0.375");
 }
 

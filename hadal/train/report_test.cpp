@@ -42,7 +42,12 @@ StepRecord step(Index n) {
 TEST_F(Report, HasTheCurvesTheLoadAndTheData) {
   RunLog log(dir.path(), 0);
   for (Index n = 1; n <= 100; ++n) log.write(step(n));
-  log.write(ValidationRecord{100, 1, 2, 1.375, {{.layer = 5, .max_vio = 0.3125}, {.layer = 6, .max_vio = 0.4375}}});
+  log.write(
+      ValidationRecord{100,
+                       1,
+                       2,
+                       1.375,
+                       {{.layer = 5, .counts = {}, .max_vio = 0.3125}, {.layer = 6, .counts = {}, .max_vio = 0.4375}}});
   log.write(SampleRecord{100, 1, "Once", " upon"});
   log.note(50, "the loss rose");
   const std::string html = report();
@@ -69,6 +74,66 @@ TEST_F(Report, HasTheCurvesTheLoadAndTheData) {
                            "<dd>1 h 40 min</dd>",
                            "<dd>1.375</dd>"})
     EXPECT_THAT(html, HasSubstr(part));
+}
+
+TEST_F(Report, TilesAndTablesSayWhatTheLogSays) {
+  RunLog log(dir.path(), 0);
+  for (Index n = 1; n <= 3; ++n) {
+    StepRecord r = step(n);
+    r.seconds = n == 1 ? 60 : 30;  // the first one is no measure
+    r.fma_share = 0.66;
+    log.write(r);
+  }
+  for (const double bits : {1.5, 1.25, 1.375}) log.write(ValidationRecord{3, 1, 2, bits, {}});
+  const std::string html = report();
+  for (const char* part : {"<dt>tokens per second</dt><dd>66.67k</dd>", "<dt>time of the steps</dt><dd>2 min 0 s</dd>",
+                           "<dt>last bits per byte</dt><dd>1.375</dd>", "<dt>best bits per byte</dt><dd>1.25</dd>",
+                           "% <b>66</b>", "<td>66</td>"})
+    EXPECT_THAT(html, HasSubstr(part));
+}
+
+TEST_F(Report, LoadIsSummedOverTheLastStepsAndImbalanceAveragedOverTime) {
+  RunLog log(dir.path(), 0);
+  for (Index n = 1; n <= 240; ++n) {
+    StepRecord r = step(n);
+    const bool odd = n % 2 == 1;
+    r.load = {{5, odd ? std::vector<Index>{9, 0, 0} : std::vector<Index>{0, 0, 3}, odd ? 0.2 : 0.6, 0, 0, 1}};
+    log.write(r);
+  }
+  const std::string html = report();
+  EXPECT_THAT(html, HasSubstr("<td>5</td><td>0 (2.25)</td><td>1 (0)</td>"));
+  EXPECT_THAT(html, HasSubstr("last 100 steps"));
+  EXPECT_THAT(html, HasSubstr("<path class=\"q2\" d=\"M0 0h120v1h-120z\"/>"));  // 0.4 in all of 120 columns
+}
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t n = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++n;
+  return n;
+}
+
+TEST_F(Report, NotesAndSkippedStepsAreMarkedInTheCurves) {
+  RunLog log(dir.path(), 0);
+  for (Index n = 1; n <= 5; ++n) {
+    StepRecord r = step(n);
+    r.skipped = n == 4;
+    log.write(r);
+  }
+  const std::size_t one = count(report(), "class=\"mark\"");
+  EXPECT_GT(one, 10u);
+  log.note(2, "a note");
+  EXPECT_EQ(count(report(), "class=\"mark\""), 2 * one);
+}
+
+TEST_F(Report, SamplesOfTheLastStepAreInSight) {
+  RunLog log(dir.path(), 0);
+  log.write(step(1));
+  log.write(SampleRecord{1, 1, "p", "old text"});
+  log.write(step(2));
+  log.write(SampleRecord{2, 1, "p", "new text"});
+  const std::string html = report();
+  EXPECT_LT(html.find("new text"), html.find("Earlier samples"));
+  EXPECT_LT(html.find("Earlier samples"), html.find("old text"));
 }
 
 TEST_F(Report, TextOfTheRunIsNoMarkup) {

@@ -137,6 +137,49 @@ TEST_F(RunCheckpointsTest, KeepsWhatItWroteBesideADamagedNewerOne) {
   EXPECT_EQ(newest(checkpoints)->state.step, 5);
 }
 
+TEST_F(RunCheckpointsTest, ADamagedOneIsWrittenAgainUnderItsName) {
+  RunCheckpoints checkpoints(run_, {});
+  set(1);
+  save(checkpoints, 3);
+  checkpoints.check(true);
+  flip(run_ / "checkpoints/step-3/model.safetensors", -1);
+  set(2);
+  save(checkpoints, 3);
+  checkpoints.check(true);
+  const auto saved = newest(checkpoints);
+  ASSERT_TRUE(saved);
+  RunCheckpoints::read(saved->path, tensors());
+  EXPECT_EQ(values_->data<float>()[5], 2);
+}
+
+TEST_F(RunCheckpointsTest, AManifestHasToListWhatARunNeeds) {
+  RunCheckpoints checkpoints(run_, {});
+  save(checkpoints, 3);
+  checkpoints.check(true);
+  const fs::path path = run_ / "checkpoints/step-3/manifest.json";
+  const io::Json whole = io::read_json_file(path);
+  for (const char* name : {"trainer.json", "model.safetensors", "config.json"}) {
+    io::Json part = whole;
+    part["files"].erase(name);
+    io::write_text_file_atomically(path, part.dump());
+    EXPECT_FALSE(newest(checkpoints));
+    EXPECT_THAT(damaged_, ElementsAre(HasSubstr(fmt::format("does not list {}", name))));
+  }
+  io::write_text_file_atomically(path, whole.dump());
+  EXPECT_TRUE(newest(checkpoints));
+}
+
+TEST_F(RunCheckpointsTest, OtherNamesAreNoCheckpoints) {
+  for (const char* name : {"step-5x", "step-", "step", "5", "step-5.old"})
+    fs::create_directories(run_ / "checkpoints" / name);
+  RunCheckpoints checkpoints(run_, {.keep_last = 1});
+  EXPECT_FALSE(newest(checkpoints));
+  EXPECT_THAT(damaged_, IsEmpty());
+  save(checkpoints, 7);
+  checkpoints.check(true);
+  EXPECT_THAT(names(), ElementsAre("5", "step", "step-", "step-5.old", "step-5x", "step-7"));
+}
+
 TEST_F(RunCheckpointsTest, TensorsOfAnotherModelAreRefused) {
   RunCheckpoints checkpoints(run_, {});
   save(checkpoints, 1);

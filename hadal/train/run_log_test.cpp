@@ -59,6 +59,26 @@ TEST(RunLog, AFullDiskIsOneSentenceAndTearsNothing) {
   EXPECT_EQ(io::read_text_file(dir.path() / "log.jsonl"), to_line(step(1)));
 }
 
+TEST(RunLog, EachPromptOfAStepHasATagOfItsOwn) {
+  const test::TemporaryDirectory dir;
+  RunLog log(dir.path(), 0);
+  for (const Index n : {1, 2}) {
+    log.write(SampleRecord{n, 1, "first", "a"});
+    log.write(SampleRecord{n, 1, "second", "b"});
+  }
+  std::string events;
+  for (const auto& entry : fs::directory_iterator(dir.path()))
+    if (entry.path().filename().string().starts_with("events.")) events += io::read_text_file(entry.path());
+  const auto count = [&](const std::string& tag) {
+    std::size_t n = 0;
+    for (std::size_t at = 0; (at = events.find(tag, at)) != std::string::npos; at += tag.size()) ++n;
+    return n;
+  };
+  EXPECT_EQ(count("sample/0"), 2u);
+  EXPECT_EQ(count("sample/1"), 2u);
+  EXPECT_EQ(count("sample/2"), 0u);
+}
+
 TEST(RunLog, ADirectoryThatCannotBeIsAnError) {
   const test::TemporaryDirectory dir;
   io::write_text_file_atomically(dir.path() / "file", "x");
