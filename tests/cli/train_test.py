@@ -2,7 +2,7 @@
 """`hadal train`: what comes out depends on configuration and data alone, whatever happens to the process."""
 import array, json, os, pathlib, random, re, resource, shutil, signal, subprocess, sys, time, unittest
 
-from harness import HADAL, MINI, Case, main, run, safetensors
+from harness import HADAL, MINI, ROOT, Case, main, run, safetensors
 
 TEXT = "".join(f"Question {i}: what is {i % 13} times {i % 17}?\nAnswer {i}: {i % 13 * (i % 17)}.\n\n" for i in range(1500))
 
@@ -464,12 +464,13 @@ class TestExample(Case):
     """examples/tiny.toml, not to its end: that takes minutes."""
 
     def test_loss_falls_and_the_result_chats(self):
-        settings = [f"run_dir={self.dir}/run", "length.steps=60", "learning_rate.warmup_steps=10", "log.every=1", "log.validation_every=0"]
-        self.ok("train", "examples/tiny.toml", *[x for s in settings for x in ("--set", s)])
+        settings = [f"run_dir={self.dir}/run", "length.steps=40", "learning_rate.warmup_steps=10", "log.every=1", "log.validation_every=0"]
+        p = run("train", "examples/tiny.toml", *[x for s in settings for x in ("--set", s)], cwd=ROOT)
+        self.assertEqual(p.returncode, 0, p.stderr.decode())
         records = [json.loads(line) for line in (self.dir / "run/log.jsonl").read_text().splitlines()]
         main = [r["main"] for r in records if r["kind"] == "step"]
         self.assertGreater(main[0], 7.5)
-        self.assertLess(main[-1], 3)
+        self.assertLess(main[-1], 4)
         self.assertTrue(self.ok("chat", self.dir / "run/final", "--temperature", "0", stdin="What is 7 times 8?\n").strip())
 
 
