@@ -1,6 +1,8 @@
 #include "hadal/train/run_checkpoints.h"
 
 #include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <fstream>
 
@@ -194,22 +196,25 @@ TEST_F(RunCheckpointsTest, TensorsOfAnotherModelAreRefused) {
               ThrowsMessage<Error>(HasSubstr("has 1 tensors, the configuration gives 0")));
 }
 
-TEST_F(RunCheckpointsTest, AFailureIsSaidOnceAndLeavesNothing) {
+TEST_F(RunCheckpointsTest, AFullDiskIsSaidOnceAndLeavesNothing) {
   RunCheckpoints checkpoints(run_, {});
   save(checkpoints, 1);
   checkpoints.check(true);
-  fs::create_directories(run_ / "checkpoints");
-  fs::permissions(run_ / "checkpoints", fs::perms::owner_read | fs::perms::owner_exec);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{100, before.rlim_max};
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  ::setrlimit(RLIMIT_FSIZE, &small);
   save(checkpoints, 2);
-  if (::geteuid() == 0) {
-    checkpoints.check(true);
-    fs::permissions(run_ / "checkpoints", fs::perms::owner_all);
-    GTEST_SKIP() << "root may write everywhere";
-  }
-  EXPECT_THROW(checkpoints.check(true), Error);
-  fs::permissions(run_ / "checkpoints", fs::perms::owner_all);
+  EXPECT_THAT([&] { checkpoints.check(true); }, ThrowsMessage<Error>(HasSubstr("cannot be written: File too large")));
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, handler);
   checkpoints.check(true);
+  EXPECT_EQ(checkpoints.written(), 1);
   EXPECT_THAT(names(), ElementsAre("step-1"));
+  save(checkpoints, 3);
+  checkpoints.check(true);
+  EXPECT_EQ(newest(checkpoints)->state.step, 3);
 }
 
 }  // namespace
