@@ -12,7 +12,8 @@ using model::Keep;
 using model::Mtp;
 
 // What depth k of MTP sees of a batch: the hidden states of all but the last k + 1 positions of each sequence, the
-// tokens k + 1 ahead of them, and what comes after those (report, equation 21). Depth -1 is the main model.
+// tokens k + 1 ahead of them, and what comes after those (report, equation 21): nothing where these are of another
+// document. Depth -1 is the main model.
 struct Shifted {
   Index sequences, length;
   std::vector<TokenId> ids, targets;
@@ -20,21 +21,27 @@ struct Shifted {
   Shifted(const Batch& batch, Index ahead) : sequences(batch.sequences), length(batch.length - ahead) {
     for (Index s = 0; s < sequences; ++s)
       for (Index i = 0; i < length; ++i) {
-        const auto at = static_cast<std::size_t>(s * batch.length + i + ahead);
-        ids.push_back(batch.ids[at]);
-        targets.push_back(batch.targets[at]);
+        const Index of = s * batch.length + i, at = of + ahead;
+        ids.push_back(batch.ids[static_cast<std::size_t>(at)]);
+        targets.push_back(batch.same_document(of, at) ? batch.targets[static_cast<std::size_t>(at)] : kIgnored);
       }
   }
 };
 
-BatchRows rows_of(Context& kept, const model::Rotary& rotary, Index sequences, Index length) {
+// Of the first `length` tokens of each sequence. Where attention begins again at a document, positions do not: rotary
+// embeddings know differences only.
+BatchRows rows_of(Context& kept, const model::Rotary& rotary, const Batch& batch, Index length) {
   BatchRows rows;
   std::vector<Index> positions;
-  for (Index s = 0; s < sequences; ++s) {
+  for (Index s = 0; s < batch.sequences; ++s) {
     rows.sequences.push_back({s * length, (s + 1) * length});
-    for (Index i = 0; i < length; ++i) positions.push_back(i);
+    for (Index i = 0; i < length; ++i) {
+      const Index at = s * batch.length + i;
+      if (i == 0 || !batch.same_document(at - 1, at)) rows.attended.push_back({s * length + i, s * length + i});
+      ++rows.attended.back().end;
+      positions.push_back(i);
+    }
   }
-  rows.attended = rows.sequences;
   rows.rope = ops::rope_table(kept, rotary.inv_freq, positions, rotary.magnitude);
   return rows;
 }
@@ -95,7 +102,7 @@ class Run {
         losses_(losses) {}
 
   const ConstTensorRef& forward_layers() {
-    rows_ = rows_of(kept_, model_.rotary, batch_.sequences, batch_.length);
+    rows_ = rows_of(kept_, model_.rotary, batch_, batch_.length);
     ConstTensorRef x = ops::embedding(kept_, model_.embed_tokens, batch_.ids);  // checks ids, too
     saved_.resize(model_.layers.size());
     for (std::size_t i = 0; i < saved_.size(); ++i) {
@@ -150,7 +157,7 @@ class Run {
     if (batch_.length <= ahead) return;
     Depth d{.tokens = Shifted(batch_, ahead), .rows = {}, .saved = {}, .hidden = {}, .d_hidden = {}};
     const Mtp& mtp = model_.mtp[k];
-    d.rows = rows_of(kept_, model_.rotary, batch_.sequences, d.tokens.length);
+    d.rows = rows_of(kept_, model_.rotary, batch_, d.tokens.length);
     const ConstTensorRef& previous = k == 0 ? hidden_ : depths_[k - 1].hidden;
     d.hidden =
         mtp.forward(ctx_,

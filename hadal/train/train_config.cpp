@@ -146,7 +146,7 @@ std::vector<Field> make_fields() {
       HADAL_FIELD("data.fim_rate", data.fim_rate, "0.1", kRefused, kOtherData, "Of data.text: share of the documents written for fill-in-the-middle."),
       HADAL_FIELD("data.keep_duplicates", data.keep_duplicates, "", kRefused, kOtherData, "Of data.text: keep documents that were there before."),
       HADAL_FIELD("data.epochs", data.epochs, "", kAccepted, kFromHere, "How often the data may be gone through; training ends with the last. Not set: as often as the run takes."),
-      HADAL_FIELD("data.within_documents", data.within_documents, "false", kRefused, kOtherData, "The last token of a document predicts nothing."),
+      HADAL_FIELD("data.within_documents", data.within_documents, "false", kRefused, kOtherData, "Attention and MTP stay within a document, whose last token predicts nothing; otherwise they see the whole sequence."),
 
       HADAL_FIELD("batch.sequences", batch.sequences, "3072 to 15360 over 469B tokens", kRefused, kOtherData, "Sequences of a step, by consumed tokens."),
       HADAL_FIELD("batch.sequence_length", batch.sequence_length, "4096", kRefused, kOtherData, "Tokens of a sequence, by consumed tokens."),

@@ -203,7 +203,7 @@ class TrainingRun {
     const Index sequences = schedule_.sequences_at(state_.tokens), length = schedule_.length_at(state_.tokens);
     data::Batch loaded;
     if (!loader_->next(sequences, length, loaded)) return false;
-    const Batch batch = to_batch(loaded);
+    const Batch batch = to_batch(loaded, config_.data.within_documents);
     const Objective objective = schedule_.objective_at(state_.tokens);
     const Losses losses = gradients(batch, objective);
     const double norm = gradient_norm(ctx_, parameters_);

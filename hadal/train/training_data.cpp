@@ -16,8 +16,8 @@ fs::path build_from_text(const TrainConfig& c, const tokenizer::Tokenizer& token
   options.sources = {source};
   if (!c.data.documents.empty()) {
     options.documents.division = data::division_from_name(c.data.documents);
-    HADAL_CHECK(options.documents.division,
-                "data.documents: {} is not known; file, lines, blank-lines and jsonl are", c.data.documents);
+    HADAL_CHECK(options.documents.division, "data.documents: {} is not known; file, lines, blank-lines and jsonl are",
+                c.data.documents);
   }
   options.fim_rate = c.data.fim_rate;
   options.validation = c.data.validation;
@@ -68,13 +68,14 @@ data::LoaderOptions loader_options(const TrainConfig& c, Index block) {
   return options;
 }
 
-Batch to_batch(const data::Batch& from) {
+Batch to_batch(const data::Batch& from, bool within_documents) {
   Batch batch{from.ids.size(0), from.ids.size(1), {}, {}};
   const auto values = [&](const Tensor& t) {
     return std::vector<TokenId>(t->data<TokenId>(), t->data<TokenId>() + batch.tokens());
   };
   batch.ids = values(from.ids);
   batch.targets = values(from.targets);
+  if (within_documents) batch.documents = values(from.documents);
   return batch;
 }
 

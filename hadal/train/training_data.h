@@ -28,6 +28,7 @@ std::filesystem::path tokenizer_directory(const TrainConfig& config);
 TrainingData open_training_data(const TrainConfig& config, const data::Progress& progress);
 
 data::LoaderOptions loader_options(const TrainConfig& config, Index block);
-Batch to_batch(const data::Batch& batch);
+// `within_documents`: with what attention and MTP are to stay within.
+Batch to_batch(const data::Batch& batch, bool within_documents = false);
 
 }  // namespace hadal::train

@@ -2,7 +2,7 @@
 """`hadal train`: what comes out depends on configuration and data alone, whatever happens to the process."""
 import array, json, os, pathlib, random, re, resource, shutil, signal, subprocess, sys, time, unittest
 
-from harness import HADAL, MINI, ROOT, Case, main, run, safetensors
+from harness import DATA, HADAL, MINI, ROOT, Case, main, run, safetensors
 
 TEXT = "".join(f"Question {i}: what is {i % 13} times {i % 17}?\nAnswer {i}: {i % 13 * (i % 17)}.\n\n" for i in range(1500))
 
@@ -202,6 +202,53 @@ class TestRun(Training):
         (self.path("run") / "report.html").unlink()
         self.train("run", "length.steps=2")
         self.assertIn("<title>run: training report", (self.path("run") / "report.html").read_text())
+
+
+class TestBalance(Training):
+    def biases(self, directory):
+        return {n: t[2] for n, t in safetensors(directory / "model.safetensors").items() if n.endswith("e_score_correction_bias")}
+
+    def load_over(self, name, begin, end):
+        """MaxVio of each MoE layer, the mean over steps."""
+        steps = self.steps(name)[begin:end]
+        return [sum(s["load"][layer]["max_vio"] for s in steps) / len(steps) for layer in range(len(steps[0]["load"]))]
+
+    def test_max_vio_falls_below_a_bound_and_gamma_0_freezes_the_bias(self):
+        config = json.loads((self.dir / "config.json").read_text()) | {"n_group": 1, "topk_group": 1}
+        (self.dir / "config.json").write_text(json.dumps(config))
+        options = ["length.steps=66", "batch.sequences=8", "batch.sequence_length=64", "batch.micro_batch=0", "learning_rate.peak=5e-4", "model.init_std=0.05",
+                   "objective.alpha=0", "log.validation_every=0", "checkpoint.every_steps=6", "ema.decay=0"]
+        self.train("free", "objective.gamma=0", *options)
+        self.train("balanced", f"objective.gamma=[[0,0.005],[{60 * 8 * 64},0]]", *options)
+        for free, balanced in zip(self.load_over("free", 50, 60), self.load_over("balanced", 50, 60)):
+            self.assertGreater(free, 1)
+            self.assertLess(balanced, 0.5)
+        self.assertEqual(len(self.biases(self.checkpoint("free", 66))), 2)
+        self.assertFalse(any(b"".join(self.biases(self.checkpoint("free", 66)).values())))
+        frozen = self.biases(self.checkpoint("balanced", 60))
+        self.assertTrue(all(any(b) for b in frozen.values()))
+        self.assertEqual(frozen, self.biases(self.checkpoint("balanced", 66)))
+
+
+class TestDocuments(Training):
+    def test_packed_within_documents_have_the_losses_that_they_have_apart(self):
+        # Documents of 31 letters and an end: one or two of them in a sequence, all in the first batch.
+        tokenizer = DATA / "export/f32"
+        config = json.loads((self.dir / "config.json").read_text()) | {"vocab_size": 264}
+        (self.dir / "config.json").write_text(json.dumps(config))
+        draw = random.Random(3)
+        (self.dir / "text.txt").write_text("\n".join("".join(draw.choice("abcdefgh ") for _ in range(30)) + "." for _ in range(32)))
+        options = [f"model.tokenizer={tokenizer}", "data.documents=lines", "data.validation=0", "data.fim_rate=0", "length.steps=1", "objective.alpha=0", "batch.micro_batch=0",
+                   "model.init_std=0.3", "log.validation_every=0"]
+        first = {}
+        for name, within, sequences, length in (("apart", "true", 32, 32), ("packed", "true", 16, 64), ("across", "false", 16, 64)):
+            self.train(name, f"data.within_documents={within}", f"batch.sequences={sequences}", f"batch.sequence_length={length}", *options)
+            info = json.loads((self.path(name) / "data/dataset.json").read_text())
+            self.assertEqual(info["sources"][0]["train"]["tokens"], 32 * 32)
+            first[name] = self.steps(name)[0]
+        for loss in (lambda s: s["main"], lambda s: s["mtp"][0]):
+            self.assertAlmostEqual(loss(first["packed"]), loss(first["apart"]), delta=1e-5)
+            self.assertGreater(abs(loss(first["across"]) - loss(first["apart"])), 1e-3)
 
 
 class TestResume(Training):

@@ -161,10 +161,10 @@ void expect_exact(const Deviation& d) {
 TEST_P(TrainingGolden, LossesGradientsAndWeightsInDouble) {
   expect_exact(deviation(GetParam(), {}));
 }
-TEST_P(TrainingGolden, SequenceBySequence) {
+TEST_P(TrainingGolden, MicroBatchesOfOneSequenceGiveTheSameFourSteps) {
   expect_exact(deviation(GetParam(), {.micro_batch = 1}));
 }
-TEST_P(TrainingGolden, WithWhatIsMadeAgain) {
+TEST_P(TrainingGolden, RecomputationGivesTheSameFourSteps) {
   expect_exact(deviation(GetParam(), {.recompute = true}));
 }
 
