@@ -35,7 +35,7 @@ endfunction()
 
 # What runs under AddressSanitizer and UBSan (the parsers are fuzzed there too), and under ThreadSanitizer.
 set(HADAL_ASAN_PROGRAMS core io data config grammar chat kernels ops model stream train infer serve)
-set(HADAL_TSAN_PROGRAMS core io data ops model stream infer serve)  # grammar: Rust's reference counts look like races to it
+set(HADAL_TSAN_PROGRAMS core io data ops model stream train infer serve)  # grammar: Rust's reference counts look like races to it
 
 # What ./test builds of a sanitized preset (HADAL_SANITIZERS=1).
 function(hadal_sanitized_programs)
