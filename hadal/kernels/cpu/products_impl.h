@@ -186,6 +186,11 @@ HADAL_INLINE void put_sums(Vec (&sums)[kTileRows][kPanelGroups], bool first, boo
     }
 }
 
+// A tile's place in y, while its sums are made: elsewhere than in the caches, it would be waited for.
+HADAL_INLINE void ask_for_y(const ProductF32& p, Index row, Index row_end, Index column) {
+  for (Index i = row; i < row + kTileRows && i < row_end; ++i) __builtin_prefetch(p.y + i * p.y_stride + column, 1);
+}
+
 HADAL_INLINE void fill(float* to, Index begin, Index end) {
   for (Index i = begin; i < end; ++i) to[i] = 0;
 }
@@ -210,6 +215,7 @@ void product_piece(const ProductF32& p, Index row_begin, Index row_end, Index co
       float* tile = tiles;
       for (Index row = row_begin; row < row_end; row += kTileRows, tile += kTileStride, so_far += kTileRows * kPanel) {
         if (column == column_begin) fill(tile, depth * kTileRows, filled * kTileRows);
+        if (k + kBlock >= p.k) ask_for_y(p, row, row_end, column);
         Vec acc[kTileRows][kPanelGroups];
         tile_sums(tile, panel, row + kTileRows < row_end ? tile + kTileStride : tiles, depth, acc);
         put_sums(acc, k == 0, k + kBlock >= p.k, so_far, p, row, row_end - row < kTileRows ? row_end - row : kTileRows,

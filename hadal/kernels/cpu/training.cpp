@@ -13,22 +13,36 @@
 namespace hadal::kernels::cpu {
 namespace {
 
-// How a product is cut: pieces as alike as they can be.
+// How a product is cut.
 struct Cut {
   Index rows, columns;  // of a piece
   Index row_pieces, column_pieces;
   Index count() const { return row_pieces * column_pieces; }
 };
 
-Index even(Index n, Index most, Index unit) {
-  const Index pieces = (n + most - 1) / most;
-  return ((n + pieces - 1) / pieces + unit - 1) / unit * unit;
+Cut cut(const Product<float>& p, Index row_pieces, Index column_pieces) {
+  constexpr Index kRowUnit = 12, kColumnUnit = 32;
+  const auto size = [](Index n, Index pieces, Index unit) {
+    return ((n + pieces - 1) / pieces + unit - 1) / unit * unit;
+  };
+  const Index rows = size(p.m, row_pieces, kRowUnit), columns = size(p.n, column_pieces, kColumnUnit);
+  return {rows, columns, (p.m + rows - 1) / rows, (p.n + columns - 1) / columns};
 }
 
-Cut cut(const Product<float>& p, const ProductKernels& k) {
-  constexpr Index kRowUnit = 12, kColumnUnit = 32;
-  const Index rows = even(p.m, k.piece_rows, kRowUnit), columns = even(p.n, k.piece_columns, kColumnUnit);
-  return {rows, columns, (p.m + rows - 1) / rows, (p.n + columns - 1) / columns};
+// Pieces as alike and as large as they can be; of a product that is alone, such that threads end together. A row and a
+// column of a piece are packed once, which takes about as long as multiplying kPacking numbers with them.
+Cut cut(const Product<float>& p, const ProductKernels& k, Index threads) {
+  constexpr Index kPacking = 32, kTries = 8;
+  const Index row_pieces = (p.m + k.piece_rows - 1) / k.piece_rows,
+              column_pieces = (p.n + k.piece_columns - 1) / k.piece_columns;
+  Cut best = cut(p, row_pieces, column_pieces);
+  const auto time = [&](const Cut& c) {
+    return (c.count() + threads - 1) / threads * (c.rows * c.columns + kPacking * (c.rows + c.columns));
+  };
+  for (Index r = row_pieces; threads > 1 && r < row_pieces + kTries; ++r)
+    for (Index c = column_pieces; c < column_pieces + kTries; ++c)
+      if (const Cut other = cut(p, r, c); time(other) < time(best)) best = other;
+  return best;
 }
 
 const ProductKernels& product_kernels(const Context& ctx) {
@@ -43,7 +57,7 @@ void products(Context& ctx, std::span<const Product<float>> all) {
   std::vector<Index> end;
   Index work = 0;
   for (const Product<float>& p : all) {
-    cuts.push_back(cut(p, k));
+    cuts.push_back(cut(p, k, all.size() == 1 ? ctx.threads.num_threads() : 1));
     end.push_back((end.empty() ? 0 : end.back()) + cuts.back().count());
     work += p.m * p.n * p.k;
   }

@@ -71,6 +71,19 @@ Index index_of_largest(const double* values, Index n) {
   return best;
 }
 
+// The indices of the `count` largest, those that are out aside, the largest first, the first of equals first.
+void best_of(const double* values, Index n, Index count, std::int32_t* best) {
+  Index found = 0;
+  for (Index i = 0; i < n; ++i) {
+    const double value = values[i];
+    if (std::isnan(value) || (found == count && value <= values[best[count - 1]])) continue;
+    Index at = found < count ? found++ : count - 1;
+    for (; at > 0 && value > values[best[at - 1]]; --at) best[at] = best[at - 1];
+    best[at] = static_cast<std::int32_t>(i);
+  }
+  std::fill(best + found, best + count, static_cast<std::int32_t>(n - 1));
+}
+
 void exclude_groups(const GateArgs& a, double* selection, double* group_scores) {
   const Index size = a.n_routed_experts / a.n_group;
   for (Index g = 0; g < a.n_group; ++g) group_scores[g] = sum_of_best(selection + g * size, size, a.group_best);
@@ -86,11 +99,7 @@ void choose(const GateArgs& a, double* scores, std::int32_t* experts) {
   double* selection = scores + n;
   for (Index e = 0; e < n; ++e) selection[e] = scores[e] + (a.bias ? double{a.bias[e]} : 0.0);
   if (a.n_group > 1) exclude_groups(a, selection, scores + 2 * n);
-  for (Index i = 0; i < a.num_experts_per_tok; ++i) {
-    const Index e = index_of_largest(selection, n);
-    experts[i] = static_cast<std::int32_t>(e);
-    selection[e] = kOut;
-  }
+  best_of(selection, n, a.num_experts_per_tok, experts);
 }
 
 void gate(const GateArgs& a, const float* logits, double* scores, std::int32_t* experts, float* weights) {
