@@ -60,7 +60,17 @@ def questions():
     yield "Goodbye.", "Goodbye!"
 
 
-# In many orders, so that what is learnt is what answers a question, not what comes behind the one before.
-documents = list(dict.fromkeys(f"Q: {q}\nA: {a}" for q, a in questions()))
+# In many orders, so that what is learnt is what answers a question, not what comes behind the one before; and in several forms, so that what is
+# kept apart for validation (all copies of a text) is a form of a question, not a fact.
+GREETINGS = 15  # at the end: in one form
+FORMS = ["{}", "Tell me: {}", "Another question: {}", "And now: {}"]
+asked = list(dict.fromkeys(questions()))
 draw = random.Random(1)
-print("\n\n".join(d for _ in range(16) for d in draw.sample(documents, len(documents))))
+
+
+def document(number, question, answer):
+    form = draw.choices(FORMS, [6, 2, 2, 2])[0] if number < len(asked) - GREETINGS else FORMS[0]
+    return f"Q: {form.format(question)}\nA: {answer}"
+
+
+print("\n\n".join(document(i, *asked[i]) for _ in range(16) for i in draw.sample(range(len(asked)), len(asked))))
