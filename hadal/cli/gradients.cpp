@@ -69,14 +69,15 @@ void add_counts(Results& results, const std::string& prefix, const Losses& losse
 }
 
 int run(const GradientsCommand& o) {
-  const bool in_double = o.precision == "f64";
-  Context ctx(o.threads, Numerics{.isa = in_double ? Isa::kRef : o.isa.empty() ? best_isa() : parse_isa(o.isa)});
+  const train::Precision precision = *train::precision_named(o.precision);
+  const DType moments = precision == train::Precision::kF64 ? DType::kF64 : DType::kF32;
+  Context ctx(o.threads, train::numerics_of(precision, o.isa.empty() ? best_isa() : parse_isa(o.isa)));
   end_when_interrupted(ctx, "interrupted; nothing was written");
   model::Transformer model(weights::open_checkpoint(o.model).config);
   const std::vector<train::Batch> batches = train::read_batches(o.batch, o.steps, model.config.vocab_size);
-  train::Parameters parameters(model, in_double ? DType::kF64 : DType::kF32);
+  train::Parameters parameters(model, precision);
   train::read_values(ctx, o.model, parameters);
-  train::AdamW adamw(parameters, o.adamw, in_double ? DType::kF64 : DType::kF32);
+  train::AdamW adamw(parameters, o.adamw, moments);
   train::MicroBatch micro_batch(model, o.recompute);
   Results results;
   for (Index step = 0; step < o.steps; ++step) {
@@ -103,6 +104,7 @@ int run(const GradientsCommand& o) {
     add_counts(results, "step" + std::to_string(step) + ".", losses, model.config);
     adamw.step(ctx, parameters, o.learning_rate, train::clip_factor(norm, o.clip));
     train::step_routing_bias(parameters, losses.counts, o.gamma);
+    parameters.publish(ctx);
   }
   for (const train::Parameter& p : parameters.all())
     if (o.steps > 1) results.tensor("after." + p.name, p.value);
@@ -125,8 +127,9 @@ void add_gradients(CLI::App& app, Action& action) {
       ->required();
   c->add_option("--lambda", o.objective.mtp_weight, "Weight of the MTP losses (default 0.3)");
   c->add_option("--alpha", o.objective.balance, "Weight of the sequence-wise balance loss (default 0.0001)");
-  c->add_option("--precision", o.precision, "f64 (exact, slow) or f32 (default)")
-      ->check(CLI::IsMember({"f64", "f32"}));
+  c->add_option("--precision", o.precision,
+                "f64 (exact, slow), f32 (default) or bf16 (what linears multiply is rounded to BF16)")
+      ->check(CLI::IsMember({"f64", "f32", "bf16"}));
   c->add_option("--micro-batch", o.micro_batch, "Sequences computed at a time (default: all)")
       ->check(CLI::PositiveNumber);
   c->add_option("--steps", o.steps, "Optimiser steps (default 1: gradients alone)")->check(CLI::PositiveNumber);

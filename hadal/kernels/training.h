@@ -6,6 +6,7 @@
 
 #include <span>
 
+#include "hadal/core/number_formats.h"
 #include "hadal/core/row_range.h"
 #include "hadal/kernels/gate.h"
 #include "hadal/kernels/optimizer.h"
@@ -27,11 +28,15 @@ struct Product {
   Index y_stride = 0;
   Index m = 0, n = 0, k = 0;
   bool add = false;
+  bool to_bf16 = false;  // both factors are rounded to BF16 first, to nearest even; sums stay what they are
 
   const Real* a_line(Index i) const { return a + (a_lines ? a_lines[i] : i) * (a_row == 1 ? a_column : a_row); }
   const Real* b_line(Index i) const { return b + (b_lines ? b_lines[i] : i) * (b_column == 1 ? b_row : b_column); }
-  Real a_at(Index i, Index l) const { return a_row == 1 ? a_line(l)[i] : a_line(i)[l]; }
-  Real b_at(Index l, Index j) const { return b_column == 1 ? b_line(l)[j] : b_line(j)[l]; }
+  Real a_at(Index i, Index l) const { return rounded(a_row == 1 ? a_line(l)[i] : a_line(i)[l]); }
+  Real b_at(Index l, Index j) const { return rounded(b_column == 1 ? b_line(l)[j] : b_line(j)[l]); }
+  Real rounded(Real x) const {
+    return to_bf16 ? static_cast<Real>(bf16_to_float(float_to_bf16(static_cast<float>(x)))) : x;
+  }
 };
 
 // Causal attention of whole sequences in the expanded form: row t of a sequence sees the rows of it up to itself.

@@ -52,10 +52,15 @@ void expect_near(const std::vector<float>& a, const std::vector<float>& b, doubl
 
 // One chain of fused multiply-adds over each 128 of k, then the sums of these.
 float promised(const Product<float>& p, Index i, Index j) {
+  const auto factor = [&p](float x) { return p.to_bf16 ? bf16_to_float(float_to_bf16(x)) : x; };
   float total = 0;
   for (Index begin = 0; begin < p.k; begin += 128) {
     float sum = 0;
-    for (Index l = begin; l < std::min(begin + 128, p.k); ++l) sum = std::fma(p.a_at(i, l), p.b_at(l, j), sum);
+    for (Index l = begin; l < std::min(begin + 128, p.k); ++l) {
+      const float a = p.a_row == 1 ? p.a_line(l)[i] : p.a_line(i)[l],
+                  b = p.b_column == 1 ? p.b_line(l)[j] : p.b_line(j)[l];
+      sum = std::fma(factor(a), factor(b), sum);
+    }
     total += sum;
   }
   return total;
@@ -70,8 +75,8 @@ TEST_P(OnEveryIsa, ProductsHaveThePromisedSums) {
   const Size sizes[] = {{1, 1, 1},    {6, 16, 128},  {7, 17, 129}, {5, 3, 2},      {12, 32, 256},
                         {13, 33, 31}, {200, 40, 20}, {40, 300, 7}, {193, 257, 130}};
   for (const Size& s : sizes)
-    for (int kind = 0; kind < 16; ++kind) {
-      const bool a_across = kind & 1, b_across = kind & 2, lines = kind & 4, add = kind & 8;
+    for (int kind = 0; kind < 32; ++kind) {
+      const bool a_across = kind & 1, b_across = kind & 2, lines = kind & 4, add = kind & 8, to_bf16 = kind & 16;
       const std::vector<float> a = numbers(2 * s.m * s.k + 64, 1), b = numbers(2 * s.n * s.k + 64, 2);
       std::vector<float> y = numbers(s.m * (s.n + 3), 3);
       const std::vector<float> before = y;
@@ -92,6 +97,7 @@ TEST_P(OnEveryIsa, ProductsHaveThePromisedSums) {
       p.n = s.n;
       p.k = s.k;
       p.add = add;
+      p.to_bf16 = to_bf16;
       of(fast).products(fast, std::span(&p, 1));
       for (Index i = 0; i < s.m; ++i)
         for (Index j = 0; j < s.n + 3; ++j) {

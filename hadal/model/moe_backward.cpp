@@ -20,14 +20,14 @@ TensorRef Moe::backward_input(Context& ctx, const ConstTensorRef& dy, const Batc
   if (has_shared_experts) ops::add_in_place(ctx, du, shared_experts.backward_input(ctx, dy, s.shared, d.shared));
   d.logits = ops::gate_backward(ctx, d.experts.weights, s.logits, s.chosen, gate.rule, rows.sequences, s.load,
                                 balance);  // (13-20)
-  ops::add_in_place(ctx, du, gate.linear.backward_input(ctx, d.logits));
+  ops::add_in_place(ctx, du, ops::linear_unrounded_backward_input(ctx, d.logits, gate.linear.weight));
   return du;
 }
 
 void Moe::backward_weight(Context& ctx, const ConstTensorRef& u, const Saved& s, const Deltas& d) const {
   ops::experts_backward_weight(ctx, u, weights(), s.experts, d.experts);
   if (has_shared_experts) shared_experts.backward_weight(ctx, u, d.shared);
-  gate.linear.backward_weight(ctx, d.logits, u);
+  ops::linear_unrounded_backward_weight(ctx, d.logits, u, gate.linear.weight);
 }
 
 }  // namespace hadal::model

@@ -34,6 +34,7 @@ Index width_of(const ExpertGroups& groups, std::span<const FeedForwardRef> exper
 template <class Real>
 Product<Real> with_a(const Context& ctx, const ConstTensorRef& x, RowRange r, const Index* tokens) {
   Product<Real> p;
+  p.to_bf16 = in_bf16(ctx);
   p.a = x.data_on<Real>(ctx.device) + (tokens ? 0 : r.begin * x.stride(0));
   p.a_row = x.stride(0);
   p.a_lines = tokens;
@@ -44,7 +45,7 @@ Product<Real> with_a(const Context& ctx, const ConstTensorRef& x, RowRange r, co
 // y = x W^T for those rows.
 template <class Real>
 Product<Real> fprop(const Context& ctx, Product<Real> p, const Weight& w, RowRange r, const TensorRef& y) {
-  p.b = w.values.data_on<Real>(ctx.device);
+  p.b = factor<Real>(ctx, w);
   p.b_row = 1;
   p.b_column = w.values.stride(0);
   p.n = w.num_rows();
@@ -56,7 +57,7 @@ Product<Real> fprop(const Context& ctx, Product<Real> p, const Weight& w, RowRan
 // dx (+)= dy W.
 template <class Real>
 Product<Real> dgrad(const Context& ctx, Product<Real> p, const Weight& w, RowRange r, const TensorRef& dx, bool add) {
-  p.b = w.values.data_on<Real>(ctx.device);
+  p.b = factor<Real>(ctx, w);
   p.b_row = w.values.stride(0);
   p.n = w.num_columns();
   p.k = w.num_rows();
@@ -70,6 +71,7 @@ template <class Real>
 Product<Real> wgrad(const Context& ctx, const ConstTensorRef& dy, const Index* dy_tokens, const ConstTensorRef& x,
                     const Index* x_tokens, RowRange r, const Weight& w) {
   Product<Real> p;
+  p.to_bf16 = in_bf16(ctx);
   p.a = dy.data_on<Real>(ctx.device) + (dy_tokens ? 0 : r.begin * dy.stride(0));
   p.a_row = 1;
   p.a_column = dy.stride(0);

@@ -18,27 +18,31 @@ constexpr Index kLogitBytes = Index{8} << 20;  // at a time
 
 void check_weight(const char* op, const Weight& w, const ConstTensorRef& dy, const ConstTensorRef& x) {
   HADAL_CHECK(
-      w.values && w.values.dtype() == dy.dtype() && w.rank() == 2 && dy.rank() == 2 && dy.size(1) == w.num_rows() &&
+      w.values && (w.master ? w.master : w.values).dtype() == dy.dtype() && w.rank() == 2 && dy.rank() == 2 &&
+          dy.size(1) == w.num_rows() &&
           (!x || (x.rank() == 2 && x.size(0) == dy.size(0) && x.size(1) == w.num_columns() && x.dtype() == dy.dtype())),
       "{}: the weight is {} {}, dy {} {}, x {}", op, dtype_name(w.dtype()), w.shape().to_string(),
       dtype_name(dy.dtype()), dy.shape().to_string(), x.shape().to_string());
 }
 
 template <class Real>
-kernels::Product<Real> dgrad(const Context& ctx, const ConstTensorRef& dy, const Weight& w, const TensorRef& dx) {
+kernels::Product<Real> dgrad(const Context& ctx, const ConstTensorRef& dy, const Weight& w, const TensorRef& dx,
+                             bool to_bf16) {
   return {.a = dy.data_on<Real>(ctx.device),
           .a_row = dy.stride(0),
-          .b = w.values.data_on<Real>(ctx.device),
+          .b = factor<Real>(ctx, w),
           .b_row = w.values.stride(0),
           .y = dx.data_on<Real>(ctx.device),
           .y_stride = dx.stride(0),
           .m = dy.size(0),
           .n = w.num_columns(),
-          .k = w.num_rows()};
+          .k = w.num_rows(),
+          .to_bf16 = to_bf16};
 }
 
 template <class Real>
-kernels::Product<Real> wgrad(const Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x, const Weight& w) {
+kernels::Product<Real> wgrad(const Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x, const Weight& w,
+                             bool to_bf16) {
   return {.a = dy.data_on<Real>(ctx.device),
           .a_row = 1,
           .a_column = dy.stride(0),
@@ -49,7 +53,8 @@ kernels::Product<Real> wgrad(const Context& ctx, const ConstTensorRef& dy, const
           .m = w.num_rows(),
           .n = w.num_columns(),
           .k = dy.size(0),
-          .add = true};
+          .add = true,
+          .to_bf16 = to_bf16};
 }
 
 template <class Real>
@@ -83,7 +88,7 @@ TensorRef linear_all_backward_input(Context& ctx, std::initializer_list<ConstTen
     const Weight* const* w = weights.begin();
     for (const ConstTensorRef& part : dy) {
       check_weight("dgrad", **w, part, {});
-      products.push_back(dgrad<Real>(ctx, part, **w, dx));
+      products.push_back(dgrad<Real>(ctx, part, **w, dx, in_bf16(ctx)));
       products.back().add = products.size() > 1;
       ++w;
     }
@@ -107,10 +112,29 @@ void linear_all_backward_weight(Context& ctx, std::initializer_list<ConstTensorR
       check_weight("wgrad", **w, part, x);
       HADAL_CHECK((*w)->grad && (*w)->grad.shape() == (*w)->shape(), "wgrad: the weight {} has no room for gradients",
                   (*w)->shape().to_string());
-      products.push_back(wgrad<Real>(ctx, part, x, **w));
+      products.push_back(wgrad<Real>(ctx, part, x, **w, in_bf16(ctx)));
       ++w;
     }
     multiply_all(ctx, kernels, products);
+  });
+}
+
+TensorRef linear_unrounded_backward_input(Context& ctx, const ConstTensorRef& dy, const Weight& w) {
+  check_weight("dgrad", w, dy, {});
+  const TensorRef dx = ctx.workspace.tensor(dy.dtype(), {dy.size(0), w.num_columns()});
+  with_real(ctx, "dgrad", dy.dtype(), [&]<class Real>(Real, const auto& kernels) {
+    const auto product = dgrad<Real>(ctx, dy, w, dx, false);
+    kernels.products(ctx, std::span(&product, 1));
+  });
+  return dx;
+}
+
+void linear_unrounded_backward_weight(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x,
+                                      const Weight& w) {
+  check_weight("wgrad", w, dy, x);
+  with_real(ctx, "wgrad", x.dtype(), [&]<class Real>(Real, const auto& kernels) {
+    const auto product = wgrad<Real>(ctx, dy, x, w, false);
+    kernels.products(ctx, std::span(&product, 1));
   });
 }
 
@@ -285,12 +309,12 @@ double cross_entropy(Context& ctx, const ConstTensorRef& hidden, const Weight& w
   for (Index begin = 0; begin < hidden.size(0); begin += rows) {
     const Workspace::Scope scope(ctx.workspace);
     const Index end = std::min(begin + rows, hidden.size(0));
-    const TensorRef logits = linear_unrounded(ctx, hidden.rows(begin, end), w);
+    const TensorRef logits = linear(ctx, hidden.rows(begin, end), w);
     std::vector<double> losses(static_cast<std::size_t>(end - begin));
     with_real(ctx, "cross_entropy", hidden.dtype(), [&]<class Real>(Real, const auto& kernels) {
       kernels.cross_entropy(ctx, logits.view_on<Real, 2>(ctx.device),
                             targets.subspan(static_cast<std::size_t>(begin), losses.size()), scale, losses.data());
-      const auto product = dgrad<Real>(ctx, logits, w, d_hidden.rows(begin, end));
+      const auto product = dgrad<Real>(ctx, logits, w, d_hidden.rows(begin, end), in_bf16(ctx));
       kernels.products(ctx, std::span(&product, 1));
     });
     linear_backward_weight(ctx, logits, hidden.rows(begin, end), w);

@@ -1,7 +1,7 @@
 // Backward passes of the operations in this folder, in F32 or F64. dy is the gradient of the loss with respect to an
 // operation's result; what comes back is the gradient with respect to its input, in ctx.workspace. Gradients of
 // parameters are added to Weight::grad. Products of a linear's backward pass are dgrad (backward_input) and wgrad
-// (backward_weight).
+// (backward_weight). With Activations::kBf16 they round their factors to BF16, as the forward pass does.
 #pragma once
 
 #include <span>
@@ -21,6 +21,10 @@ TensorRef linear_all_backward_input(Context& ctx, std::initializer_list<ConstTen
 void linear_backward_weight(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x, const Weight& w);
 void linear_all_backward_weight(Context& ctx, std::initializer_list<ConstTensorRef> dy, const ConstTensorRef& x,
                                 std::initializer_list<const Weight*> weights);
+
+// The same with factors never rounded: for the router.
+TensorRef linear_unrounded_backward_input(Context& ctx, const ConstTensorRef& dy, const Weight& w);
+void linear_unrounded_backward_weight(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x, const Weight& w);
 
 // inverse_rms [T] is what rms_norm has saved.
 TensorRef rms_norm_backward_input(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x, const Weight& w,

@@ -4,9 +4,21 @@
 
 #include <vector>
 
+#include "hadal/core/context.h"
 #include "hadal/kernels/training.h"
+#include "hadal/ops/weight.h"
 
 namespace hadal::ops {
+
+// What products of training read of a weight.
+template <class Real>
+const Real* factor(const Context& ctx, const Weight& w) {
+  return (w.master ? w.master : w.values).template data_on<Real>(ctx.device);
+}
+// Whether linears, forward and backward, round their factors: weights that are held in BF16, and activations with them.
+inline bool in_bf16(const Context& ctx) {
+  return ctx.numerics.activations == Activations::kBf16;
+}
 
 // Makes `next` a part of p if it is its continuation: more rows of y from the same b, more columns from the same a, or
 // more of k added to the same y.

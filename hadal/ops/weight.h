@@ -63,6 +63,8 @@ struct Weight {
   PackedForm packed = {};
   // While training: where gradients are added up, of the dtype and shape of `values` (F32, or F64 for exact gradients).
   TensorRef grad = {};
+  // While training with values in BF16: what they are rounded from, F32.
+  ConstTensorRef master = {};
 
   explicit operator bool() const { return values || packed; }
   DType dtype() const { return any_form().dtype(); }
@@ -88,6 +90,7 @@ struct Weight {
       part.packed = {};
     part.first_row = first_row + begin;
     if (grad) part.grad = grad.rows(begin, end);
+    if (master) part.master = master.rows(begin, end);
     return part;
   }
 

@@ -34,8 +34,8 @@ void Ema::swap(Context& ctx, Parameters& parameters) {
     Parameter& p = parameters.all()[at];
     auto* average = static_cast<std::byte*>(averages_[at].value->raw());
     std::swap_ranges(average, average + p.value->num_bytes(), static_cast<std::byte*>(p.value->raw()));
-    p.publish();
   });
+  parameters.publish(ctx);
 }
 
 void Ema::for_each_state(const Optimizer::Visitor& f) const {

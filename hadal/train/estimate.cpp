@@ -130,6 +130,7 @@ RunEstimate estimate_run(const TrainConfig& t) {
   const std::uint64_t moments = (t.optimizer.kind == "muon" ? 1 : 2) * (t.optimizer.moments == "bf16" ? values / 2 : values);
   const std::uint64_t ema = t.ema_decay > 0 ? values : 0;
   e.memory = {{"parameters (f32)", values},
+              {"copy of the parameters (bf16)", t.precision == "bf16" ? values / 2 : 0},
               {"gradients (f32)", values},
               {"moments (" + t.optimizer.moments + ")", moments},
               {"average of the weights", ema},

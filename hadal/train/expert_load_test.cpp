@@ -28,7 +28,7 @@ config::Config small() {
 TEST(ExpertLoads, AreThoseOfTheLayersWithExpertsInOrder) {
   const config::Config c = small();
   Transformer model(c);
-  Parameters parameters(model, DType::kF32);
+  Parameters parameters(model, Precision::kF32);
   auto* bias = parameters.find("model.layers.2.mlp.gate.e_score_correction_bias").value->data<float>();
   bias[1] = -0.5F;
   bias[3] = 0.25F;

@@ -18,6 +18,7 @@ void init_values(Context& ctx, Parameters& parameters, std::uint64_t seed, doubl
       std::fill(values.begin(), values.end(), p.info.role == weights::ParamRole::kNorm ? 1.0f : 0.0f);
     ++stream;
   }
+  parameters.publish(ctx);
 }
 
 void check_finite(Context& ctx, const Parameters& parameters, const std::string& where) {

@@ -82,7 +82,6 @@ void move_bias(Parameter& p, const std::vector<Index>& load, double gamma) {
     const double error = mean - static_cast<double>(load[e]);
     bias[e] = static_cast<Real>(double{bias[e]} + gamma * static_cast<double>((error > 0) - (error < 0)));
   }
-  p.publish();
 }
 
 }  // namespace

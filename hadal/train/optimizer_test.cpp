@@ -80,7 +80,7 @@ OptimizerOptions options(OptimizerKind kind, DType moments) {
 }
 
 struct Model {
-  explicit Model(DType real) : transformer(tiny()), parameters(transformer, real) {
+  explicit Model(DType real) : transformer(tiny()), parameters(transformer, real == DType::kF64 ? Precision::kF64 : Precision::kF32) {
     for (Parameter& p : parameters.all()) fill(p.value, p.name, 0.5);
   }
   void draw_gradients(Index step) {

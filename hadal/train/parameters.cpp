@@ -6,6 +6,7 @@
 
 #include "hadal/checkpoint/storage.h"
 #include "hadal/checkpoint/stored_reader.h"
+#include "hadal/core/number_formats.h"
 #include "hadal/stream/loader.h"
 
 namespace hadal::train {
@@ -24,6 +25,7 @@ std::string original_of(const std::string& name, const ParamInfo& info, bool tie
 
 void bind(Weight& weight, const Parameter& parameter) {
   weight = Weight{.values = parameter.bound ? parameter.bound : parameter.value};
+  if (weight.values.dtype() == DType::kBF16) weight.master = parameter.value;
   if (parameter.grad) weight.grad = parameter.grad;
 }
 
@@ -37,13 +39,47 @@ void to_real(const ConstTensorRef& from, Index first, const TensorRef& to) {
 
 }  // namespace
 
-void Parameter::publish() const {
-  if (!bound) return;
-  for (Index i = 0; i < bound->num_elements(); ++i)
-    bound->data<float>()[i] = static_cast<float>(value->data<double>()[i]);
+std::optional<Precision> precision_named(std::string_view name) {
+  if (name == "f32") return Precision::kF32;
+  if (name == "bf16") return Precision::kBf16;
+  if (name == "f64") return Precision::kF64;
+  return std::nullopt;
 }
 
-Parameters::Parameters(Transformer& model, DType real) {
+Numerics numerics_of(Precision precision, Isa isa) {
+  return {.isa = precision == Precision::kF64 ? Isa::kRef : isa,
+          .activations = precision == Precision::kBf16 ? Activations::kBf16 : Activations::kF32};
+}
+
+void Parameter::publish(Context& ctx) const {
+  if (!bound) return;
+  constexpr Index kPiece = Index{1} << 16;
+  const Index count = bound->num_elements();
+  ctx.threads.parallel_for((count + kPiece - 1) / kPiece, 1, [&](Index piece, Index) {
+    for (Index i = piece * kPiece; i < std::min((piece + 1) * kPiece, count); ++i)
+      if (value.dtype() == DType::kF64)
+        bound->data<float>()[i] = static_cast<float>(value->data<double>()[i]);
+      else if (bound.dtype() == DType::kBF16)
+        bound->data<bf16>()[i] = float_to_bf16(value->data<float>()[i]);
+      else
+        bound->data<float>()[i] = bf16_to_float(float_to_bf16(value->data<float>()[i]));
+  });
+}
+
+namespace {
+
+// Of a parameter's copy for layers, or none. The router and gains are read in F32.
+std::optional<DType> bound_as(const ParamInfo& info, Precision precision) {
+  const bool fixed = weights::decay_group(info.role) == weights::DecayGroup::kFixed;
+  if (precision == Precision::kF64) return fixed ? std::optional(DType::kF32) : std::nullopt;
+  if (precision == Precision::kF32 || fixed) return std::nullopt;
+  return weights::is_matrix(info.role) && info.role != ParamRole::kRouter ? DType::kBF16 : DType::kF32;
+}
+
+}  // namespace
+
+Parameters::Parameters(Transformer& model, Precision precision) {
+  const DType real = precision == Precision::kF64 ? DType::kF64 : DType::kF32;
   const bool tied = model.config.tie_word_embeddings;
   std::size_t bytes = 0;
   model.for_each_param([&](const std::string& name, Weight&, const ParamInfo& info) {
@@ -59,9 +95,10 @@ Parameters::Parameters(Transformer& model, DType real) {
     if (original_of(name, info, tied) != name) return;
     place[name] = all_.size();
     const bool fixed = weights::decay_group(info.role) == weights::DecayGroup::kFixed;
+    const std::optional<DType> bound = bound_as(info, precision);
     all_.push_back({name, info, Tensor(real, info.shape, *values_),
                     fixed ? Tensor() : Tensor(real, info.shape, *gradients_),
-                    fixed && real != DType::kF32 ? Tensor::zeros(DType::kF32, info.shape) : Tensor()});
+                    bound ? Tensor::zeros(*bound, info.shape) : Tensor()});
   });
   model.for_each_param([&](const std::string& name, Weight& weight, const ParamInfo& info) {
     bind(weight, all_[place.at(original_of(name, info, tied))]);
@@ -81,10 +118,15 @@ void Parameters::clear_gradients(Context& ctx) {
   });
 }
 
+void Parameters::publish(Context& ctx) const {
+  for (const Parameter& p : all_) p.publish(ctx);
+}
+
 std::uint64_t Parameters::bytes() const {
   std::uint64_t total = 0;
   for (const Parameter& p : all_)
-    total += static_cast<std::uint64_t>(p.value->num_bytes() + (p.grad ? p.grad->num_bytes() : 0));
+    total += static_cast<std::uint64_t>(p.value->num_bytes() + (p.grad ? p.grad->num_bytes() : 0) +
+                                        (p.bound ? p.bound->num_bytes() : 0));
   return total;
 }
 
@@ -99,9 +141,9 @@ void read_values(Context& ctx, const std::filesystem::path& directory, Parameter
       const Workspace::Scope scope(ctx.workspace);
       const ConstTensorRef rows = reader.read(begin, std::min(begin + piece, p.value.size(0)));
       to_real(rows, begin * columns, p.value);
-      if (p.bound) to_real(rows, begin * columns, p.bound);
     }
   }
+  parameters.publish(ctx);
 }
 
 }  // namespace hadal::train

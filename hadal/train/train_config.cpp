@@ -130,7 +130,7 @@ std::vector<Field> make_fields() {
       HADAL_FIELD("run_dir", run_dir, "", kAccepted, "", "Directory of the run: log, checkpoints, report and the final model. Paths are relative to where the command runs."),
       HADAL_FIELD("seed", seed, "", kRefused, kOtherData, "Seed of the initial weights and of the order of the data."),
       HADAL_FIELD("threads", threads, "", kAccepted, "it changes no bit", "Threads; 0: all cores that this process may use."),
-      HADAL_FIELD("precision", precision, "fp8, with bf16 and f32", kRefused, kBegan, "Of weights, activations and gradients: f32."),
+      HADAL_FIELD("precision", precision, "fp8, with bf16 and f32", kRefused, kBegan, "f32, or bf16: what linears multiply is rounded to BF16; master weights, gradients and sums stay f32."),
       HADAL_FIELD("recompute", recompute, "true", kAccepted, "it changes no bit", "Make norms, SwiGLU and MLA's up-projections again in the backward pass (report 3.2.3): less memory, the same bits."),
 
       HADAL_FIELD("model.config", model.config, "61 layers, hidden 7168", kAccepted, "what is in it is the same", "config.json of the model, or a directory with one."),
@@ -296,7 +296,8 @@ void check_values(const TrainConfig& c, const std::string& where, std::vector<st
   expect(c.data.validation >= 0 && c.data.validation < 1, "data.validation is at least 0 and below 1");
   expect(c.data.fim_rate >= 0 && c.data.fim_rate <= 1, "data.fim_rate is between 0 and 1");
   expect(c.data.epochs.value_or(1) > 0, "data.epochs must be above 0");
-  expect(c.precision == "f32", fmt::format("precision: {} is not known; f32 is", c.precision));
+  expect(c.precision == "f32" || c.precision == "bf16",
+         fmt::format("precision: {} is not known; f32 and bf16 are", c.precision));
   expect(c.optimizer.kind == "adamw" || c.optimizer.kind == "muon",
          fmt::format("optimizer.kind: {} is not known; adamw and muon are", c.optimizer.kind));
   expect(c.optimizer.moments == "f32" || c.optimizer.moments == "bf16",

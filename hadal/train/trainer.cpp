@@ -67,14 +67,14 @@ class TrainingRun {
         watcher_(watcher),
         schedule_(run_schedule(config)),
         lock_(hold(config.run_dir)),
-        ctx_(config.threads, Numerics{.isa = options.isa}),
+        ctx_(config.threads, numerics_of(*precision_named(config.precision), options.isa)),
         model_(model_config(config.model.config, config.model.init_from)),
         files_(read_model_files(config_source(config), tokenizer_directory(config))),
         data_(open_training_data(config, [&](std::uint64_t done, std::uint64_t total) {
           watcher.building(done, total);
           return !watcher.interrupted();
         })),
-        parameters_(model_, DType::kF32),
+        parameters_(model_, *precision_named(config.precision)),
         optimizer_(make_optimizer(parameters_, optimizer_options(config))),
         micro_batch_(model_, config.recompute),
         checkpoints_(config.run_dir, {config.checkpoint.keep_last, config.checkpoint.keep_every}),
@@ -180,6 +180,7 @@ class TrainingRun {
 
   void restore(const SavedRun& saved) {
     RunCheckpoints::read(saved.path, tensors());
+    parameters_.publish(ctx_);
     state_ = saved.state;
     optimizer_->set_steps(state_.optimizer_steps);
   }
@@ -258,6 +259,7 @@ class TrainingRun {
     if (o.qk_clip > 0) clip_queries_and_keys(parameters_, model_.config, losses.largest_scores, o.qk_clip);
     state_.optimizer_steps = optimizer_->steps();
     if (has_routing_bias()) step_routing_bias(parameters_, losses.counts, schedule_.gamma.at(state_.tokens));
+    parameters_.publish(ctx_);
     if (ema_) ema_->update(ctx_, parameters_);
     remember_loss(spike_rule_, state_.losses, r.main);
     state_.last_was_spike = false;

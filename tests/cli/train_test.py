@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """`hadal train`: what comes out depends on configuration and data alone, whatever happens to the process."""
-import array, json, os, pathlib, random, re, resource, shutil, signal, subprocess, sys, time, unittest
+import array, json, os, pathlib, random, re, resource, shutil, signal, struct, subprocess, sys, time, unittest
 
 from harness import DATA, HADAL, MINI, ROOT, Case, main, run, safetensors
 
@@ -453,6 +453,35 @@ class TestFaults(Training):
             shutil.rmtree(self.checkpoint("short", step))
         self.train("short", *options)
         self.assert_same_run("straight", "short")
+
+
+class TestPrecision(Training):
+    BF16 = ["precision=bf16", "export.dtype=bf16"]
+
+    def test_bf16_products_learn_and_resume_to_the_same_bits(self):
+        self.train("f32")
+        self.train("straight", *self.BF16, "threads=1")
+        losses, exact = [[s["loss"] for s in self.steps(name)] for name in ("straight", "f32")]
+        self.assertNotEqual(losses[0], exact[0])
+        self.assertAlmostEqual(losses[0], exact[0], delta=1e-2)
+        self.assertLess(losses[-1], losses[0] - 1)
+        self.train("stopped", *self.BF16)
+        for step in (14, 12):
+            shutil.rmtree(self.checkpoint("stopped", step))
+        self.train("stopped", *self.BF16)
+        self.assert_same_run("straight", "stopped")
+        self.refused("precision: was", "train", self.config, *self.set(f"run_dir={self.dir}/stopped", "length.steps=15"))
+
+    def test_a_bf16_run_computes_with_the_weights_of_its_bf16_export(self):
+        self.train("run", *self.BF16)
+        ids = array.array("i", [(i * 31 + 7) % 200 for i in range(64)]).tobytes()
+        header = json.dumps({name: {"dtype": "I32", "shape": [2, 32], "data_offsets": [i * 256, i * 256 + 256]} for i, name in enumerate(("ids", "targets"))}).encode()
+        (self.dir / "batch.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + ids * 2)
+        results = []
+        for model in (self.checkpoint("run", 14), self.path("run") / "final"):
+            self.ok("gradients", model, "--batch", self.dir / "batch.safetensors", "--precision", "bf16", "--out", self.dir / "g.safetensors")
+            results.append(safetensors(self.dir / "g.safetensors"))
+        self.assertEqual(*results)
 
 
 class TestEstimate(Training):

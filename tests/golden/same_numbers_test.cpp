@@ -16,6 +16,7 @@ namespace {
 struct Case {
   const char* model;
   Index sequences, length;
+  Precision precision = Precision::kF32;  // in BF16, of models that are stored so
 };
 
 class SameNumbers : public testing::TestWithParam<Case> {
@@ -55,9 +56,9 @@ TEST_P(SameNumbers, AsTheEnginesPromptLogprobs) {
     for (Index i = 0; i < c.length; ++i)
       batch.targets.push_back(i + 1 < c.length ? batch.ids[static_cast<std::size_t>(s * c.length + i + 1)] : kIgnored);
 
-  Context ctx(2);
+  Context ctx(2, numerics_of(c.precision, best_isa()));
   model::Transformer model(loaded.transformer.config);
-  Parameters parameters(model, DType::kF32);
+  Parameters parameters(model, c.precision);
   read_values(ctx, directory(), parameters);
   MicroBatch forward(model);
   const std::vector<double> trained = log_probabilities(ctx, forward, model, batch);
@@ -74,21 +75,25 @@ TEST_P(SameNumbers, AsTheEnginesPromptLogprobs) {
     farthest =
         std::max(farthest, std::abs(last_absorbed(ctx, loaded.transformer, prompt, one.ids.back()) - said.back()));
   }
-  // The absorbed form sums in another order: how far apart, is said and bounded, not hidden.
+  // The absorbed form sums in another order, and in BF16 it rounds other numbers: how far apart, is said and bounded,
+  // not hidden.
   RecordProperty("absorbed_form_differs_by", std::to_string(farthest));
-  EXPECT_LT(farthest, 2e-5);
+  EXPECT_LT(farthest, c.precision == Precision::kBf16 ? 2e-2 : 2e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, SameNumbers,
                          testing::Values(Case{"mini", 1, 3}, Case{"mini", 3, 33}, Case{"mini", 2, 300},
                                          Case{"v3-tiny", 2, 150}, Case{"v3-tiny", 5, 7}, Case{"moonlight-tiny", 4, 129},
-                                         Case{"v2-lite-tiny", 2, 64}, Case{"v2-tiny", 3, 65}),
+                                         Case{"v2-lite-tiny", 2, 64}, Case{"v2-tiny", 3, 65},
+                                         Case{"mini", 2, 150, Precision::kBf16},
+                                         Case{"moonlight-tiny", 3, 70, Precision::kBf16}),
                          [](const auto& one) {
                            std::string name = one.param.model;
                            for (char& x : name)
                              if (x == '-') x = '_';
                            return name + "_" + std::to_string(one.param.sequences) + "x" +
-                                  std::to_string(one.param.length);
+                                  std::to_string(one.param.length) +
+                                  (one.param.precision == Precision::kBf16 ? "_bf16" : "");
                          });
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace training_test {
 namespace {
 
 struct How {
-  bool in_double = true;
+  bool in_double = true, in_bf16 = false;
   Isa isa = Isa::kRef;
   int threads = 2;
   Index micro_batch = 3;
@@ -52,10 +52,12 @@ FourSteps::FourSteps(const std::string& name, const How& how)
     : directory(HADAL_TEST_DATA "/golden/train/" + name),
       expected(nlohmann::json::parse(std::ifstream(directory + "/golden.json"))),
       golden(directory + "/golden.safetensors") {
-  Context ctx(how.threads, how.isa);
+  Context ctx(how.threads, numerics_of(how.in_bf16 ? Precision::kBf16 : Precision::kF32, how.isa));
   const DType real = how.in_double ? DType::kF64 : DType::kF32;
   model = std::make_unique<model::Transformer>(weights::open_checkpoint(directory).config);
-  parameters = std::make_unique<Parameters>(*model, real);
+  parameters = std::make_unique<Parameters>(*model, how.in_double ? Precision::kF64
+                                                    : how.in_bf16 ? Precision::kBf16
+                                                                  : Precision::kF32);
   read_values(ctx, directory, *parameters);
   const auto batches = read_batches(directory + "/golden.safetensors", static_cast<Index>(expected["steps"].size()),
                                     model->config.vocab_size);
@@ -78,6 +80,7 @@ FourSteps::FourSteps(const std::string& name, const How& how)
         if (p.grad) gradients[p.name] = Tensor::copy_of(p.grad);
     optimizer.step(ctx, *parameters, number("lr"), clip_factor(step.grad_norm, number("clip") * how.clip));
     step_routing_bias(*parameters, step.losses.counts, number("gamma") * how.gamma);
+    parameters->publish(ctx);
     steps.push_back(std::move(step));
   }
 }
@@ -180,6 +183,36 @@ TEST_P(TrainingGolden, InFloat) {
     }
 }
 
+// The norm of the difference of all gradients, relative to the expected ones' norm.
+double apart(const FourSteps& got, const std::function<ConstTensorRef(const std::string&)>& expected) {
+  double squares = 0, all = 0;
+  for (const auto& [name, gradient] : got.gradients) {
+    const ConstTensorRef want = expected(name);
+    for (Index i = 0; i < want.num_elements(); ++i) {
+      squares += std::pow(element(gradient, i) - element(want, i), 2);
+      all += std::pow(element(want, i), 2);
+    }
+  }
+  return std::sqrt(squares / all);
+}
+
+// Factors with 8 significant bits: near, and not the same. In one of the models a token of 36, whose router all but
+// ties, goes to another expert.
+TEST_P(TrainingGolden, InBf16) {
+  const FourSteps ref(GetParam(), {.in_double = false, .in_bf16 = true, .isa = Isa::kRef});
+  const FourSteps fast(GetParam(), {.in_double = false, .in_bf16 = true, .isa = best_isa()});
+  const double from_golden =
+      apart(fast, [&](const std::string& name) { return ref.golden.tensor(*ref.golden.find("grad." + name)); });
+  EXPECT_LT(from_golden,
+            ref.expected["steps"][0]["counts"] == nlohmann::json(fast.steps[0].losses.counts) ? 2e-2 : 0.2);
+  EXPECT_GT(from_golden, 1e-3);
+  EXPECT_LT(apart(fast, [&](const std::string& name) { return ref.gradients.at(name).ref(); }), 5e-3);
+  for (std::size_t i = 0; i < fast.steps.size(); ++i) {
+    EXPECT_NEAR(fast.steps[i].losses.main, fast.expected["steps"][i]["main"].get<double>(), 2e-2);
+    EXPECT_NEAR(fast.steps[i].losses.main, ref.steps[i].losses.main, 2e-2);
+  }
+}
+
 TEST_P(TrainingGolden, OneAndTwoThreadsGiveTheSameBits) {
   FourSteps one(GetParam(), {.in_double = false, .isa = best_isa(), .threads = 1});
   FourSteps two(GetParam(), {.in_double = false, .isa = best_isa(), .threads = 2});
@@ -202,11 +235,13 @@ TEST_P(TrainingGolden, NoticesOtherRules) {
   EXPECT_GT(deviation(name, {.clip = 1.01}).after, 1e-6);
   EXPECT_GT(deviation(name, {.adamw = {.beta2 = 0.951}}).after, 1e-6);
   EXPECT_GT(deviation(name, {.adamw = {.weight_decay = 0.11}}).after, 1e-6);
-  if (name != "moonlight") EXPECT_GT(deviation(name, {.lambda = 1.01}).gradients, 1e-4);
+  if (name != "moonlight") {
+    EXPECT_GT(deviation(name, {.lambda = 1.01}).gradients, 1e-4);
+  }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, TrainingGolden, ::testing::Values("moonlight", "v3-yarn-mtp2"), [](const auto& info) {
-  return std::string(info.param) == "moonlight" ? "Moonlight" : "V3YarnMtp2";
+INSTANTIATE_TEST_SUITE_P(Models, TrainingGolden, ::testing::Values("moonlight", "v3-yarn-mtp2"), [](const auto& one) {
+  return std::string(one.param) == "moonlight" ? "Moonlight" : "V3YarnMtp2";
 });
 
 }  // namespace

@@ -75,7 +75,7 @@ inline void fill(const TensorRef& t, std::uint64_t seed, double size, double aro
 
 class Harness {
  public:
-  explicit Harness(const config::Config& c) : model(c), parameters(model, DType::kF64) {
+  explicit Harness(const config::Config& c) : model(c), parameters(model, Precision::kF64) {
     std::uint64_t seed = 1;
     for (Parameter& p : parameters.all()) {
       ++seed;

@@ -6,13 +6,6 @@
 namespace hadal::kernels::HADAL_ISA {
 namespace {
 
-HADAL_INLINE Vec round_to_bf16(Vec v) {
-  const IVec bits = as_int(v);
-  const IVec odd = bit_and(right<16>(bits), all_dwords(1));
-  const IVec rounded = bit_and(add_dwords(bits, add_dwords(odd, all_dwords(0x7FFF))), all_dwords(0xFFFF0000u));
-  return keep_nan(as_float(rounded), v);
-}
-
 HADAL_INLINE Vec packed_values(const float* x, Vec unit, bool bf16) {
   const Vec v = load(x);
   return mul(bf16 ? round_to_bf16(v) : v, unit);

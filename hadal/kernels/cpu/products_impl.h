@@ -7,6 +7,7 @@
 // meet it; tiles and the sums so far are in the L2 cache.
 #pragma once
 
+#include "hadal/core/number_formats.h"
 #include "hadal/kernels/cpu/products.h"
 #include "hadal/kernels/cpu/tiles.h"
 
@@ -24,9 +25,15 @@ static_assert(kPieceRows % kTileRows == 0 && kPieceColumns % kPanel == 0);
 
 using ProductF32 = Product<float>;
 
+// Values as a factor is packed: as they are, or rounded to BF16.
+template <bool kToBf16>
+HADAL_INLINE Vec as_factor(Vec v) {
+  return kToBf16 ? round_to_bf16(v) : v;
+}
+
 // kRows lines of `columns` floats, transposed: to[c * stride + line]. Whole vectors are stored; with a stride below
 // kLanes the next column overwrites what is too much. line(i) is where line i begins; those behind kRows are asked for.
-template <int kRows, class Line>
+template <bool kToBf16, int kRows, class Line>
 HADAL_INLINE void pack_across(const Line& line, Index columns, float* to, Index stride) {
   const float* from[kRows];
   const float* next[kRows];
@@ -40,7 +47,8 @@ HADAL_INLINE void pack_across(const Line& line, Index columns, float* to, Index 
       for (int i = 0; i < kRows; ++i) __builtin_prefetch(next[i] + c);
     IVec r[kLanes];
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) r[i] = i < kRows ? load_dwords(from[i < kRows ? i : 0] + c) : all_dwords(0);
+    for (int i = 0; i < kLanes; ++i)
+      r[i] = i < kRows ? as_int(as_factor<kToBf16>(load(from[i < kRows ? i : 0] + c))) : all_dwords(0);
     transpose(r);
 #pragma GCC unroll 16
     for (int j = 0; j < kLanes; ++j) store(to + (c + j) * stride, as_float(r[j]));
@@ -49,20 +57,22 @@ HADAL_INLINE void pack_across(const Line& line, Index columns, float* to, Index 
   IVec r[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i)
-    r[i] = i < kRows ? as_int(load_first(from[i < kRows ? i : 0] + c, columns - c)) : all_dwords(0);
+    r[i] = i < kRows ? as_int(as_factor<kToBf16>(load_first(from[i < kRows ? i : 0] + c, columns - c))) : all_dwords(0);
   transpose(r);
   for (Index j = 0; j < columns - c; ++j) store(to + (c + j) * stride, as_float(r[j]));
 }
 // The same of the few lines that are left at an edge, zeros behind them.
-template <class Line>
+template <bool kToBf16, class Line>
 HADAL_INLINE void pack_edge_across(const Line& line, Index lines, Index columns, float* to, Index stride, int width) {
   for (int i = 0; i < width; ++i) {
     const float* from = i < lines ? line(i) : nullptr;
-    for (Index c = 0; c < columns; ++c) to[c * stride + i] = from ? from[c] : 0;
+    for (Index c = 0; c < columns; ++c)
+      to[c * stride + i] = !from ? 0 : kToBf16 ? bf16_to_float(float_to_bf16(from[c])) : from[c];
   }
 }
 
 // Rows [begin, end) of a, of `depth` columns from k on: tiles [k][kTileRows], zeros behind the last row.
+template <bool kToBf16>
 HADAL_INLINE void pack_tiles(const ProductF32& p, Index begin, Index end, Index k, Index depth, float* to) {
   const Index rows = end - begin, whole = rows / kTileRows * kTileRows;
   if (p.a_row != 1) {
@@ -71,8 +81,9 @@ HADAL_INLINE void pack_tiles(const ProductF32& p, Index begin, Index end, Index 
                  __attribute__((always_inline)) { return p.a_line(first + i < p.m ? first + i : p.m - 1) + k; };
     };
     for (Index i = 0; i < whole; i += kTileRows, to += kTileStride)
-      pack_across<kTileRows>(lines_from(begin + i), depth, to, kTileRows);
-    if (whole < rows) pack_edge_across(lines_from(begin + whole), rows - whole, depth, to, kTileRows, kTileRows);
+      pack_across<kToBf16, kTileRows>(lines_from(begin + i), depth, to, kTileRows);
+    if (whole < rows)
+      pack_edge_across<kToBf16>(lines_from(begin + whole), rows - whole, depth, to, kTileRows, kTileRows);
     return;
   }
   // Vectors reach beyond a tile; what they read must still be a row of a.
@@ -83,15 +94,16 @@ HADAL_INLINE void pack_tiles(const ProductF32& p, Index begin, Index end, Index 
     float* tile = to;
     Index row = 0;
     for (Index line = 0; line < rows; line += 16) __builtin_prefetch(later + line);
-    for (; row < safe; row += kTileRows, tile += kTileStride) store(tile, load(from + row));
+    for (; row < safe; row += kTileRows, tile += kTileStride) store(tile, as_factor<kToBf16>(load(from + row)));
     for (; row < rows; row += kTileRows, tile += kTileStride) {
       const Index left = rows - row < kTileRows ? rows - row : kTileRows;
-      store(tile, load_first(from + row, left));
+      store(tile, as_factor<kToBf16>(load_first(from + row, left)));
     }
   }
 }
 
 // Columns [begin, end) of b, of `depth` rows from k on: panels [k][kPanel], zeros behind the last column.
+template <bool kToBf16>
 HADAL_INLINE void pack_panels(const ProductF32& p, Index begin, Index end, Index k, Index depth, float* to) {
   const Index columns = end - begin;
   if (p.b_column != 1) {
@@ -102,9 +114,9 @@ HADAL_INLINE void pack_panels(const ProductF32& p, Index begin, Index end, Index
     for (Index j = 0; j < columns; j += kLanes) {
       float* panel = to + j / kPanel * kPanelStride + j % kPanel;
       if (columns - j >= kLanes)
-        pack_across<kLanes>(lines_from(begin + j), depth, panel, kPanel);
+        pack_across<kToBf16, kLanes>(lines_from(begin + j), depth, panel, kPanel);
       else
-        pack_edge_across(lines_from(begin + j), columns - j, depth, panel, kPanel, kLanes);
+        pack_edge_across<kToBf16>(lines_from(begin + j), columns - j, depth, panel, kPanel, kLanes);
     }
     for (Index j = round_up(columns, kLanes); j < round_up(columns, kPanel); j += kLanes)
       for (Index i = 0; i < depth; ++i) store(to + j / kPanel * kPanelStride + j % kPanel + i * kPanel, zero());
@@ -118,11 +130,12 @@ HADAL_INLINE void pack_panels(const ProductF32& p, Index begin, Index end, Index
     for (; j + kPanel <= columns; j += kPanel, panel += kPanelStride) {
       __builtin_prefetch(later + j);
 #pragma GCC unroll 2
-      for (Index g = 0; g < kPanel; g += kLanes) store(panel + g, load(from + j + g));
+      for (Index g = 0; g < kPanel; g += kLanes) store(panel + g, as_factor<kToBf16>(load(from + j + g)));
     }
     for (Index g = 0; j < columns && g < kPanel; g += kLanes) {
       const Index left = columns - j - g;
-      store(panel + g, left >= kLanes ? load(from + j + g) : left > 0 ? load_first(from + j + g, left) : zero());
+      const Vec v = left >= kLanes ? load(from + j + g) : left > 0 ? load_first(from + j + g, left) : zero();
+      store(panel + g, as_factor<kToBf16>(v));
     }
   }
 }
@@ -200,15 +213,16 @@ Index product_scratch_floats() {
 }
 
 // Rows [row_begin, row_end) by columns [column_begin, column_end) of y: no more than a piece.
-void product_piece(const ProductF32& p, Index row_begin, Index row_end, Index column_begin, Index column_end,
-                   float* scratch) {
+template <bool kToBf16>
+void product_piece_of(const ProductF32& p, Index row_begin, Index row_end, Index column_begin, Index column_end,
+                      float* scratch) {
   float *tiles = scratch, *panels = tiles + kPieceRows / kTileRows * kTileStride,
         *sums = panels + kPieceColumns / kPanel * kPanelStride;
   constexpr Index kSteps = kLoopRows == kTileRows ? kLoopSteps : 1;
   for (Index k = 0; k < p.k; k += kBlock) {
     const Index depth = p.k - k < kBlock ? p.k - k : kBlock, filled = round_up(depth, kSteps);
-    pack_tiles(p, row_begin, row_end, k, depth, tiles);
-    pack_panels(p, column_begin, column_end, k, depth, panels);
+    pack_tiles<kToBf16>(p, row_begin, row_end, k, depth, tiles);
+    pack_panels<kToBf16>(p, column_begin, column_end, k, depth, panels);
     float *so_far = sums, *panel = panels;
     for (Index column = column_begin; column < column_end; column += kPanel, panel += kPanelStride) {
       fill(panel, depth * kPanel, filled * kPanel);
@@ -223,6 +237,12 @@ void product_piece(const ProductF32& p, Index row_begin, Index row_end, Index co
       }
     }
   }
+}
+
+void product_piece(const ProductF32& p, Index row_begin, Index row_end, Index column_begin, Index column_end,
+                   float* scratch) {
+  (p.to_bf16 ? product_piece_of<true> : product_piece_of<false>)(p, row_begin, row_end, column_begin, column_end,
+                                                                 scratch);
 }
 
 constexpr ProductKernels kProductTable = {kPieceRows, kPieceColumns, product_scratch_floats, product_piece};
