@@ -19,6 +19,11 @@ struct Case {
   Precision precision = Precision::kF32;  // in BF16, of models that are stored so
 };
 
+// In BF16 the engine multiplies with vdpbf16ps where there is such, in another order than training's experts do.
+Isa isa_of(Precision precision) {
+  return precision == Precision::kBf16 && best_isa() == Isa::kAvx512Bf16 ? Isa::kAvx512 : best_isa();
+}
+
 class SameNumbers : public testing::TestWithParam<Case> {
  protected:
   std::string directory() const {
@@ -56,7 +61,7 @@ TEST_P(SameNumbers, AsTheEnginesPromptLogprobs) {
     for (Index i = 0; i < c.length; ++i)
       batch.targets.push_back(i + 1 < c.length ? batch.ids[static_cast<std::size_t>(s * c.length + i + 1)] : kIgnored);
 
-  Context ctx(2, numerics_of(c.precision, best_isa()));
+  Context ctx(2, numerics_of(c.precision, isa_of(c.precision)));
   model::Transformer model(loaded.transformer.config);
   Parameters parameters(model, c.precision);
   read_values(ctx, directory(), parameters);

@@ -203,14 +203,13 @@ TEST_P(TrainingGolden, InBf16) {
   const FourSteps fast(GetParam(), {.in_double = false, .in_bf16 = true, .isa = best_isa()});
   const double from_golden =
       apart(fast, [&](const std::string& name) { return ref.golden.tensor(*ref.golden.find("grad." + name)); });
-  EXPECT_LT(from_golden,
-            ref.expected["steps"][0]["counts"] == nlohmann::json(fast.steps[0].losses.counts) ? 2e-2 : 0.2);
+  const auto counts = [](const FourSteps& run) { return nlohmann::json(run.steps[0].losses.counts); };
+  EXPECT_LT(from_golden, ref.expected["steps"][0]["counts"] == counts(fast) ? 2e-2 : 0.2);
   EXPECT_GT(from_golden, 1e-3);
-  EXPECT_LT(apart(fast, [&](const std::string& name) { return ref.gradients.at(name).ref(); }), 5e-3);
-  for (std::size_t i = 0; i < fast.steps.size(); ++i) {
-    EXPECT_NEAR(fast.steps[i].losses.main, fast.expected["steps"][i]["main"].get<double>(), 2e-2);
-    EXPECT_NEAR(fast.steps[i].losses.main, ref.steps[i].losses.main, 2e-2);
-  }
+  EXPECT_LT(apart(fast, [&](const std::string& name) { return ref.gradients.at(name).ref(); }),
+            counts(ref) == counts(fast) ? 5e-3 : 0.2);
+  for (std::size_t i = 0; i < fast.steps.size(); ++i)
+    EXPECT_NEAR(fast.steps[i].losses.main, fast.expected["steps"][i]["main"].get<double>(), 5e-2);
 }
 
 TEST_P(TrainingGolden, OneAndTwoThreadsGiveTheSameBits) {
