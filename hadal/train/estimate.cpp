@@ -17,6 +17,7 @@ constexpr std::uint64_t kFloat = 4;
 constexpr std::uint64_t kLogitChunk = std::uint64_t{8} << 20;  // ops::cross_entropy
 // Program, its libraries, a thread's stack and what is read of the data at a time.
 constexpr std::uint64_t kProgram = std::uint64_t{32} << 20;
+constexpr std::uint64_t kTokenBytes = 2 * 3 * 4;  // ids, targets and documents of a step, and of the next one
 
 // Floats a token that a layer keeps for its backward pass; names as in the layers' Saved.
 struct LayerFloats {
@@ -129,6 +130,7 @@ RunEstimate estimate_run(const TrainConfig& t) {
   const std::uint64_t values = e.parameters * kFloat;
   const std::uint64_t moments = (t.optimizer.kind == "muon" ? 1 : 2) * (t.optimizer.moments == "bf16" ? values / 2 : values);
   const std::uint64_t ema = t.ema_decay > 0 ? values : 0;
+  const auto tokens = static_cast<std::uint64_t>(schedule.most_sequences() * schedule.longest());
   e.memory = {{"parameters (f32)", values},
               {"copy of the parameters (bf16)", t.precision == "bf16" ? values / 2 : 0},
               {"gradients (f32)", values},
@@ -137,12 +139,20 @@ RunEstimate estimate_run(const TrainConfig& t) {
               {"activations saved for the backward pass", a.kept},
               {"gradients of activations, logits in chunks", std::max(a.scratch, kLogitChunk)},
               {"copy of the state while a checkpoint is written", values + moments + ema},
-              {"program, tokenizer, data", kProgram}};
+              {"program, tokenizer, data", kProgram + tokens * kTokenBytes}};
   std::erase_if(e.memory, [](const RunEstimate::Item& item) { return item.bytes == 0; });
   e.flops_per_token = flops_per_token(c, schedule.longest());
   e.flops_per_step = e.flops_per_token * static_cast<double>(schedule.most_sequences() * schedule.longest());
   e.flops = e.flops_per_token * static_cast<double>(schedule.total_tokens);
   return e;
+}
+
+void check_memory(const RunEstimate& e) {
+  const std::uint64_t free = io::free_memory();
+  HADAL_CHECK(free == 0 || e.bytes() <= free,
+              "train: the run needs {} of memory, {} are free; a smaller batch.micro_batch, recompute = true or "
+              "optimizer.moments = \"bf16\" take less, `--dry-run` itemises it",
+              size_text(e.bytes()), size_text(free));
 }
 
 std::string describe_estimate(const TrainConfig& t, const RunEstimate& e, double fma_rate) {

@@ -19,8 +19,11 @@ struct RunEstimate {
   std::uint64_t bytes() const;
 };
 
-// From the shapes alone. Memory is the peak of what is resident: within 15 % (a test).
+// From the shapes alone. Memory is the peak of what is resident: within 10 % (a test).
 RunEstimate estimate_run(const TrainConfig& config);
+
+// Throws for a run that needs more memory than is free.
+void check_memory(const RunEstimate& estimate);
 
 // With `fma_rate`, the machine's multiply-adds in operations a second, the time at half of it.
 std::string describe_estimate(const TrainConfig& config, const RunEstimate& estimate, double fma_rate);

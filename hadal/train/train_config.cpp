@@ -287,6 +287,15 @@ void check_values(const TrainConfig& c, const std::string& where, std::vector<st
   expect(!c.batch.sequence_length.entries.empty(), "batch.sequence_length is missing: tokens of a sequence");
   positive(c.batch.sequences, "batch.sequences", 1);
   positive(c.batch.sequence_length, "batch.sequence_length", 1);
+  const auto most = [](const TokenTable& table) {
+    double value = 0;
+    for (const auto& e : table.entries) value = std::max(value, e.value);
+    return value;
+  };
+  constexpr double kMostTokens = 1 << 30;  // of a step: the report's largest has 63M
+  expect(most(c.batch.sequences) * most(c.batch.sequence_length) <= kMostTokens,
+         fmt::format("batch: {} sequences of {} tokens are more than the {} tokens that a step may have",
+                     most(c.batch.sequences), most(c.batch.sequence_length), kMostTokens));
   positive(c.objective.lambda, "objective.lambda", 0);
   positive(c.objective.gamma, "objective.gamma", 0);
   expect(c.model.init_std > 0, "model.init_std must be above 0");

@@ -9,6 +9,7 @@
 #include "hadal/io/file_lock.h"
 #include "hadal/io/unfinished_files.h"
 #include "hadal/train/ema.h"
+#include "hadal/train/estimate.h"
 #include "hadal/train/expert_load.h"
 #include "hadal/train/flops.h"
 #include "hadal/train/initial_values.h"
@@ -423,6 +424,7 @@ class TrainingRun {
 }  // namespace
 
 fs::path train(const TrainConfig& config, const TrainOptions& options, TrainWatcher& watcher) {
+  check_memory(estimate_run(config));
   return TrainingRun(config, options, watcher).train();
 }
 

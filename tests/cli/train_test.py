@@ -383,6 +383,8 @@ class TestFaults(Training):
         refuse("export.dtype: int9 is not known", "export.dtype=int9")
         refuse("is not key=value", "seed")
         refuse("max_position_embeddings", "batch.sequence_length=4096")
+        refuse("batch: 1000000000 sequences of 64 tokens are more than the 1073741824 tokens that a step may have", "batch.sequences=1000000000")
+        refuse("of memory, ", "batch.sequences=4194304", "batch.micro_batch=0")
         self.config.write_text("run_dir = 3\n[modell]\nconfig = \"x\"\n")
         text = self.refused("line 1: run_dir: text was expected, not 3", "train", self.config)
         self.assertIn("line 3: modell.config is not a field (did you mean model.config?)", text)
