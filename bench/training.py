@@ -19,7 +19,10 @@ SEQUENCES, LENGTH = 8, 256
 
 
 def output_of(command):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    try:
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    except OSError as e:
+        sys.exit(f"{command[0]}: {e.strerror}")
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stderr[-2000:]}")
     return done.stdout
@@ -66,13 +69,18 @@ def peer(command):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--hadal", default=os.environ.get("HADAL", str(ROOT / "build/hadal")))
-    p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--steps", type=int, default=16, help="of a run")
-    p.add_argument("--experts", type=int, choices=sorted(EXPERTS), default=16)
-    p.add_argument("--precision", choices=("f32", "bf16"), default="f32")
-    p.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
+    p.add_argument("--hadal", default=os.environ.get("HADAL", str(ROOT / "build/hadal")), help="the program (default: build/hadal)")
+    p.add_argument("--rounds", type=int, default=3, help="runs of every program (default 3)")
+    p.add_argument("--steps", type=int, default=16, help="of a run of hadal, more than 2 (default 16)")
+    p.add_argument("--experts", type=int, choices=sorted(EXPERTS), default=16, help="routed experts of a layer (default 16)")
+    p.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="of hadal (default f32)")
+    p.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help="a program to be measured in turns with hadal; may be given again")
     options = p.parse_args()
+    if options.rounds < 1 or options.steps < 3:
+        p.error("--rounds is at least 1, --steps at least 3")
+    for item in options.peer:
+        if not all(part.strip() for part in item.partition("=")):
+            p.error(f"--peer {item}: NAME=COMMAND was expected")
     peers = dict(item.split("=", 1) for item in options.peer)
     rates, shares = {name: [] for name in ("hadal", *peers)}, []
     with tempfile.TemporaryDirectory() as name:

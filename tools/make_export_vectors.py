@@ -116,5 +116,7 @@ if __name__ == "__main__":
         subprocess.run([place / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
         os.environ["HADAL_IN_VENV"] = "1"
         os.execv(place / "bin/python", [str(place / "bin/python"), __file__])
+    elif sys.argv[1:] in (["--help"], ["-h"]):
+        print(__doc__)
     else:
         raise SystemExit(__doc__)

@@ -1,4 +1,5 @@
 #include "hadal/cli/expert_stats.h"
+#include "hadal/cli/standard_error.h"
 
 #include <fmt/format.h>
 
@@ -50,8 +51,8 @@ nlohmann::ordered_json stats_json(const stream::ExpertStore* store) {
 
 StatsAtEnd::~StatsAtEnd() {
   if (!wanted_) return;
-  fmt::print(stderr, "hadal: {}\n", stats_text(store_));
-  if (more_) fmt::print(stderr, "hadal: {}\n", more_());
+  to_stderr(fmt::format("hadal: {}\n", stats_text(store_)));
+  if (more_) to_stderr(fmt::format("hadal: {}\n", more_()));
 }
 
 }  // namespace hadal::cli

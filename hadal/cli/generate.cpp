@@ -11,6 +11,7 @@
 #include "hadal/cli/id_list.h"
 #include "hadal/cli/interrupt.h"
 #include "hadal/cli/result_file.h"
+#include "hadal/cli/standard_error.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/cli/text_model.h"
 #include "hadal/core/log.h"
@@ -119,9 +120,9 @@ int report_faults(const GenerateCommand& o, const std::vector<GenerationTask>& t
     if (o.input.empty()) throw InvalidRequest(task.fault);
     const std::string sentence = sentence_about(task, task.fault);
     if (o.fail_fast) throw InvalidRequest(sentence);
-    if (++faults <= kMostSentences) fmt::print(stderr, "hadal: {}\n", sentence);
+    if (++faults <= kMostSentences) to_stderr(fmt::format("hadal: {}\n", sentence));
   }
-  if (faults > kMostSentences) fmt::print(stderr, "hadal: {} more lines cannot be answered\n", faults - kMostSentences);
+  if (faults > kMostSentences) to_stderr(fmt::format("hadal: {} more lines cannot be answered\n", faults - kMostSentences));
   return faults;
 }
 

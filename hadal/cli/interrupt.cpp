@@ -43,6 +43,9 @@ void install_signal_handlers() {
   action.sa_handler = on_signal;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  // A terminal that is closed, unless nohup has said otherwise.
+  struct sigaction before{};
+  if (sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
   // A closed pipe and a file-size limit are errors of a write like a full disk, not the end of the program.
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);

@@ -7,6 +7,7 @@
 
 #include "hadal/cli/commands.h"
 #include "hadal/cli/interrupt.h"
+#include "hadal/cli/standard_error.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/core/error.h"
 #include "hadal/core/log.h"
@@ -22,7 +23,7 @@ constexpr const char* kVersion = "0.1.0";
 int report(std::string_view message) {
   while (!message.empty()) {
     const std::size_t end = std::min(message.find('\n'), message.size());
-    fmt::print(stderr, "hadal: {}\n", message.substr(0, end));
+    to_stderr(fmt::format("hadal: {}\n", message.substr(0, end)));
     message.remove_prefix(std::min(end + 1, message.size()));
   }
   return kError;
@@ -117,7 +118,7 @@ int run_program(int argc, char** argv) {
       return 0;
     }
     if (argc <= 1) {
-      fmt::print(stderr, "{}", app.help());
+      to_stderr(app.help());
       return report("a command was expected");
     }
     if (const int code = parse(app, argc, argv)) return code < 0 ? 0 : code;

@@ -10,6 +10,7 @@
 #include "hadal/cli/config_file.h"
 #include "hadal/cli/expert_stats.h"
 #include "hadal/cli/interrupt.h"
+#include "hadal/cli/standard_error.h"
 #include "hadal/cli/text_model.h"
 #include "hadal/core/error.h"
 #include "hadal/serve/http/server.h"
@@ -139,7 +140,7 @@ int run(ServeCommand o) {
                          access_log.writer());
   serve::Server server(o.server, service);
   if (interrupted()) throw Interrupted("interrupted");
-  fmt::print(stderr, "listening on {}\n", server.url());
+  to_stderr(fmt::format("listening on {}\n", server.url()));
   const serve::Server::End end = server.run();
   install_signal_handlers();  // the server's are gone, and a late signal is no reason to die
   loop.stop();

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "hadal/cli/interrupt.h"
+#include "hadal/cli/standard_error.h"
 #include "hadal/core/error.h"
 
 namespace hadal::cli {
@@ -50,7 +51,7 @@ ProgressBar::ProgressBar(std::string label, std::uint64_t total)
       start_(std::chrono::steady_clock::now()) {}
 
 ProgressBar::~ProgressBar() {
-  if (shown_ && last_ != std::chrono::steady_clock::time_point()) fmt::print(stderr, "\r\x1b[K");
+  if (shown_ && last_ != std::chrono::steady_clock::time_point()) to_stderr("\r\x1b[K");
 }
 
 void ProgressBar::update(std::uint64_t done) {
@@ -60,8 +61,8 @@ void ProgressBar::update(std::uint64_t done) {
   const double share = std::min(1.0, static_cast<double>(done) / static_cast<double>(total_));
   const double seconds = std::chrono::duration<double>(now - start_).count();
   const auto filled = static_cast<std::size_t>(share * static_cast<double>(kBarWidth));
-  fmt::print(stderr, "\r{} [{}{}] {:3.0f}% {:.0f}s left\x1b[K", label_, std::string(filled, '#'),
-             std::string(kBarWidth - filled, ' '), share * 100, share > 0 ? seconds / share - seconds : 0.0);
+  to_stderr(fmt::format("\r{} [{}{}] {:3.0f}% {:.0f}s left\x1b[K", label_, std::string(filled, '#'),
+             std::string(kBarWidth - filled, ' '), share * 100, share > 0 ? seconds / share - seconds : 0.0));
   std::fflush(stderr);
 }
 

@@ -8,6 +8,7 @@
 #include "hadal/cli/commands.h"
 #include "hadal/cli/interrupt.h"
 #include "hadal/cli/options.h"
+#include "hadal/cli/standard_error.h"
 #include "hadal/cli/terminal.h"
 #include "hadal/core/error.h"
 #include "hadal/perf/limits.h"
@@ -35,8 +36,7 @@ class Progress : public train::TrainWatcher {
   void step(const train::StepRecord& r, const train::RunProgress& p) override {
     const std::string text = train::progress_line(r, p.total_steps, p.seconds_left);
     if (terminal_) {
-      fmt::print(stderr, "\r{}\x1b[K", text);
-      std::fflush(stderr);
+      to_stderr(fmt::format("\r{}\x1b[K", text));
       drawn_ = true;
     } else if (r.step % every_ == 0 || r.step == 1 || r.step == p.total_steps) {
       line(text);
@@ -50,14 +50,13 @@ class Progress : public train::TrainWatcher {
   }
   // The terminal's line stays as it is.
   void end() {
-    if (std::exchange(drawn_, false)) fmt::print(stderr, "\n");
+    if (std::exchange(drawn_, false)) to_stderr("\n");
   }
 
  private:
   void line(const std::string& text) {
     end();
-    fmt::print(stderr, "{}\n", text);
-    std::fflush(stderr);
+    to_stderr(fmt::format("{}\n", text));
   }
 
   Index every_;

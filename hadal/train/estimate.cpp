@@ -6,6 +6,7 @@
 #include "hadal/model/transformer.h"
 #include "hadal/train/flops.h"
 #include "hadal/train/model_files.h"
+#include "hadal/train/muon.h"
 #include "hadal/train/training_data.h"
 
 namespace hadal::train {
@@ -115,10 +116,18 @@ RunEstimate estimate_run(const TrainConfig& t) {
   const Config c = model_config(t.model.config, t.model.init_from);
   const RunSchedule schedule = run_schedule(t);
   RunEstimate e;
+  const bool muon = t.optimizer.kind == "muon";
+  std::uint64_t orthogonal = 0, updates = 0, largest_update = 0;  // Muon's parameters, and what a step takes for them
   for (const weights::ParamSpec& p : model::parameter_list(c)) {
     if (p.info.optional) continue;
     const auto count = static_cast<std::uint64_t>(p.info.shape.num_elements());
     e.parameters += count;
+    if (muon && Muon::is_for(p.info)) {
+      const Index n = std::min(p.info.shape[0], p.info.shape[1]);
+      const std::uint64_t bytes = (2 * count + static_cast<std::uint64_t>(2 * n * n)) * kFloat;
+      orthogonal += count;
+      updates += bytes, largest_update = std::max(largest_update, bytes);
+    }
     e.active_parameters +=
         p.info.routed_expert ? count * static_cast<std::uint64_t>(c.num_experts_per_tok) /
                                    static_cast<std::uint64_t>(c.n_routed_experts)
@@ -128,7 +137,8 @@ RunEstimate estimate_run(const TrainConfig& t) {
                                               : schedule.most_sequences();
   const Activations a = activations(c, micro * schedule.longest(), t.recompute);
   const std::uint64_t values = e.parameters * kFloat;
-  const std::uint64_t moments = (t.optimizer.kind == "muon" ? 1 : 2) * (t.optimizer.moments == "bf16" ? values / 2 : values);
+  const std::uint64_t moments = (2 * e.parameters - orthogonal) * (t.optimizer.moments == "bf16" ? kFloat / 2 : kFloat);
+  const std::uint64_t update = std::min(updates, std::max(Muon::kUpdateBytes, largest_update));
   const std::uint64_t ema = t.ema_decay > 0 ? values : 0;
   const auto tokens = static_cast<std::uint64_t>(schedule.most_sequences() * schedule.longest());
   e.memory = {{"parameters (f32)", values},
@@ -137,7 +147,7 @@ RunEstimate estimate_run(const TrainConfig& t) {
               {"moments (" + t.optimizer.moments + ")", moments},
               {"average of the weights", ema},
               {"activations saved for the backward pass", a.kept},
-              {"gradients of activations, logits in chunks", std::max(a.scratch, kLogitChunk)},
+              {"gradients of activations, logits in chunks", std::max({a.scratch, kLogitChunk, update})},
               {"copy of the state while a checkpoint is written", values + moments + ema},
               {"program, tokenizer, data", kProgram + tokens * kTokenBytes}};
   std::erase_if(e.memory, [](const RunEstimate::Item& item) { return item.bytes == 0; });

@@ -10,9 +10,6 @@ namespace {
 
 using weights::ParamRole;
 
-// Updates that are made at a time: bounds what a step takes of the workspace.
-constexpr std::uint64_t kUpdateBytes = std::uint64_t{32} << 20;
-
 void scale_rows(const TensorRef& w, Index begin, Index end, double factor) {
   const TensorRef rows = w.rows(begin, end);
   const auto scale = [&]<class Real>(Real* x) {
@@ -26,16 +23,15 @@ void scale_rows(const TensorRef& w, Index begin, Index end, double factor) {
 
 }  // namespace
 
-bool Muon::is_for(const Parameter& p) {
-  const ParamRole role = p.info.role;
-  return p.grad && (role == ParamRole::kLinear || role == ParamRole::kProjection || role == ParamRole::kRouter);
+bool Muon::is_for(const weights::ParamInfo& info) {
+  return info.role == ParamRole::kLinear || info.role == ParamRole::kProjection || info.role == ParamRole::kRouter;
 }
 
 Muon::Muon(const Parameters& parameters, const MuonOptions& options, const AdamWOptions& rest, DType moments)
-    : options_(options), rest_(parameters, rest, moments, [](const Parameter& p) { return !is_for(p); }) {
+    : options_(options), rest_(parameters, rest, moments, [](const Parameter& p) { return !is_for(p.info); }) {
   for (std::size_t i = 0; i < parameters.all().size(); ++i) {
     const Parameter& p = parameters.all()[i];
-    if (is_for(p)) momenta_.push_back({i, p.name, Tensor::zeros(moments, p.info.shape)});
+    if (is_for(p.info)) momenta_.push_back({i, p.name, Tensor::zeros(moments, p.info.shape)});
   }
 }
 

@@ -22,7 +22,9 @@ class Muon : public Optimizer {
   Index steps() const override { return rest_.steps(); }
   void set_steps(Index steps) override { rest_.set_steps(steps); }
 
-  static bool is_for(const Parameter& parameter);
+  static bool is_for(const weights::ParamInfo& parameter);
+  // What a step takes of the workspace, at most: matrices that are made orthogonal together.
+  static constexpr std::uint64_t kUpdateBytes = std::uint64_t{32} << 20;
 
  private:
   struct Momentum {

@@ -122,6 +122,8 @@ std::uint64_t RunCheckpoints::copy_bytes() const {
   return sum;
 }
 
+bool RunCheckpoints::any() const { return !steps_in(directory_).empty(); }
+
 std::optional<SavedRun> RunCheckpoints::newest(const std::function<void(const std::string&)>& damaged) const {
   for (const Index step : steps_in(directory_)) {
     try {

@@ -45,6 +45,7 @@ class RunCheckpoints {
 
   // The newest one whose files all have the bytes that its manifest says; `damaged` is told a sentence about each newer
   // one.
+  bool any() const;  // whole or damaged
   std::optional<SavedRun> newest(const std::function<void(const std::string&)>& damaged) const;
   // Into tensors of the same names, dtypes and shapes; throws Error for others.
   static void read(const std::filesystem::path& checkpoint, const CheckpointTensors& tensors);

@@ -277,9 +277,9 @@ void check_values(const TrainConfig& c, const std::string& where, std::vector<st
   };
   expect(!c.run_dir.empty(), "run_dir is missing: where log, checkpoints and the final model go");
   expect(c.model.config.empty() != c.model.init_from.empty(),
-         "one of model.config and model.init_from must be set: a config.json to begin anew, or a model to go on from");
+         "one of model.config and model.init_from must be set, and not both: a config.json to begin anew, or a model to go on from");
   expect(c.data.directory.empty() != c.data.text.empty(),
-         "one of data.directory and data.text must be set: a data set of `hadal data build`, or text files");
+         "one of data.directory and data.text must be set, and not both: a data set of `hadal data build`, or text files");
   expect(c.length.tokens.has_value() != c.length.steps.has_value(),
          "one of length.tokens and length.steps must be set: how long the run is");
   expect(c.length.tokens.value_or(1) > 0 && c.length.steps.value_or(1) > 0, "length: 0 is no length");

@@ -119,6 +119,11 @@ class TrainingRun {
     HADAL_CHECK(schedule_.longest() <= c.max_position_embeddings,
                 "batch.sequence_length: {} is more than the model's max_position_embeddings, {}", schedule_.longest(),
                 c.max_position_embeddings);
+    double shortest = std::numeric_limits<double>::infinity();
+    for (const auto& e : config_.batch.sequence_length.entries) shortest = std::min(shortest, e.value);
+    HADAL_CHECK(shortest > static_cast<double>(model_.mtp.size()),
+                "batch.sequence_length: {} is too short for a model that predicts {} tokens ahead", shortest,
+                model_.mtp.size() + 1);
   }
 
   // --- Beginning and resuming.
@@ -128,6 +133,11 @@ class TrainingRun {
     std::error_code status;
     HADAL_CHECK(options_.resume || (!saved && !fs::exists(fs::path(config_.run_dir) / "log.jsonl", status)),
                 "{}: has a run already; --resume auto goes on with it, another run_dir begins a new one",
+                config_.run_dir);
+    HADAL_CHECK(saved || !checkpoints_.any(),
+                "{}: none of its checkpoints can be used; put one of them back, or name another run_dir", config_.run_dir);
+    HADAL_CHECK(saved || !fs::exists(fs::path(config_.run_dir) / "final" / "config.json", status),
+                "{}: has a final model and no checkpoint that the run could go on from; name another run_dir",
                 config_.run_dir);
     if (config_.ema_decay > 0 && saved) ema_ = std::make_unique<Ema>(parameters_, config_.ema_decay);
     if (saved)
@@ -161,6 +171,10 @@ class TrainingRun {
     log_ = std::make_unique<RunLog>(config_.run_dir, state_.step);
     say(fmt::format("resumed from {}: step {} of {}", saved.path.string(), state_.step, schedule_.total_steps));
     for (const std::string& change : changes) say(change);
+    // What was exported otherwise is exported again.
+    std::error_code status;
+    if (std::any_of(changes.begin(), changes.end(), [](const std::string& c) { return c.starts_with("export."); }))
+      fs::remove_all(fs::path(config_.run_dir) / "final", status);
   }
 
   // The model's shape is what a run cannot change, wherever its config.json lies.

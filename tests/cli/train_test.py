@@ -295,7 +295,7 @@ class TestResume(Training):
 
     def test_interrupted_saves_and_goes_on(self):
         self.train("straight")
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             name = f"run{int(number)}"
             p = self.start(name, "checkpoint.every_steps=0")
             self.wait_for_step(name, 3)
@@ -324,6 +324,23 @@ class TestResume(Training):
         for fragment in ("step-14/model.safetensors does not have the bytes", "step-12/trainer.json is missing", "resumed from", "step-10"):
             self.assertIn(fragment, p.stderr.decode())
         self.assertEqual(self.steps(), straight)
+        for name in self.checkpoints():
+            (self.path("run") / "checkpoints" / name / "trainer.json").write_text("{}")
+        log = (self.path("run") / "log.jsonl").read_bytes()
+        again = ("train", self.config, *self.set(f"run_dir={self.dir}/run"))
+        p = run(*again)
+        self.assertEqual(p.returncode, 2)
+        self.assertIn("none of its checkpoints can be used", p.stderr.decode())
+        shutil.rmtree(self.path("run") / "checkpoints")
+        self.refused("has a final model and no checkpoint", *again)
+        self.assertEqual((self.path("run") / "log.jsonl").read_bytes(), log)
+
+    def test_another_export_of_a_run_that_is_done_is_made(self):
+        self.train("run", "length.steps=4")
+        dtypes = lambda: {t[0] for name, t in safetensors(self.path("run") / "final/model.safetensors").items() if name.endswith("o_proj.weight")}
+        self.assertEqual(dtypes(), {"F32"})
+        self.train("run", "length.steps=4", "export.dtype=bf16")
+        self.assertEqual(dtypes(), {"BF16"})
 
     def test_keeps_what_it_was_told(self):
         self.train("run", "checkpoint.every_steps=1", "checkpoint.keep_last=2", "checkpoint.keep_every=5")
@@ -384,6 +401,7 @@ class TestFaults(Training):
         refuse("is not key=value", "seed")
         refuse("max_position_embeddings", "batch.sequence_length=4096")
         refuse("batch: 1000000000 sequences of 64 tokens are more than the 1073741824 tokens that a step may have", "batch.sequences=1000000000")
+        refuse("batch.sequence_length: 1 is too short for a model that predicts 2 tokens ahead", "batch.sequence_length=[[0,1],[64,8]]")
         refuse("of memory, ", "batch.sequences=4194304", "batch.micro_batch=0")
         self.config.write_text("run_dir = 3\n[modell]\nconfig = \"x\"\n")
         text = self.refused("line 1: run_dir: text was expected, not 3", "train", self.config)
@@ -457,6 +475,19 @@ class TestFaults(Training):
         self.assert_same_run("straight", "short")
 
 
+class TestStderr(Training):
+    def test_what_cannot_be_said_ends_no_run_and_changes_no_exit_code(self):
+        for settings, code in ((self.set(f"run_dir={self.dir}/run"), 0), (["--set", "seed=x"], 2)):
+            with open("/dev/full", "w") as full:
+                p = subprocess.run([HADAL, "train", str(self.config), *settings], stdout=subprocess.DEVNULL, stderr=full)
+            self.assertEqual(p.returncode, code)
+        p = subprocess.Popen([HADAL, "train", str(self.config), *self.set(f"run_dir={self.dir}/piped")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        p.stderr.readline()
+        p.stderr.close()
+        self.assertEqual(p.wait(), 0)
+        self.assertEqual(len(self.steps("piped")), 14)
+
+
 class TestPrecision(Training):
     BF16 = ["precision=bf16", "export.dtype=bf16"]
 
@@ -507,6 +538,7 @@ class TestEstimate(Training):
         experts = dict(n_routed_experts=128, moe_intermediate_size=32, num_experts_per_tok=8)
         for name, model, settings in (("plain", {}, batch), ("recompute", {}, [*batch, "recompute=true"]), ("no average", {}, [*batch, "ema.decay=0"]),
                                       ("micro-batches, BF16 moments", {}, [*batch, "batch.micro_batch=2", "optimizer.moments=bf16"]),
+                                      ("Muon in BF16", dict(hidden_size=512), ["batch.sequences=1", "batch.sequence_length=64", "optimizer.kind=muon", "precision=bf16", "ema.decay=0"]),
                                       ("many experts", experts, ["batch.sequences=4", "batch.sequence_length=256"]),
                                       ("no q_lora, wider", dict(q_lora_rank=None, hidden_size=320), ["batch.sequences=4", "batch.sequence_length=256"]),
                                       ("long sequence", dict(max_position_embeddings=2048), ["batch.sequences=1", "batch.sequence_length=2048"])):
