@@ -498,10 +498,11 @@ class TestPrecision(Training):
         self.assertNotEqual(losses[0], exact[0])
         self.assertAlmostEqual(losses[0], exact[0], delta=1e-2)
         self.assertLess(losses[-1], losses[0] - 1)
-        self.train("stopped", *self.BF16)
+        self.train("stopped", *self.BF16, "checkpoint.keep_last=0")
         for step in (14, 12):
             shutil.rmtree(self.checkpoint("stopped", step))
-        self.train("stopped", *self.BF16)
+        text = run("train", self.config, *self.set(f"run_dir={self.dir}/stopped", *self.BF16)).stderr.decode()
+        self.assertIn("step 10 of 14", text)
         self.assert_same_run("straight", "stopped")
         self.refused("precision: was", "train", self.config, *self.set(f"run_dir={self.dir}/stopped", "length.steps=15"))
 
