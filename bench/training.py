@@ -28,11 +28,12 @@ def output_of(command):
     return done.stdout
 
 
-def prepare(options, folder):
-    model = json.loads((ROOT / "models/mini/config.json").read_text()) | SHAPE | EXPERTS[options.experts]
+def prepare(hadal, folder, experts=16, more=""):
+    """A configuration, folder/train.toml, and the data set that it names."""
+    model = json.loads((ROOT / "models/mini/config.json").read_text()) | SHAPE | EXPERTS[experts]
     (folder / "config.json").write_text(json.dumps(model))
     (folder / "train.toml").write_text(f"""
-        precision = "{options.precision}"
+        {more}
         [model]
         config = "{folder}/config.json"
         tokenizer = "{ROOT}/models/mini"
@@ -42,18 +43,16 @@ def prepare(options, folder):
         [batch]
         sequences = {SEQUENCES}
         sequence_length = {LENGTH}
-        [length]
-        steps = {options.steps}
         [checkpoint]
         every_minutes = 0
         """)
-    output_of([options.hadal, "data", "build", folder / "data", "--tokenizer", ROOT / "models/mini", "--documents", "blank-lines", "--keep-duplicates",
+    output_of([hadal, "data", "build", folder / "data", "--tokenizer", ROOT / "models/mini", "--documents", "blank-lines", "--keep-duplicates",
                "--validation", "0.02", ROOT / "examples/tiny/questions.txt"])
 
 
 def train(options, folder, name):
     """Tokens a second, and the share of the machine's multiply-adds."""
-    output_of([options.hadal, "train", folder / "train.toml", "--set", f"run_dir={folder}/{name}"])
+    output_of([options.hadal, "train", folder / "train.toml", "--set", f"run_dir={folder}/{name}", "--set", f"length.steps={options.steps}"])
     log = [json.loads(line) for line in (folder / name / "log.jsonl").read_text().splitlines()]
     steps = [r for r in log if r["kind"] == "step" and r["step"] > 2]
     median = lambda field: statistics.median(r[field] for r in steps)
@@ -85,7 +84,7 @@ def main():
     rates, shares = {name: [] for name in ("hadal", *peers)}, []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        prepare(options, folder)
+        prepare(options.hadal, folder, options.experts, f'precision = "{options.precision}"')
         for i in range(options.rounds):
             rate, share = train(options, folder, f"run{i}")
             rates["hadal"].append(rate)

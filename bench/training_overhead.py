@@ -9,33 +9,9 @@ of it - the log's line and events, a validation, the copy of the state that a ch
 the steps: it is found in the difference between the runs, of seconds, which a machine that others use hides, and of processor time, which is what
 the steps can lose at the most. A share is that of one checkpoint a minute.
 """
-import argparse, json, os, pathlib, resource, statistics, struct, subprocess, sys, tempfile
+import argparse, json, os, pathlib, resource, statistics, struct, sys, tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-# 14.3M parameters, 43 MFLOP a token.
-SHAPE = dict(hidden_size=256, intermediate_size=768, moe_intermediate_size=128, num_hidden_layers=6, num_attention_heads=8, num_key_value_heads=8,
-             q_lora_rank=128, kv_lora_rank=64, qk_nope_head_dim=32, qk_rope_head_dim=16, v_head_dim=32)
-
-
-def config(folder):
-    """A configuration whose data set is made once, by the first run."""
-    model = json.loads((ROOT / "models/mini/config.json").read_text()) | SHAPE
-    (folder / "config.json").write_text(json.dumps(model))
-    path = folder / "train.toml"
-    path.write_text(f"""
-        [model]
-        config = "{folder}/config.json"
-        tokenizer = "{ROOT}/models/mini"
-        init_std = 0.02
-        [data]
-        directory = "{folder}/data"
-        [batch]
-        sequences = 8
-        sequence_length = 256
-        [log]
-        every = 1
-        """)
-    return path
+from training import ROOT, output_of, prepare
 
 
 def event_times(run):
@@ -63,7 +39,7 @@ class Run:
         settings = [f"run_dir={folder}/{name}", f"length.steps={options.steps}", f"checkpoint.every_steps={every}", "checkpoint.every_minutes=0",
                     f"log.validation_every={options.validation_every}"]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([options.hadal, "train", path, *[x for s in settings for x in ("--set", s)]], check=True, capture_output=True)
+        output_of([options.hadal, "train", path, *[x for s in settings for x in ("--set", s)]])
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         records = [json.loads(line) for line in (folder / name / "log.jsonl").read_text().splitlines()]
@@ -90,11 +66,12 @@ def main():
     p.add_argument("--checkpoint-every", type=int, default=15, help="steps")
     p.add_argument("--validation-every", type=int, default=40, help="steps; 0: only at the end")
     options = p.parse_args()
+    if options.pairs < 1 or not 0 < options.checkpoint_every < options.steps - 1:
+        p.error("--pairs is at least 1, --checkpoint-every is below --steps - 1")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        path = config(folder)
-        subprocess.run([options.hadal, "data", "build", folder / "data", "--tokenizer", ROOT / "models/mini", "--documents", "blank-lines", "--keep-duplicates",
-                        "--validation", "0.05", ROOT / "examples/tiny/questions.txt"], check=True, capture_output=True)
+        prepare(options.hadal, folder, more="log.every = 1")
+        path = folder / "train.toml"
         runs = {0: [], options.checkpoint_every: []}
         for i in range(options.pairs):
             for every in runs:

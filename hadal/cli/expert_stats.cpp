@@ -1,7 +1,8 @@
 #include "hadal/cli/expert_stats.h"
-#include "hadal/cli/standard_error.h"
 
 #include <fmt/format.h>
+
+#include "hadal/cli/standard_error.h"
 
 namespace hadal::cli {
 namespace {

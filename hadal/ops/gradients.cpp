@@ -43,6 +43,9 @@ kernels::Product<Real> dgrad(const Context& ctx, const ConstTensorRef& dy, const
 template <class Real>
 kernels::Product<Real> wgrad(const Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x, const Weight& w,
                              bool to_bf16) {
+  check_weight("wgrad", w, dy, x);
+  HADAL_CHECK(w.grad && w.grad.shape() == w.shape(), "wgrad: the weight {} has no room for gradients",
+              w.shape().to_string());
   return {.a = dy.data_on<Real>(ctx.device),
           .a_row = 1,
           .a_column = dy.stride(0),
@@ -109,9 +112,6 @@ void linear_all_backward_weight(Context& ctx, std::initializer_list<ConstTensorR
     std::vector<kernels::Product<Real>> products;
     const Weight* const* w = weights.begin();
     for (const ConstTensorRef& part : dy) {
-      check_weight("wgrad", **w, part, x);
-      HADAL_CHECK((*w)->grad && (*w)->grad.shape() == (*w)->shape(), "wgrad: the weight {} has no room for gradients",
-                  (*w)->shape().to_string());
       products.push_back(wgrad<Real>(ctx, part, x, **w, in_bf16(ctx)));
       ++w;
     }
@@ -131,7 +131,6 @@ TensorRef linear_unrounded_backward_input(Context& ctx, const ConstTensorRef& dy
 
 void linear_unrounded_backward_weight(Context& ctx, const ConstTensorRef& dy, const ConstTensorRef& x,
                                       const Weight& w) {
-  check_weight("wgrad", w, dy, x);
   with_real(ctx, "wgrad", x.dtype(), [&]<class Real>(Real, const auto& kernels) {
     const auto product = wgrad<Real>(ctx, dy, x, w, false);
     kernels.products(ctx, std::span(&product, 1));

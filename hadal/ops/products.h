@@ -26,7 +26,7 @@ template <class Real>
 bool merge(kernels::Product<Real>& p, const kernels::Product<Real>& next) {
   const bool same_a = p.a_row == next.a_row && p.a_column == next.a_column && p.a_lines == next.a_lines;
   const bool same_b = p.b_row == next.b_row && p.b_column == next.b_column && p.b_lines == next.b_lines;
-  if (!same_a || !same_b || p.y_stride != next.y_stride) return false;
+  if (!same_a || !same_b || p.y_stride != next.y_stride || p.to_bf16 != next.to_bf16) return false;
   if (p.k == next.k && p.n == next.n && p.add == next.add && p.b == next.b && p.a_row == 1 && next.a == p.a + p.m &&
       next.y == p.y + p.m * p.y_stride) {
     p.m += next.m;
